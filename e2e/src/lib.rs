@@ -1,0 +1,1 @@
+//! The real parts that tests, the demo and the benchmarks run.

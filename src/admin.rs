@@ -1,0 +1,1 @@
+//! HTTP for operators and services: sessions API, JWKS and discovery, health, metrics, explain.

@@ -1,0 +1,13 @@
+//! The decision: what a request is, which rule judges it, and what is to be said. Pure: no clock, socket, file or log line.
+//! Time, keys and facts come in as arguments.
+
+pub mod attributes;
+pub mod credential;
+pub mod matching;
+pub mod plan;
+pub mod policy;
+pub mod reason;
+pub mod session;
+pub mod verdict;
+
+pub use plan::{plan, settle};

@@ -1,0 +1,1 @@
+//! Query parameters, for the rules that name some.

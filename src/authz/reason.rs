@@ -1,0 +1,133 @@
+//! Why a request was refused: one closed set, of which every status, body, log line, metric label and `explain` output is a
+//! rendering (P38).
+
+/// Declares the set once: the variant, its label, its status and its meaning.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $label:literal, $class:ident;)*) => {
+        /// Why a request was refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DenyReason { $($(#[$doc])* $name,)* }
+
+        impl DenyReason {
+            /// Every reason, for metrics and documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The reason's stable name, as in metrics and logs.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// Whose fault it is, and so which status the client gets.
+            pub const fn class(self) -> RefusalClass {
+                match self { $(Self::$name => RefusalClass::$class,)* }
+            }
+        }
+    };
+}
+
+/// What the client is told: the class of a refusal fixes its status and nothing else about it leaves (P37).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusalClass {
+    /// 400: malformed or ambiguous.
+    BadRequest,
+    /// 401: no credential, or one that does not count.
+    Unauthorized,
+    /// 401 with `insufficient_user_authentication` (RFC 9470 §3): authenticate again, or more strongly.
+    StepUp,
+    /// 403: known, and not allowed.
+    Forbidden,
+    /// 403 with `insufficient_scope` (RFC 6750 §3.1).
+    InsufficientScope,
+    /// 503: something we need is missing; nothing is known about the credential.
+    Unavailable,
+}
+
+impl RefusalClass {
+    /// The HTTP status.
+    pub const fn status(self) -> http::StatusCode {
+        match self {
+            Self::BadRequest => http::StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::StepUp => http::StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::InsufficientScope => http::StatusCode::FORBIDDEN,
+            Self::Unavailable => http::StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+reasons! {
+    /// The check itself cannot be read: no HTTP request in it, or fields out of bounds.
+    MalformedRequest = "malformed_request", BadRequest;
+    /// The method is not a token (RFC 9110 §9.1), or the request is a plain CONNECT.
+    MalformedMethod = "malformed_method", BadRequest;
+    /// The host is missing, or not a host and port (RFC 3986 §3.2.2).
+    MalformedHost = "malformed_host", BadRequest;
+    /// The path is not one (RFC 3986 §3.3), or has dot segments, controls or a backslash in some reading.
+    MalformedPath = "malformed_path", BadRequest;
+    /// Servers that decode, fold or strip differently would reach different rules with this request.
+    AmbiguousRequest = "ambiguous_request", BadRequest;
+    /// Two different credentials, or two cookies of our name.
+    AmbiguousCredential = "ambiguous_credential", BadRequest;
+    /// No credential, and the rule needs one.
+    NoCredential = "no_credential", Unauthorized;
+    /// Not a token of ours, or its tag is wrong; the store was not asked.
+    InvalidToken = "invalid_token", Unauthorized;
+    /// A carrier that the policy does not accept here.
+    WrongCarrier = "wrong_carrier", Unauthorized;
+    /// No such session in this realm, or its secret is not the session's.
+    UnknownSession = "unknown_session", Unauthorized;
+    /// The session was revoked.
+    RevokedSession = "revoked_session", Unauthorized;
+    /// The session's absolute end has passed.
+    ExpiredSession = "expired_session", Unauthorized;
+    /// The session lay unused for longer than its idle timeout.
+    IdleSession = "idle_session", Unauthorized;
+    /// A session JWT that does not verify, or is not for an audience and namespace that the rule names.
+    InvalidSessionJwt = "invalid_session_jwt", Unauthorized;
+    /// The session's `acr` is not one the rule accepts.
+    InsufficientAcr = "insufficient_acr", StepUp;
+    /// The owner proved who they are too long ago for the rule.
+    AuthenticationTooOld = "authentication_too_old", StepUp;
+    /// No policy applies to the request.
+    NoPolicy = "no_policy", Forbidden;
+    /// The policy is invalid and never had a good form: what it targets is closed (P26).
+    BrokenPolicy = "broken_policy", Forbidden;
+    /// The rule says `access: Deny`.
+    DeniedByRule = "denied_by_rule", Forbidden;
+    /// No rule matched and the policy says `default: Deny`.
+    DeniedByDefault = "denied_by_default", Forbidden;
+    /// A role is missing.
+    MissingRole = "missing_role", Forbidden;
+    /// A scope is missing.
+    MissingScope = "missing_scope", InsufficientScope;
+    /// A claim is missing or has another value.
+    MissingClaim = "missing_claim", Forbidden;
+    /// An unsafe request that our cookie authenticates came from another site (P14).
+    CrossSite = "cross_site", Forbidden;
+    /// The session JWT would be larger than `jwt.maxBytes`.
+    JwtTooLarge = "jwt_too_large", Forbidden;
+    /// No policies have been loaded yet.
+    NotReady = "not_ready", Unavailable;
+    /// The session store did not answer, or the last proof of its link is too old.
+    StoreUnavailable = "store_unavailable", Unavailable;
+    /// Too many look-ups wait already.
+    Overloaded = "overloaded", Unavailable;
+    /// No key to sign with.
+    KeysUnavailable = "keys_unavailable", Unavailable;
+    /// The clock stands before the session's own times.
+    ClockBehind = "clock_behind", Unavailable;
+    /// A defect of ours, caught.
+    Internal = "internal_error", Unavailable;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_distinct() {
+        let labels: HashSet<_> = DenyReason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), DenyReason::ALL.len());
+    }
+}

@@ -1,0 +1,140 @@
+//! What is to be said about a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::credential::{Carrier, TakeOff};
+use super::policy::{MintSpec, RuleRef};
+use super::reason::DenyReason;
+use super::session::Session;
+
+/// What was found behind a credential.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// A live session; the secret counts.
+    Active(Arc<Session>),
+    /// Its absolute end has passed.
+    Expired,
+    /// It lay unused for too long, by a fresh load.
+    Idle,
+    /// It was revoked.
+    Revoked,
+    /// No such session in the realm, or another secret.
+    Unknown,
+    /// The token's tag, or the JWT's signature, is wrong.
+    Invalid,
+    /// The truth cannot be known now.
+    Unavailable(DenyReason),
+}
+
+/// The proof that a request may pass with a session's identity. Made by [`super::settle`] alone: no permit, no signature.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    pub(super) session: Arc<Session>,
+    pub(super) rule: RuleRef,
+    pub(super) mint: Arc<MintSpec>,
+    pub(super) carrier: Carrier,
+    pub(super) take_off: TakeOff,
+}
+
+impl Permit {
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The rule that allowed it.
+    pub fn rule(&self) -> &RuleRef {
+        &self.rule
+    }
+
+    /// What to put into the session JWT.
+    pub fn mint(&self) -> &Arc<MintSpec> {
+        &self.mint
+    }
+
+    /// How the credential travelled: only cookies are rotated.
+    pub fn carrier(&self) -> &Carrier {
+        &self.carrier
+    }
+
+    /// The verdict with this JWT.
+    pub fn with_jwt(self, jwt: Bytes, set_cookie: Option<String>) -> Verdict {
+        Verdict::Allow(Allow { rule: self.rule, jwt: Some(jwt), take_off: self.take_off, set_cookie, audit: None })
+    }
+}
+
+/// What the rules say, before a JWT is made.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Pass with the session's identity.
+    Permit(Box<Permit>),
+    /// Pass without identity: `access: Public`, or `anonymous` where no credential was.
+    Anonymous {
+        /// The rule that said so.
+        rule: RuleRef,
+        /// What to take off.
+        take_off: TakeOff,
+    },
+    /// Do not pass.
+    Deny(Denial),
+}
+
+/// A verdict: all that an answer to the proxy needs.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Pass.
+    Allow(Allow),
+    /// Refuse.
+    Deny(Denial),
+}
+
+/// A request that passes.
+#[derive(Clone, Debug)]
+pub struct Allow {
+    /// The rule that allowed it.
+    pub rule: RuleRef,
+    /// The session JWT, if the request has an identity.
+    pub jwt: Option<Bytes>,
+    /// What to take off the request.
+    pub take_off: TakeOff,
+    /// A `Set-Cookie` line for the client: a rotated token.
+    pub set_cookie: Option<String>,
+    /// What an `Audit` policy would have refused it for.
+    pub audit: Option<DenyReason>,
+}
+
+/// A request that does not.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// Why. The client is told its class only.
+    pub reason: DenyReason,
+    /// The rule, when one was found.
+    pub rule: Option<RuleRef>,
+    /// Where an interactive request is sent instead (`deny.redirectTo`).
+    pub redirect_to: Option<Arc<str>>,
+    /// What a stronger authentication must give (RFC 9470 `acr_values`, `max_age`), or the scopes that are missing.
+    pub challenge: Challenge,
+    /// A dead cookie of ours to expire, by its name.
+    pub expire_cookie: Option<Arc<str>>,
+}
+
+impl Denial {
+    /// A denial for `reason` that says nothing more.
+    pub fn bare(reason: DenyReason) -> Self {
+        Self { reason, rule: None, redirect_to: None, challenge: Challenge::default(), expire_cookie: None }
+    }
+}
+
+/// Parameters of `WWW-Authenticate`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// `scope`: what the resource needs (RFC 6750 §3).
+    pub scopes: Vec<String>,
+    /// `acr_values` (RFC 9470 §3).
+    pub acr_values: Vec<String>,
+    /// `max_age` (RFC 9470 §3).
+    pub max_age: Option<Duration>,
+}

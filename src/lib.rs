@@ -1,0 +1,20 @@
+//! cloakroom swaps a client's opaque access token for its session as a signed JWT, at the proxy.
+//!
+//! The library is the product; `main.rs` only starts it. Layers point downwards only, and `tests/architecture.rs` keeps
+//! it so (`ARCHITECTURE.md` draws the house):
+//!
+//! ```text
+//! app, cli, config  >  ext_authz, admin, folder  >  sessions > store  >  authz > api
+//! ```
+
+pub mod admin;
+pub mod api;
+pub mod app;
+pub mod authz;
+pub mod cli;
+pub mod config;
+pub mod ext_authz;
+pub mod folder;
+pub mod sessions;
+pub mod store;
+pub mod telemetry;

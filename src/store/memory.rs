@@ -1,0 +1,5 @@
+//! Sessions in this process's memory.
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryStore {}
