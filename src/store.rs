@@ -3,10 +3,15 @@
 //! A store is the truth. It answers for one record at a time, makes each change durable before it says so (P20), and never
 //! brings a revoked session back (P19). It knows nothing of tokens, requests or rules.
 
+mod change;
 pub mod embedded;
 pub mod memory;
 pub mod record;
 
+#[cfg(test)]
+mod fixtures;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::session::{PreviousSecret, Realm, SecretDigest, Session, SessionId, Timestamp};
@@ -37,12 +42,21 @@ pub enum StoreError {
     /// No answer in time.
     #[error("session store did not answer within {0:?}")]
     Timeout(Duration),
-    /// The record is not what it should be: wrong version, key or realm.
-    #[error("stored session does not decode: {0}")]
+    /// The record is not what it should be: damaged, or of another version, key or realm.
+    #[error("stored session does not decode")]
     Corrupt(#[from] record::DecodeError),
-    /// The embedded store's file failed.
+    /// The record would be larger than a store takes.
+    #[error(transparent)]
+    TooLarge(#[from] record::TooLarge),
+    /// The memory store holds as many sessions as it may.
+    #[error("session store is full: it holds {0} sessions")]
+    Full(usize),
+    /// More writes are waiting than the embedded store queues.
+    #[error("session store has too many writes waiting")]
+    Busy,
+    /// The embedded store's file failed. Nothing is answered from it until it could be opened again.
     #[error("embedded session store failed")]
-    Embedded(#[source] Box<redb::Error>),
+    Embedded(#[source] Arc<redb::Error>),
     /// The store is shutting down.
     #[error("session store is closed")]
     Closed,
@@ -64,7 +78,7 @@ pub enum Changed {
 pub struct Page {
     /// The records, live or expired but never revoked.
     pub sessions: Vec<Session>,
-    /// Where the next page begins.
+    /// The `after` of the next page; `None` when this was the last.
     pub next: Option<SessionId>,
 }
 
@@ -84,49 +98,66 @@ pub struct SecretChange {
 impl Store {
     /// The record of `sid` in `realm`, with its `last_seen`.
     pub async fn load(&self, realm: &Realm, sid: SessionId) -> Result<Loaded, StoreError> {
-        let _ = (realm, sid);
-        todo!()
+        match self {
+            Self::Memory(store) => store.load(realm, sid),
+            Self::Embedded(store) => store.load(realm, sid),
+        }
     }
 
     /// Stores a new session with the subject's present epoch (the one in `session` is ignored) and answers the record.
-    /// Creating the same id twice answers the first record when both are equal but for their epoch, else `Conflict`.
+    /// Creating the same id twice answers the record when both are equal but for epoch and `last_seen`, else `Conflict`; an
+    /// id that was revoked is `Gone`.
     pub async fn create(&self, session: Session) -> Result<Changed, StoreError> {
-        let _ = session;
-        todo!()
+        match self {
+            Self::Memory(store) => store.create(session),
+            Self::Embedded(store) => store.create(session).await,
+        }
     }
 
     /// Replaces the record when its version is still `expected`, as version `expected + 1`. Secrets, `last_seen`, `created`,
     /// `absolute_end`, subject, realm and epoch stay those of the record in the store.
     pub async fn update(&self, expected: u64, session: Session) -> Result<Changed, StoreError> {
-        let _ = (expected, session);
-        todo!()
+        match self {
+            Self::Memory(store) => store.update(expected, session),
+            Self::Embedded(store) => store.update(expected, session).await,
+        }
     }
 
-    /// Replaces the secret; leaves the version alone.
+    /// Replaces the secret; leaves the version alone. The end of a previous secret's overlap, once written, never moves
+    /// out; a change that leaves it open where the record has an end is a `Conflict`.
     pub async fn rotate(&self, realm: &Realm, sid: SessionId, change: SecretChange) -> Result<Changed, StoreError> {
-        let _ = (realm, sid, change);
-        todo!()
+        match self {
+            Self::Memory(store) => store.rotate(realm, sid, &change),
+            Self::Embedded(store) => store.rotate(realm, sid, change).await,
+        }
     }
 
-    /// Notes a use; never moves `last_seen` back, never brings a record into being.
+    /// Notes a use; never moves `last_seen` back, never brings a record into being. A crash may lose the touches of the
+    /// last second: it ends a session early, never late.
     pub async fn touch(&self, realm: &Realm, sid: SessionId, seen: Timestamp) -> Result<(), StoreError> {
-        let _ = (realm, sid, seen);
-        todo!()
+        match self {
+            Self::Memory(store) => store.touch(realm, sid, seen),
+            Self::Embedded(store) => store.touch(realm, sid, seen).await,
+        }
     }
 
     /// Ends one session, durably; leaves a tombstone until its absolute end. Idempotent; answers whether it was there.
     pub async fn revoke(&self, realm: &Realm, sid: SessionId) -> Result<bool, StoreError> {
-        let _ = (realm, sid);
-        todo!()
+        match self {
+            Self::Memory(store) => store.revoke(realm, sid),
+            Self::Embedded(store) => store.revoke(realm, sid).await,
+        }
     }
 
-    /// Ends every session of a subject, durably, by moving its epoch on. Answers the ids that were live.
+    /// Ends every session of a subject, durably, by moving its epoch on. Answers the ids that were not revoked before.
     pub async fn revoke_subject(&self, realm: &Realm, subject: &str) -> Result<Vec<SessionId>, StoreError> {
-        let _ = (realm, subject);
-        todo!()
+        match self {
+            Self::Memory(store) => store.revoke_subject(realm, subject),
+            Self::Embedded(store) => store.revoke_subject(realm, subject).await,
+        }
     }
 
-    /// A page of a subject's sessions, beginning after `after`.
+    /// A page of a subject's sessions, beginning after `after`; at most `limit`, which is taken as at least 1.
     pub async fn list(
         &self,
         realm: &Realm,
@@ -134,13 +165,34 @@ impl Store {
         limit: usize,
         after: Option<SessionId>,
     ) -> Result<Page, StoreError> {
-        let _ = (realm, subject, limit, after);
-        todo!()
+        let limit = limit.max(1);
+        match self {
+            Self::Memory(store) => store.list(realm, subject, limit, after),
+            Self::Embedded(store) => store.list(realm, subject, limit, after),
+        }
+    }
+
+    /// The sessions behind which an identity provider's own session `sid` stands; revoked ones may be among them.
+    pub async fn by_provider(&self, realm: &Realm, iss: &str, sid: &str) -> Result<Vec<SessionId>, StoreError> {
+        match self {
+            Self::Memory(store) => store.by_provider(realm, iss, sid),
+            Self::Embedded(store) => store.by_provider(realm, iss, sid),
+        }
     }
 
     /// Forgets records and tombstones whose absolute end lies before `now`; answers how many.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let _ = now;
-        todo!()
+        match self {
+            Self::Memory(store) => store.sweep(now),
+            Self::Embedded(store) => store.sweep(now).await,
+        }
+    }
+
+    /// Makes what was answered durable, touches too, and ends; whatever is asked afterwards is `Closed`.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Embedded(store) => store.close().await,
+        }
     }
 }
