@@ -1,3 +1,9 @@
 //! Objects as users write them: AuthPolicy and the Gateway API objects that it attaches to. Types and their bounds only.
 
+pub mod auth_policy;
+pub mod byte_size;
+pub mod duration;
+pub mod gateway;
 pub mod http_match;
+pub mod meta;
+pub mod read;
