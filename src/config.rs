@@ -1,1 +1,524 @@
-//! The configuration file: as written, then as used.
+//! The configuration of `cloakroom serve`: the file as written (`config/file.rs`), then the values as used. Defaults and
+//! checks live here and nowhere else; `docs/configuration.md` is the reference.
+
+mod file;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::api::byte_size::ByteSize;
+use crate::api::duration::HumanDuration;
+use crate::authz::credential::Carrier;
+use crate::authz::session::Realm;
+use crate::sessions::SessionsConfig;
+
+/// Everything `serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The install's realm.
+    pub realm: Realm,
+    /// Every realm that a policy may name, the install's included.
+    pub realms: Vec<Realm>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The token keys' file.
+    pub token_key_file: PathBuf,
+    /// Where tokens travel.
+    pub carriers: Vec<Carrier>,
+    /// Limits and the view.
+    pub sessions: SessionsConfig,
+    /// The store.
+    pub store: StoreConfig,
+    /// Session JWTs.
+    pub jwt: JwtConfig,
+    /// The policies' folder.
+    pub policies: PathBuf,
+    /// The session API's callers.
+    pub callers: Vec<CallerConfig>,
+    /// Logs.
+    pub telemetry: TelemetryConfig,
+    /// How to end.
+    pub shutdown: ShutdownConfig,
+    /// How to answer checks.
+    pub check: CheckConfig,
+}
+
+/// `listen`.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where Envoy asks.
+    pub grpc: GrpcAddress,
+    /// JWKS and discovery.
+    pub http: SocketAddr,
+    /// Health and metrics.
+    pub health: SocketAddr,
+    /// Explain and policies; loopback.
+    pub admin: SocketAddr,
+    /// The session API.
+    pub sessions: Option<SocketAddr>,
+}
+
+/// `listen.grpc`: the local proxy only (P30).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrpcAddress {
+    /// A socket file.
+    Unix(PathBuf),
+    /// A loopback address.
+    Loopback(SocketAddr),
+}
+
+/// `sessions.store`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// `kind: memory`
+    Memory,
+    /// `kind: embedded`
+    Embedded {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// `jwt`.
+#[derive(Clone, Debug)]
+pub struct JwtConfig {
+    /// The header services read, in lower case.
+    pub header: String,
+    /// The keys' folder.
+    pub keys_dir: PathBuf,
+    /// A JWT's life.
+    pub lifetime: Duration,
+    /// The issuer; no `/` at its end.
+    pub issuer: String,
+    /// The largest JWT that is sent.
+    pub max_bytes: usize,
+}
+
+/// One of `api.callers`.
+#[derive(Clone, Debug)]
+pub struct CallerConfig {
+    /// Its name, for the audit log.
+    pub name: String,
+    /// The file with its token.
+    pub token_file: PathBuf,
+    /// The realms it may touch; `None` all.
+    pub realms: Option<Vec<Realm>>,
+    /// What it may do; `None` all.
+    pub verbs: Option<Vec<String>>,
+}
+
+/// `telemetry`.
+#[derive(Clone, Debug)]
+pub struct TelemetryConfig {
+    /// The filter.
+    pub log: String,
+    /// Whether lines are JSON.
+    pub json: bool,
+    /// Which decisions leave a record.
+    pub decisions: Decisions,
+}
+
+/// `telemetry.decisions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decisions {
+    /// None at all; metrics still count them.
+    None,
+    /// One record per denial.
+    Denials,
+    /// One per check.
+    All,
+}
+
+/// `shutdown`.
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownConfig {
+    /// How long readiness is down before the listeners close.
+    pub settle: Duration,
+    /// How long running checks may take after that.
+    pub drain: Duration,
+}
+
+/// `check`.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckConfig {
+    /// After which a check answers 503 itself.
+    pub timeout: Duration,
+    /// Threads.
+    pub workers: usize,
+}
+
+/// Why a configuration file cannot be used. Says the file, the key, what is wrong and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not YAML of the right shape.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, where, and the nearest right key.
+        message: String,
+    },
+    /// A value cannot be used.
+    #[error("{}: {key}: {problem}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, dotted.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// What is wrong with one key.
+struct Wrong(&'static str, String);
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks the text of the file at `path`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let syntax = |message: String| ConfigError::Syntax { path: path.to_owned(), message };
+        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        let value = if value.is_null() { serde_json::json!({}) } else { value };
+        let written: file::File = crate::api::read::read(value).map_err(|error| syntax(error.to_string()))?;
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        resolve(written, folder).map_err(|Wrong(key, problem)| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            problem,
+        })
+    }
+}
+
+fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
+    let at = |given: Option<String>, default: &str| folder.join(given.as_deref().unwrap_or(default));
+    let realm = realm("realm", file.realm.as_deref().unwrap_or("default"))?;
+    let mut realms = vec![realm.clone()];
+    for (name, rights) in file.realms.unwrap_or_default() {
+        let _ = (rights.uses, rights.create, rights.write); // with policies from a folder, every namespace is the install's own
+        let named = self::realm("realms", &name)?;
+        if !realms.contains(&named) {
+            realms.push(named);
+        }
+    }
+    let listen = listen(file.listen, folder)?;
+    let callers = callers(file.api, folder, &realms)?;
+    if listen.sessions.is_some() && callers.is_empty() {
+        return Err(Wrong(
+            "api",
+            "listen.sessions is set, so somebody must be allowed in: set api.tokenFile or api.callers".into(),
+        ));
+    }
+    if listen.sessions.is_none() && !callers.is_empty() {
+        return Err(Wrong(
+            "listen.sessions",
+            "api has callers but the session API listens nowhere: set an address such as 127.0.0.1:9081".into(),
+        ));
+    }
+    Ok(Config {
+        realm,
+        realms,
+        listen,
+        token_key_file: at(file.token.key_file, "token.key"),
+        carriers: carriers(file.token.carriers)?,
+        store: store(file.sessions.store.as_ref(), folder)?,
+        sessions: sessions(file.sessions)?,
+        jwt: jwt(file.jwt, folder)?,
+        policies: at(file.policies.dir, "policies"),
+        callers,
+        telemetry: telemetry(file.telemetry)?,
+        shutdown: ShutdownConfig {
+            settle: within("shutdown.settle", file.shutdown.settle, 2_000, 0, 300_000)?,
+            drain: within("shutdown.drain", file.shutdown.drain, 10_000, 0, 3_600_000)?,
+        },
+        check: CheckConfig {
+            timeout: within("check.timeout", file.check.timeout, 200, 10, 60_000)?,
+            workers: match file.check.workers.unwrap_or(1) {
+                workers @ 1..=256 => workers,
+                other => return Err(Wrong("check.workers", format!("{other} is out of bounds: 1 to 256"))),
+            },
+        },
+    })
+}
+
+fn realm(key: &'static str, name: &str) -> Result<Realm, Wrong> {
+    Realm::parse(name).ok_or_else(|| {
+        Wrong(key, format!("`{name}` is not a realm's name: 1 to 63 of a-z, 0-9 and -, not at the ends"))
+    })
+}
+
+/// A duration in milliseconds between `min` and `max`.
+fn within(
+    key: &'static str,
+    given: Option<HumanDuration>,
+    default: u64,
+    min: u64,
+    max: u64,
+) -> Result<Duration, Wrong> {
+    let value = given.map_or(Duration::from_millis(default), HumanDuration::get);
+    let (least, most) = (Duration::from_millis(min), Duration::from_millis(max));
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    let word = |it: Duration| HumanDuration::new(it).map_or_else(|| format!("{it:?}"), |it| it.to_string());
+    Err(Wrong(key, format!("{} is out of bounds: {} to {}", word(value), word(least), word(most))))
+}
+
+fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
+    let tcp = |key: &'static str, given: Option<String>, default: &str| {
+        let text = given.unwrap_or_else(|| default.to_owned());
+        text.parse::<SocketAddr>()
+            .map_err(|_| Wrong(key, format!("`{text}` is not an address: write IP:PORT, such as {default}")))
+    };
+    let grpc = match file.grpc.unwrap_or_else(|| "unix:///run/cloakroom/gate.sock".to_owned()) {
+        text if text.starts_with("unix:") => {
+            let path = text.trim_start_matches("unix:");
+            let path = folder.join(path.strip_prefix("//").unwrap_or(path));
+            // sockaddr_un holds 108 bytes with the closing NUL.
+            if path.as_os_str().len() > 107 {
+                return Err(Wrong("listen.grpc", "a socket file's path has at most 107 bytes".into()));
+            }
+            GrpcAddress::Unix(path)
+        }
+        text => {
+            let address = tcp("listen.grpc", Some(text), "127.0.0.1:9443")?;
+            if !address.ip().is_loopback() {
+                return Err(Wrong(
+                    "listen.grpc",
+                    format!(
+                        "{address} can be reached by others; only the local proxy may ask: a unix:///path or a loopback address such as 127.0.0.1:9443"
+                    ),
+                ));
+            }
+            GrpcAddress::Loopback(address)
+        }
+    };
+    let admin = tcp("listen.admin", file.admin, "127.0.0.1:9090")?;
+    if !admin.ip().is_loopback() {
+        return Err(Wrong(
+            "listen.admin",
+            format!("{admin} can be reached by others; it must be a loopback address such as 127.0.0.1:9090"),
+        ));
+    }
+    Ok(Listen {
+        grpc,
+        http: tcp("listen.http", file.http, "127.0.0.1:9080")?,
+        health: tcp("listen.health", file.health, "0.0.0.0:9091")?,
+        admin,
+        sessions: file.sessions.map(|text| tcp("listen.sessions", Some(text), "127.0.0.1:9081")).transpose()?,
+    })
+}
+
+fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Vec<Carrier>, Wrong> {
+    let key = "token.carriers";
+    let Some(given) = given else {
+        return Ok(vec![Carrier::Cookie("__Host-session".to_owned()), Carrier::Bearer]);
+    };
+    let mut carriers = Vec::new();
+    for carrier in given {
+        let carrier = match carrier {
+            file::CarrierFile::Bearer(_) => Carrier::Bearer,
+            file::CarrierFile::Header(name) => {
+                let name = name.to_ascii_lowercase();
+                if http::HeaderName::from_bytes(name.as_bytes()).is_err()
+                    || ["authorization", "cookie"].contains(&name.as_str())
+                {
+                    return Err(Wrong(
+                        key,
+                        format!("`{name}` cannot carry a token: a header name of its own, such as x-access-token"),
+                    ));
+                }
+                Carrier::Header(name)
+            }
+            file::CarrierFile::Cookie(name) => {
+                let token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+                if !name.starts_with("__Host-") || name.len() <= 7 || name.len() > 64 || !token {
+                    return Err(Wrong(
+                        key,
+                        format!(
+                            "`{name}` is not host-bound: a cookie's name begins with `__Host-` and has letters, digits, - and _ after it"
+                        ),
+                    ));
+                }
+                Carrier::Cookie(name)
+            }
+        };
+        if carriers.contains(&carrier) {
+            return Err(Wrong(key, "the same carrier is listed twice".into()));
+        }
+        carriers.push(carrier);
+    }
+    if carriers.is_empty() || carriers.len() > 8 {
+        return Err(Wrong(key, "list 1 to 8 carriers".into()));
+    }
+    if carriers.iter().filter(|it| matches!(it, Carrier::Cookie(_))).count() > 1 {
+        return Err(Wrong(key, "list at most one cookie: two would have to be ranked".into()));
+    }
+    Ok(carriers)
+}
+
+fn store(given: Option<&file::StoreFile>, folder: &Path) -> Result<StoreConfig, Wrong> {
+    let path = |given: Option<&String>| folder.join(given.map_or("sessions.redb", String::as_str));
+    match given {
+        None => Ok(StoreConfig::Embedded { path: path(None) }),
+        Some(file::StoreFile { kind: file::StoreKind::Embedded, path: given }) => {
+            Ok(StoreConfig::Embedded { path: path(given.as_ref()) })
+        }
+        Some(file::StoreFile { kind: file::StoreKind::Memory, path: None }) => Ok(StoreConfig::Memory),
+        Some(file::StoreFile { kind: file::StoreKind::Memory, path: Some(_) }) => {
+            Err(Wrong("sessions.store.path", "a memory store has no file: leave it out, or say kind: embedded".into()))
+        }
+    }
+}
+
+fn sessions(file: file::SessionsFile) -> Result<SessionsConfig, Wrong> {
+    const DAY: u64 = 24 * 3_600_000;
+    let absolute = within("sessions.absolute", file.absolute, DAY, 60_000, 400 * DAY)?;
+    let idle = within("sessions.idle", file.idle, 3_600_000, 10_000, 400 * DAY)?;
+    if idle > absolute {
+        return Err(Wrong("sessions.idle", "is longer than sessions.absolute, so it would never be reached".into()));
+    }
+    let rotate_every = within("sessions.rotate.every", file.rotate.every, 900_000, 0, 400 * DAY)?;
+    let view_bytes = file.view.max_bytes.map_or(64 << 20, ByteSize::get);
+    if !((1 << 20)..=(1 << 40)).contains(&view_bytes) {
+        return Err(Wrong("sessions.view.maxBytes", "is out of bounds: 1Mi to 1Ti".into()));
+    }
+    Ok(SessionsConfig {
+        idle,
+        absolute,
+        rotate_every: (!rotate_every.is_zero()).then_some(rotate_every),
+        rotate_overlap: within("sessions.rotate.overlap", file.rotate.overlap, 30_000, 1_000, 600_000)?,
+        view_bytes,
+        max_staleness: within("sessions.view.maxStaleness", file.view.max_staleness, 5_000, 100, 60_000)?,
+        negative: within("sessions.view.negative", file.view.negative, 2_000, 100, 60_000)?,
+        hard_ttl: Duration::from_secs(60),
+    })
+}
+
+fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
+    let header = file.header.unwrap_or_else(|| "x-session-jwt".to_owned()).to_ascii_lowercase();
+    let plain = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !header.starts_with("x-") || header.len() > 64 || header.len() < 3 || !plain {
+        return Err(Wrong(
+            "jwt.header",
+            format!(
+                "`{header}` is not a header name of ours: it begins with x- and has letters, digits and - after it, at most 64"
+            ),
+        ));
+    }
+    if header.starts_with("x-envoy-") || header.starts_with("x-forwarded-") {
+        return Err(Wrong(
+            "jwt.header",
+            format!("`{header}` belongs to the proxy: choose another, such as x-session-jwt"),
+        ));
+    }
+    if let Some(name) = file.algorithm.as_deref()
+        && !["ES256", "EdDSA", "RS256", "PS256", "ES384"].contains(&name)
+    {
+        return Err(Wrong("jwt.algorithm", format!("`{name}` is not one of ES256, EdDSA, RS256, PS256, ES384")));
+    }
+    let Some(issuer) = file.issuer else {
+        return Err(Wrong(
+            "jwt.issuer",
+            "is required: the https URL that services know as this install, such as https://cloakroom.example".into(),
+        ));
+    };
+    let uri: Option<http::Uri> = issuer.parse().ok();
+    let good = uri.is_some_and(|it| {
+        it.scheme_str() == Some("https") && it.host().is_some_and(|host| !host.is_empty()) && it.query().is_none()
+    });
+    if !good || issuer.contains(['#', '?', '"', '\\']) || issuer.len() > 512 {
+        return Err(Wrong(
+            "jwt.issuer",
+            format!("`{issuer}` is not an https URL without query and fragment (RFC 8414 §2)"),
+        ));
+    }
+    let max_bytes = file.max_bytes.map_or(6 * 1024, ByteSize::get);
+    let max_bytes = usize::try_from(max_bytes).ok().filter(|it| (512..=60 * 1024).contains(it));
+    Ok(JwtConfig {
+        header,
+        keys_dir: folder.join(file.keys_dir.as_deref().unwrap_or("keys")),
+        lifetime: within("jwt.lifetime", file.lifetime, 60_000, 10_000, 60_000)?,
+        issuer: issuer.trim_end_matches('/').to_owned(),
+        max_bytes: max_bytes.ok_or_else(|| {
+            Wrong("jwt.maxBytes", "is out of bounds: 512 to 60Ki (Envoy's default for all headers together)".into())
+        })?,
+    })
+}
+
+fn callers(file: file::ApiFile, folder: &Path, known: &[Realm]) -> Result<Vec<CallerConfig>, Wrong> {
+    let mut callers: Vec<_> = file
+        .token_file
+        .map(|path| CallerConfig { name: "admin".to_owned(), token_file: folder.join(path), realms: None, verbs: None })
+        .into_iter()
+        .collect();
+    for caller in file.callers {
+        if caller.name.is_empty() || caller.name.len() > 64 || callers.iter().any(|it| it.name == caller.name) {
+            return Err(Wrong(
+                "api.callers",
+                format!(
+                    "`{}` is not a name of its own, 1 to 64 bytes (`admin` is the caller of api.tokenFile)",
+                    caller.name
+                ),
+            ));
+        }
+        let mut realms = None;
+        for name in caller.realms.into_iter().flatten() {
+            let named = realm("api.callers.realms", &name)?;
+            if !known.contains(&named) {
+                return Err(Wrong(
+                    "api.callers.realms",
+                    format!("`{name}` is not a realm of this install: add it to realms"),
+                ));
+            }
+            realms.get_or_insert_with(Vec::new).push(named);
+        }
+        callers.push(CallerConfig {
+            name: caller.name,
+            token_file: folder.join(caller.token_file),
+            realms,
+            verbs: caller.verbs,
+        });
+    }
+    Ok(callers)
+}
+
+fn telemetry(file: file::TelemetryFile) -> Result<TelemetryConfig, Wrong> {
+    let json = match file.format.as_deref().unwrap_or("json") {
+        "json" => true,
+        "text" => false,
+        other => return Err(Wrong("telemetry.format", format!("`{other}` is not one of json, text"))),
+    };
+    let decisions = match file.decisions.as_deref().unwrap_or("denials") {
+        "none" => Decisions::None,
+        "denials" => Decisions::Denials,
+        "all" => Decisions::All,
+        other => return Err(Wrong("telemetry.decisions", format!("`{other}` is not one of none, denials, all"))),
+    };
+    Ok(TelemetryConfig { log: file.log.unwrap_or_else(|| "info".to_owned()), json, decisions })
+}

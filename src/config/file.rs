@@ -1,0 +1,172 @@
+//! The configuration file as it is written (DESIGN 14): every key, its default in `config.rs`, nothing resolved yet.
+
+use serde::Deserialize;
+
+use crate::api::byte_size::ByteSize;
+use crate::api::duration::HumanDuration;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) realm: Option<String>,
+    pub(super) realms: Option<std::collections::BTreeMap<String, RealmFile>>,
+    pub(super) listen: ListenFile,
+    pub(super) token: TokenFile,
+    pub(super) sessions: SessionsFile,
+    pub(super) jwt: JwtFile,
+    pub(super) policies: PoliciesFile,
+    pub(super) api: ApiFile,
+    pub(super) telemetry: TelemetryFile,
+    pub(super) shutdown: ShutdownFile,
+    pub(super) check: CheckFile,
+}
+
+/// `realms.<name>`: the namespaces that may use, create in and write to it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RealmFile {
+    #[serde(rename = "use")]
+    pub(super) uses: Option<Vec<String>>,
+    pub(super) create: Option<Vec<String>>,
+    pub(super) write: Option<Vec<String>>,
+}
+
+/// `listen`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ListenFile {
+    pub(super) grpc: Option<String>,
+    pub(super) http: Option<String>,
+    pub(super) health: Option<String>,
+    pub(super) admin: Option<String>,
+    pub(super) sessions: Option<String>,
+}
+
+/// `token`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct TokenFile {
+    pub(super) key_file: Option<String>,
+    pub(super) carriers: Option<Vec<CarrierFile>>,
+}
+
+/// One of `token.carriers`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) enum CarrierFile {
+    Cookie(String),
+    Bearer(Empty),
+    Header(String),
+}
+
+/// `{}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Empty {}
+
+/// `sessions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct SessionsFile {
+    pub(super) store: Option<StoreFile>,
+    pub(super) idle: Option<HumanDuration>,
+    pub(super) absolute: Option<HumanDuration>,
+    pub(super) rotate: RotateFile,
+    pub(super) view: ViewFile,
+}
+
+/// `sessions.store`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct StoreFile {
+    pub(super) kind: StoreKind,
+    pub(super) path: Option<String>,
+}
+
+/// `sessions.store.kind`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum StoreKind {
+    Memory,
+    Embedded,
+}
+
+/// `sessions.rotate`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RotateFile {
+    pub(super) every: Option<HumanDuration>,
+    pub(super) overlap: Option<HumanDuration>,
+}
+
+/// `sessions.view`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ViewFile {
+    pub(super) max_bytes: Option<ByteSize>,
+    pub(super) max_staleness: Option<HumanDuration>,
+    pub(super) negative: Option<HumanDuration>,
+}
+
+/// `jwt`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct JwtFile {
+    pub(super) header: Option<String>,
+    pub(super) algorithm: Option<String>,
+    pub(super) keys_dir: Option<String>,
+    pub(super) lifetime: Option<HumanDuration>,
+    pub(super) issuer: Option<String>,
+    pub(super) max_bytes: Option<ByteSize>,
+}
+
+/// `policies`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct PoliciesFile {
+    pub(super) dir: Option<String>,
+}
+
+/// `api`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ApiFile {
+    pub(super) token_file: Option<String>,
+    pub(super) callers: Vec<CallerFile>,
+}
+
+/// One of `api.callers`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CallerFile {
+    pub(super) name: String,
+    pub(super) token_file: String,
+    pub(super) realms: Option<Vec<String>>,
+    pub(super) verbs: Option<Vec<String>>,
+}
+
+/// `telemetry`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct TelemetryFile {
+    pub(super) log: Option<String>,
+    pub(super) format: Option<String>,
+    pub(super) decisions: Option<String>,
+}
+
+/// `shutdown`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ShutdownFile {
+    pub(super) settle: Option<HumanDuration>,
+    pub(super) drain: Option<HumanDuration>,
+}
+
+/// `check`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct CheckFile {
+    pub(super) timeout: Option<HumanDuration>,
+    pub(super) workers: Option<usize>,
+}

@@ -1,0 +1,108 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const LEAST: &str = "jwt: { issuer: 'https://cloakroom.example' }\n";
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("/etc/cloakroom/cloakroom.yaml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let config = parse(LEAST).unwrap();
+    assert_eq!(config.realm.as_str(), "default");
+    assert_eq!(config.listen.grpc, GrpcAddress::Unix("/run/cloakroom/gate.sock".into()));
+    assert_eq!(config.listen.sessions, None);
+    assert_eq!(config.store, StoreConfig::Embedded { path: "/etc/cloakroom/sessions.redb".into() });
+    assert_eq!(config.carriers, [Carrier::Cookie("__Host-session".into()), Carrier::Bearer]);
+    assert_eq!(config.sessions.idle, Duration::from_secs(3600));
+    assert_eq!(config.sessions.rotate_every, Some(Duration::from_secs(900)));
+    assert_eq!(config.jwt.header, "x-session-jwt");
+    assert_eq!(config.jwt.max_bytes, 6144);
+    assert_eq!(config.policies, Path::new("/etc/cloakroom/policies"));
+    assert_eq!(config.check.timeout, Duration::from_millis(200));
+}
+
+#[test]
+fn the_example_of_the_reference_is_accepted() {
+    let text = "
+realm: shop
+realms: { shop: { use: ['*'], create: [login], write: [shop] } }
+listen:
+  grpc: unix:///run/cloakroom/gate.sock
+  http: 127.0.0.1:9080
+  health: 0.0.0.0:9091
+  admin: 127.0.0.1:9090
+  sessions: 127.0.0.1:9081
+token: { keyFile: token.key, carriers: [{ cookie: __Host-session }, { bearer: {} }] }
+sessions:
+  store: { kind: embedded, path: sessions.redb }
+  idle: 1h
+  absolute: 24h
+  rotate: { every: 15m, overlap: 30s }
+  view: { maxBytes: 64Mi, maxStaleness: 5s, negative: 2s }
+jwt: { header: x-session-jwt, algorithm: ES256, keysDir: keys, lifetime: 60s, issuer: 'https://cloakroom.example' }
+policies: { dir: policies }
+api: { tokenFile: admin.token }
+telemetry: { log: info, format: json, decisions: denials }
+shutdown: { settle: 2s, drain: 10s }
+";
+    let config = parse(text).unwrap();
+    assert_eq!(config.realm.as_str(), "shop");
+    assert_eq!(config.realms.len(), 1);
+    assert_eq!(config.callers[0].name, "admin");
+}
+
+/// Each row: what is added to the least file, and what the error must say.
+#[test]
+fn wrong_values_name_the_key_and_the_cure() {
+    for (text, says) in [
+        ("realn: shop", vec!["realn", "realm"]),
+        ("sessions: { idel: 1h }", vec!["idel", "idle"]),
+        ("realm: Shop", vec!["realm", "a-z"]),
+        ("listen: { grpc: '0.0.0.0:9443' }", vec!["listen.grpc", "local proxy"]),
+        ("listen: { grpc: 'localhost:9443' }", vec!["listen.grpc", "IP:PORT"]),
+        ("listen: { admin: '10.0.0.1:9090' }", vec!["listen.admin", "loopback"]),
+        ("listen: { sessions: '127.0.0.1:9081' }", vec!["api", "tokenFile"]),
+        ("api: { tokenFile: t }", vec!["listen.sessions", "127.0.0.1:9081"]),
+        ("token: { carriers: [{ cookie: session }] }", vec!["__Host-"]),
+        ("token: { carriers: [{ header: cookie }] }", vec!["token.carriers"]),
+        ("token: { carriers: [] }", vec!["1 to 8"]),
+        ("token: { carriers: [{ bearer: {} }, { bearer: {} }] }", vec!["twice"]),
+        ("sessions: { store: { kind: memory, path: x } }", vec!["sessions.store.path", "embedded"]),
+        ("sessions: { store: { kind: redis } }", vec!["redis", "embedded"]),
+        ("sessions: { idle: 2h, absolute: 1h }", vec!["sessions.idle"]),
+        ("sessions: { view: { maxStaleness: 2m } }", vec!["sessions.view.maxStaleness", "1m"]),
+        ("sessions: { view: { maxBytes: 1Ki } }", vec!["sessions.view.maxBytes", "1Mi"]),
+        ("shutdown: { drain: forever }", vec!["forever"]),
+        ("check: { workers: 0 }", vec!["check.workers", "1 to 256"]),
+        ("telemetry: { format: xml }", vec!["telemetry.format", "json"]),
+        ("telemetry: { otlp: 'http://x' }", vec!["otlp"]),
+    ] {
+        let error = parse(&format!("{LEAST}{text}\n")).unwrap_err();
+        for word in says {
+            assert!(error.contains(word), "{text}: the message lacks `{word}`: {error}");
+        }
+        assert!(error.contains("cloakroom.yaml"), "{text}: the message lacks the file: {error}");
+    }
+}
+
+#[test]
+fn the_issuer_and_the_header_are_checked() {
+    for (jwt, says) in [
+        ("{}", "required"),
+        ("{ issuer: 'http://x.example' }", "https"),
+        ("{ issuer: 'https://x.example?a' }", "query"),
+        ("{ issuer: 'https://x.example', header: session }", "x-"),
+        ("{ issuer: 'https://x.example', header: x_jwt }", "x-"),
+        ("{ issuer: 'https://x.example', header: x-forwarded-for }", "proxy"),
+        ("{ issuer: 'https://x.example', lifetime: 2m }", "jwt.lifetime"),
+        ("{ issuer: 'https://x.example', algorithm: HS256 }", "ES256"),
+        ("{ issuer: 'https://x.example', maxBytes: 1Mi }", "jwt.maxBytes"),
+    ] {
+        let error = parse(&format!("jwt: {jwt}\n")).unwrap_err();
+        assert!(error.contains(says), "{jwt}: the message lacks `{says}`: {error}");
+    }
+}
