@@ -1,7 +1,9 @@
 //! A request as the decision sees it: read once, from either encoding that Envoy can send, with exactly one interpretation (P3).
 
+mod fetch;
 pub mod headers;
 pub mod host;
+pub mod own_headers;
 pub mod path;
 pub mod query;
 
@@ -82,6 +84,16 @@ pub enum LetterCase {
     Sensitive,
 }
 
+impl LetterCase {
+    /// This, or `Sensitive` where it cannot make a difference: neither the request's path nor any pattern that it is compared
+    /// with (`MatchTable::has_capitals`) has a capital letter. Saves the second look-up.
+    #[must_use]
+    pub fn needed(self, request: &RequestAttributes, patterns_have_capitals: bool) -> Self {
+        let _ = (request, patterns_have_capitals);
+        todo!()
+    }
+}
+
 /// One way to read a request.
 #[derive(Clone, Debug)]
 pub struct Reading<'a> {
@@ -90,8 +102,10 @@ pub struct Reading<'a> {
     /// The host.
     pub host: &'a Host,
     /// The decoded path in this reading.
-    pub path: std::borrow::Cow<'a, [u8]>,
-    /// Whether patterns are compared with their letter case folded.
+    pub path: &'a [u8],
+    /// The query in this reading, as sent.
+    pub query: &'a [u8],
+    /// Whether paths are compared without regard to letter case.
     pub fold_case: bool,
     /// The request.
     pub request: &'a RequestAttributes,

@@ -1,10 +1,14 @@
 //! The credentials a request carries, found without looking at what they are worth.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use super::attributes::RequestAttributes;
+use super::attributes::own_headers::OwnHeaders;
+use super::reason::DenyReason;
 use super::session::SessionId;
 
 /// The opaque access token a client presents (RFC 6749 §1.4), taken apart: `ckr_` + base64url of `sid` ‖ `secret` ‖ `tag`.
@@ -74,11 +78,62 @@ impl fmt::Debug for PresentedJwt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Carrier {
     /// A cookie of this name.
-    Cookie(String),
+    Cookie(Arc<str>),
     /// `Authorization: Bearer`.
     Bearer,
     /// A header of this name, in lower case.
-    Header(String),
+    Header(Arc<str>),
+}
+
+/// The places the install looks in, checked.
+#[derive(Clone, Debug)]
+pub struct Carriers(Vec<Carrier>);
+
+/// What is wrong with the list of carriers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CarrierError {
+    /// None at all.
+    #[error("no carrier: name at least one place for the token")]
+    None,
+    /// One twice.
+    #[error("the carrier {0} is named twice")]
+    Twice(Arc<str>),
+    /// A cookie name that browsers or servers would read differently.
+    #[error("{0:?} is not a cookie name (letters, digits and !#$&'*+-.^_`|~, not beginning with `$`)")]
+    CookieName(Arc<str>),
+    /// A header name that cannot be one, or has another meaning.
+    #[error("{0:?} cannot carry a token: not a header name in lower case, or one with another meaning")]
+    HeaderName(Arc<str>),
+}
+
+impl Carriers {
+    /// Checks the places.
+    ///
+    /// # Errors
+    /// The first that cannot be one.
+    pub fn new(carriers: Vec<Carrier>) -> Result<Self, CarrierError> {
+        Ok(Self(carriers))
+    }
+
+    /// The places, as configured.
+    pub fn as_slice(&self) -> &[Carrier] {
+        &self.0
+    }
+
+    /// What the request carries in them.
+    ///
+    /// # Errors
+    /// [`DenyReason::AmbiguousCredential`] when it carries two credentials, or one that servers would find differently.
+    pub fn present(&self, request: &RequestAttributes) -> Result<Presented, DenyReason> {
+        let _ = request;
+        todo!()
+    }
+
+    /// What must be taken off the request, whatever becomes of its credentials.
+    pub fn take_off(&self, request: &RequestAttributes, own: &OwnHeaders) -> TakeOff {
+        let _ = (request, own);
+        todo!()
+    }
 }
 
 /// A credential found in a request.
@@ -95,7 +150,7 @@ pub enum Credential {
 /// What a request carries in our places.
 #[derive(Clone, Debug)]
 pub struct Presented {
-    /// The one credential and the carrier it came in (an index into the configured carriers), if there is one.
+    /// The one credential and the carrier it came in, if there is one.
     pub credential: Option<(Credential, Carrier)>,
 }
 
