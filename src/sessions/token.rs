@@ -1,1 +1,208 @@
 //! Making access tokens, and telling ours from invented ones without a look-up.
+//!
+//! A token is `sid` ‖ `secret` ‖ `tag`. The tag is HMAC-SHA-256 over realm, sid and secret under a key of the install, cut to
+//! 8 bytes: it keeps invented tokens away from the store (P32) and a token of one realm out of every other. It is no proof of
+//! a session: the 160 bits of the secret are (P12).
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::{constant_time, digest, hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use crate::authz::credential::AccessToken;
+use crate::authz::session::{Realm, SecretDigest, SessionId};
+
+/// The most keys that a file may hold: an invented token costs one HMAC for each.
+const MAX_KEYS: usize = 8;
+/// More than a full file ever needs.
+const MAX_FILE_BYTES: u64 = 4096;
+/// The length of a key in bytes.
+const KEY_BYTES: usize = 32;
+
+/// The operating system's random source failed.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the operating system's random source failed")]
+pub struct RandomFailed;
+
+/// Why a token key file cannot be used. No message shows a byte of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read.
+    #[error("token key file {} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Everybody on the machine may read or write it.
+    #[error("token key file {} is open to every user (mode {mode:04o}): run `chmod o-rwx` on it", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Its text is not a list of keys.
+    #[error("token key file {}: {problem}", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        problem: KeyTextError,
+    },
+}
+
+/// Why a text is not a list of token keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyTextError {
+    /// There is no key.
+    #[error("it holds no key; `cloakroom keys generate` makes one")]
+    Empty,
+    /// A line is not a key.
+    #[error("line {0} is not 32 bytes in unpadded base64url (43 characters)")]
+    Line(usize),
+    /// There are too many.
+    #[error("it holds more than 8 keys")]
+    TooMany,
+}
+
+/// The keys that tag tokens: the first tags, all verify. No `Debug` of a key.
+pub struct TokenKeys {
+    /// Never empty.
+    keys: Vec<hmac::Key>,
+}
+
+impl TokenKeys {
+    /// Reads a key file: one key of 32 bytes in unpadded base64url a line.
+    ///
+    /// # Errors
+    /// When the file is missing, may be read or written by every user, or is not a list of keys.
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
+        let read = |source| KeyFileError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(read)?;
+        // Of the open file, not of the path: nobody can swap the one for the other in between.
+        let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
+        if mode & 0o006 != 0 {
+            return Err(KeyFileError::Open { path: path.to_owned(), mode });
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.by_ref().take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(read)?;
+        Self::parse(&text).map_err(|problem| KeyFileError::Text { path: path.to_owned(), problem })
+    }
+
+    /// Reads the text of a key file.
+    ///
+    /// # Errors
+    /// When it is not a list of 1 to 8 keys.
+    pub fn parse(text: &str) -> Result<Self, KeyTextError> {
+        let mut keys = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+            let decoded = URL_SAFE_NO_PAD.decode_slice(line, bytes.as_mut());
+            if decoded != Ok(KEY_BYTES) {
+                return Err(KeyTextError::Line(index + 1));
+            }
+            keys.push(hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref()));
+        }
+        match keys.len() {
+            0 => Err(KeyTextError::Empty),
+            1..=MAX_KEYS => Ok(Self { keys }),
+            _ => Err(KeyTextError::TooMany),
+        }
+    }
+
+    /// A new line for a key file, without its line feed.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn generate_line() -> Result<Zeroizing<String>, RandomFailed> {
+        let key = random::<KEY_BYTES>()?;
+        Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(key.as_ref())))
+    }
+
+    /// A token for `sid` with a new secret, and the digest of that secret for the store.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn mint(&self, realm: &Realm, sid: SessionId) -> Result<(AccessToken, SecretDigest), RandomFailed> {
+        let secret = random::<20>()?;
+        let digest = secret_digest(&secret);
+        let first = self.keys.first().expect("`parse` makes no empty list");
+        let tag = tag(first, realm, sid, &secret);
+        Ok((AccessToken::from_parts(sid, secret, tag), digest))
+    }
+
+    /// Whether the token's tag is ours, for this realm. In time that does not depend on where a wrong tag differs.
+    pub fn verify(&self, realm: &Realm, token: &AccessToken) -> bool {
+        self.keys.iter().any(|key| {
+            let right = tag(key, realm, token.sid(), token.secret());
+            constant_time::verify_slices_are_equal(&right, token.tag()).is_ok()
+        })
+    }
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenKeys({} redacted)", self.keys.len())
+    }
+}
+
+/// A new session id.
+///
+/// # Errors
+/// When the random source fails.
+pub fn new_session_id() -> Result<SessionId, RandomFailed> {
+    Ok(SessionId::from_bytes(*random::<16>()?))
+}
+
+/// SHA-256 of a secret.
+pub fn secret_digest(secret: &[u8; 20]) -> SecretDigest {
+    SecretDigest::from_bytes(sha256(secret))
+}
+
+/// SHA-256 of the whole presented credential, secret and tag: what a cache entry keeps of a token it has proved.
+pub(super) fn presented_digest(token: &AccessToken) -> SecretDigest {
+    let mut presented = Zeroizing::new([0; 28]);
+    presented[..20].copy_from_slice(token.secret());
+    presented[20..].copy_from_slice(token.tag());
+    SecretDigest::from_bytes(sha256(presented.as_ref()))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, RandomFailed> {
+    let mut bytes = Zeroizing::new([0; N]);
+    rand::fill(bytes.as_mut()).map_err(|_| RandomFailed)?;
+    Ok(bytes)
+}
+
+fn tag(key: &hmac::Key, realm: &Realm, sid: SessionId, secret: &[u8; 20]) -> [u8; 8] {
+    let name = realm.as_str().as_bytes();
+    // The length goes first, so that no realm's name can run into the sid behind it. A realm has at most 63 bytes.
+    let length = u8::try_from(name.len()).expect("a realm is a DNS label");
+    let mut context = hmac::Context::with_key(key);
+    context.update(&[length]);
+    context.update(name);
+    context.update(sid.as_bytes());
+    context.update(secret);
+    let whole = context.sign();
+    let mut cut = [0; 8];
+    cut.copy_from_slice(&whole.as_ref()[..8]);
+    cut
+}
+
+#[cfg(test)]
+mod tests;
