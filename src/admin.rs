@@ -1,1 +1,9 @@
-//! HTTP for operators and services: sessions API, JWKS and discovery, health, metrics, explain.
+//! HTTP for operators and services: the session API, health, metrics, explain, JWKS and discovery. Each listener has a router
+//! of its own, and [`listener::serve`] serves them all under the same limits.
+
+pub mod caller;
+pub mod health;
+pub mod listener;
+pub mod origin;
+pub mod problem;
+pub mod session_api;

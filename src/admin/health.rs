@@ -1,0 +1,145 @@
+//! Liveness, readiness and metrics, on a listener that answers nothing else.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::problem::{Problem, ProblemKind, problems};
+
+/// What must be so before requests are sent here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyCheck {
+    /// Policies have been loaded.
+    Policies,
+    /// The session store answers.
+    Store,
+    /// A key is in its signing time.
+    Keys,
+    /// There is a key for access tokens.
+    TokenKey,
+}
+
+impl ReadyCheck {
+    /// Every check, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::Policies, Self::Store, Self::Keys, Self::TokenKey];
+
+    /// Its name in the answer.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policies => "policies",
+            Self::Store => "store",
+            Self::Keys => "keys",
+            Self::TokenKey => "tokenKey",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Checks {
+    passed: [bool; ReadyCheck::ALL.len()],
+    closed: bool,
+}
+
+impl Checks {
+    fn ready(self) -> bool {
+        !self.closed && self.passed.iter().all(|it| *it)
+    }
+}
+
+/// Whether this process is ready: every check holds and nobody has closed it. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<Checks>>);
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Checks::default())))
+    }
+}
+
+impl Readiness {
+    /// Notes whether `check` holds; none does at first.
+    pub fn set(&self, check: ReadyCheck, holds: bool) {
+        self.0.send_if_modified(|checks| {
+            let slot = &mut checks.passed[check as usize];
+            std::mem::replace(slot, holds) != holds
+        });
+    }
+
+    /// Never ready again: the process is draining.
+    pub fn close(&self) {
+        self.0.send_if_modified(|checks| !std::mem::replace(&mut checks.closed, true));
+    }
+
+    /// Whether everything holds now.
+    pub fn is_ready(&self) -> bool {
+        self.0.borrow().ready()
+    }
+
+    /// Waits until readiness is no longer `known`, and answers what it is: for gRPC health.
+    pub async fn changed_from(&self, known: bool) -> bool {
+        let mut states = self.0.subscribe();
+        match states.wait_for(|checks| checks.ready() != known).await {
+            Ok(checks) => checks.ready(),
+            Err(_) => false, // cannot be: `self` holds the sender
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Health {
+    readiness: Readiness,
+    registry: Registry,
+}
+
+/// `/livez`, `/readyz` and `/metrics`.
+pub fn router(readiness: Readiness, registry: Registry) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { Json(Live { live: true }) }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn(problems))
+        .with_state(Health { readiness, registry })
+}
+
+#[derive(Serialize)]
+struct Live {
+    live: bool,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    draining: bool,
+    checks: serde_json::Map<String, serde_json::Value>,
+}
+
+async fn readyz(State(health): State<Health>) -> Response {
+    let checks = *health.readiness.0.borrow();
+    let status = if checks.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = Ready {
+        ready: checks.ready(),
+        draining: checks.closed,
+        checks: ReadyCheck::ALL
+            .into_iter()
+            .map(|check| (check.name().to_owned(), checks.passed[check as usize].into()))
+            .collect(),
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(health): State<Health>) -> Result<Response, Problem> {
+    let text = TextEncoder::new().encode_to_string(&health.registry.gather()).map_err(|error| {
+        tracing::error!(%error, "metrics cannot be written");
+        Problem::new(ProblemKind::Internal, "metrics cannot be written; the log has more")
+    })?;
+    Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
+}
