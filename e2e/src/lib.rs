@@ -1,1 +1,9 @@
-//! The real parts that tests, the demo and the benchmarks run.
+//! The real parts that tests, the demo and the benchmarks run: Envoy, cloakroom, services behind it.
+//!
+//! Everything is started on ports of its own, waits until it is ready, and ends with the test.
+
+pub mod envoy;
+pub mod http1;
+pub mod process;
+pub mod sloppy;
+pub mod tools;

@@ -1,0 +1,429 @@
+//! Envoy with the configuration that users copy: `examples/envoy/envoy.yaml`, with addresses of the moment put in.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::process::{Output, Process};
+use crate::tools::{self, EnvoyVersion};
+
+/// Where the gate listens for the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GateAddress {
+    /// A socket file.
+    Unix(PathBuf),
+    /// Loopback.
+    Tcp(SocketAddr),
+}
+
+impl GateAddress {
+    /// Reads `unix:///path`, `unix:path` or `address:port`.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(path.strip_prefix("//").unwrap_or(path).into()));
+        }
+        Ok(Self::Tcp(text.parse().with_context(|| format!("{text:?} is no address"))?))
+    }
+}
+
+/// Certificate and key of the listener, PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate, with its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// The shipped configuration and the changes a test makes to it. A change whose place is gone is an error, so that
+/// tests notice when the shipped file and they part.
+#[derive(Clone, Debug)]
+pub struct EnvoyConfig(Value);
+
+/// The shipped configuration.
+pub const SHIPPED: &str = include_str!("../../examples/envoy/envoy.yaml");
+
+const LISTENER: &str = "/static_resources/listeners/0";
+const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+
+impl EnvoyConfig {
+    /// The shipped file, listening on loopback, on ports that the kernel chooses.
+    ///
+    /// # Errors
+    /// When the file is not what this code expects.
+    pub fn shipped() -> Result<Self> {
+        let mut config = Self(serde_saphyr::from_str(SHIPPED).context("examples/envoy/envoy.yaml")?);
+        *config.at(&format!("{LISTENER}/address"))? = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        *config.at("/admin/address")? = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Ok(config)
+    }
+
+    /// Listens on this port of loopback.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn port(&mut self, port: u16) -> Result<&mut Self> {
+        *self.at(&format!("{LISTENER}/address"))? = socket_address(SocketAddr::from(([127, 0, 0, 1], port)));
+        Ok(self)
+    }
+
+    /// Asks the gate there.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn gate(&mut self, address: &GateAddress) -> Result<&mut Self> {
+        let address = match address {
+            GateAddress::Unix(path) => json!({ "pipe": { "path": path } }),
+            GateAddress::Tcp(address) => socket_address(*address),
+        };
+        *self.endpoint("cloakroom")? = address;
+        Ok(self)
+    }
+
+    /// Sends the requests of a cluster (`shop`, `login`) there.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn service(&mut self, cluster: &str, address: SocketAddr) -> Result<&mut Self> {
+        *self.endpoint(cluster)? = socket_address(address);
+        Ok(self)
+    }
+
+    /// TLS with these files.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn tls(&mut self, files: &TlsFiles) -> Result<&mut Self> {
+        let at =
+            format!("{LISTENER}/filter_chains/0/transport_socket/typed_config/common_tls_context/tls_certificates/0");
+        *self.at(&at)? = json!({
+            "certificate_chain": { "filename": files.certificate },
+            "private_key": { "filename": files.key },
+        });
+        Ok(self)
+    }
+
+    /// No TLS: what raw bytes over HTTP/1.1 and HTTP/2 with prior knowledge need.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn plain(&mut self) -> Result<&mut Self> {
+        self.remove(&format!("{LISTENER}/filter_chains/0"), "transport_socket")
+    }
+
+    /// Envoy's own defaults where the shipped file is strict: no path normalisation, underscores allowed, the port kept.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn default_normalisation(&mut self) -> Result<&mut Self> {
+        for option in
+            ["normalize_path", "merge_slashes", "path_with_escaped_slashes_action", "strip_matching_host_port"]
+        {
+            self.remove(CONNECTION_MANAGER, option)?;
+        }
+        self.allow_underscores()
+    }
+
+    /// Header names with underscores pass, as gRPC metadata may need.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn allow_underscores(&mut self) -> Result<&mut Self> {
+        let options = format!("{CONNECTION_MANAGER}/common_http_protocol_options");
+        self.remove(&options, "headers_with_underscores_action")
+    }
+
+    /// Headers reach the gate as a map with repeated lines joined by commas, as Istio and Envoy Gateway send them.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn headers_as_map(&mut self) -> Result<&mut Self> {
+        *self.at_filter("envoy.filters.http.ext_authz", "/encode_raw_headers")? = json!(false);
+        Ok(self)
+    }
+
+    /// Without the static removal of our headers: what the gate must then do alone.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn no_static_removal(&mut self) -> Result<&mut Self> {
+        self.remove(CONNECTION_MANAGER, "early_header_mutation_extensions")?;
+        *self.at_filter("envoy.filters.http.header_mutation", "/mutations")? = json!({});
+        Ok(self)
+    }
+
+    /// Trailers of HTTP/1.1 pass both ways. HTTP/2 always has them.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn http1_trailers(&mut self) -> Result<&mut Self> {
+        self.put(CONNECTION_MANAGER, "http_protocol_options", json!({ "enable_trailers": true }))?;
+        let protocol = json!({ "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } } });
+        self.upstream_protocol("shop", protocol)
+    }
+
+    /// A service (`shop`, `login`) speaks HTTP/2 with prior knowledge.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn http2_service(&mut self, cluster: &str) -> Result<&mut Self> {
+        self.upstream_protocol(cluster, json!({ "explicit_http_config": { "http2_protocol_options": {} } }))
+    }
+
+    /// Paths under this prefix go to the shop with the check switched off.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn unchecked(&mut self, prefix: &str) -> Result<&mut Self> {
+        let per_route = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute";
+        self.route_first(json!({
+            "match": { "prefix": prefix },
+            "route": { "cluster": "shop" },
+            "typed_per_filter_config": { "envoy.filters.http.ext_authz": { "@type": per_route, "disabled": true } },
+        }))
+    }
+
+    /// Puts a route before all others.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn route_first(&mut self, route: Value) -> Result<&mut Self> {
+        let routes = self.at(&format!("{CONNECTION_MANAGER}/route_config/virtual_hosts/0/routes"))?;
+        routes.as_array_mut().context("routes are a list")?.insert(0, route);
+        Ok(self)
+    }
+
+    /// Puts a filter right after the check: it sees the request as the service would.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn filter_after_check(&mut self, filter: Value) -> Result<&mut Self> {
+        let filters =
+            self.at(&format!("{CONNECTION_MANAGER}/http_filters"))?.as_array_mut().context("filters are a list")?;
+        let check = filters.iter().position(|it| it["name"] == "envoy.filters.http.ext_authz").context("the check")?;
+        filters.insert(check + 1, filter);
+        Ok(self)
+    }
+
+    /// Adds a cluster.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn cluster(&mut self, cluster: Value) -> Result<&mut Self> {
+        self.at("/static_resources/clusters")?.as_array_mut().context("clusters are a list")?.push(cluster);
+        Ok(self)
+    }
+
+    /// The value at a JSON pointer, to change what no method here does.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at(&mut self, pointer: &str) -> Result<&mut Value> {
+        self.0.pointer_mut(pointer).with_context(|| format!("the shipped configuration of Envoy has no {pointer}"))
+    }
+
+    /// The value at a JSON pointer within an HTTP filter's `typed_config`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at_filter(&mut self, filter: &str, pointer: &str) -> Result<&mut Value> {
+        let filters =
+            self.at(&format!("{CONNECTION_MANAGER}/http_filters"))?.as_array_mut().context("filters are a list")?;
+        let filter = filters.iter_mut().find(|it| it["name"] == filter).context("no such filter")?;
+        filter["typed_config"].pointer_mut(pointer).with_context(|| format!("the filter has no {pointer}"))
+    }
+
+    /// The connection manager, to change what no method here does.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn connection_manager(&mut self) -> Result<&mut Value> {
+        self.at(CONNECTION_MANAGER)
+    }
+
+    /// The configuration in JSON, as Envoy reads it.
+    pub fn render(&self) -> String {
+        format!("{:#}", self.0)
+    }
+
+    fn endpoint(&mut self, cluster: &str) -> Result<&mut Value> {
+        let cluster = self.named_cluster(cluster)?;
+        cluster.pointer_mut("/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address").context("no endpoint")
+    }
+
+    fn upstream_protocol(&mut self, cluster: &str, mut options: Value) -> Result<&mut Self> {
+        let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        options["@type"] = json!(format!("type.googleapis.com/{name}"));
+        self.named_cluster(cluster)?["typed_extension_protocol_options"] = json!({ name: options });
+        Ok(self)
+    }
+
+    fn named_cluster(&mut self, name: &str) -> Result<&mut Value> {
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters are a list")?;
+        clusters.iter_mut().find(|it| it["name"] == name).with_context(|| format!("no cluster {name}"))
+    }
+
+    fn put(&mut self, pointer: &str, key: &str, value: Value) -> Result<()> {
+        self.at(pointer)?.as_object_mut().context("not a map")?.insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    fn remove(&mut self, pointer: &str, key: &str) -> Result<&mut Self> {
+        let removed = self.at(pointer)?.as_object_mut().context("not a map")?.remove(key);
+        ensure!(removed.is_some(), "the shipped configuration of Envoy has no {pointer}/{key}");
+        Ok(self)
+    }
+}
+
+fn socket_address(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+}
+
+/// `envoy --mode validate`.
+///
+/// # Errors
+/// What Envoy says.
+pub fn validate(version: EnvoyVersion, config: &EnvoyConfig) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("envoy.json");
+    std::fs::write(&file, config.render())?;
+    let mut envoy = std::process::Command::new(tools::envoy(version)?);
+    let answer = envoy.args(["--mode", "validate", "--log-level", "error", "-c"]).arg(&file).output()?;
+    ensure!(answer.status.success(), "Envoy {}: {}", version.number(), String::from_utf8_lossy(&answer.stderr));
+    Ok(())
+}
+
+/// A running Envoy.
+pub struct Envoy {
+    process: Process,
+    folder: tempfile::TempDir,
+    admin: SocketAddr,
+    ingress: SocketAddr,
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has its output.
+    pub async fn spawn(version: EnvoyVersion, config: &EnvoyConfig) -> Result<Self> {
+        let binary = tokio::task::spawn_blocking(move || tools::envoy(version)).await??;
+        let folder = tempfile::tempdir()?;
+        let (file, admin_file) = (folder.path().join("envoy.json"), folder.path().join("admin"));
+        std::fs::write(&file, config.render())?;
+        let path = |path: &Path| path.as_os_str().to_owned();
+        let mut arguments = vec!["-c".into(), path(&file), "--admin-address-path".into(), path(&admin_file)];
+        arguments.extend(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"].map(Into::into));
+        let process = Process::spawn(&format!("envoy {}", version.number()), &binary, arguments)?;
+
+        let admin_address = || std::fs::read_to_string(&admin_file).ok()?.trim().parse::<SocketAddr>().ok();
+        process.wait_until(START, "admin address", async || admin_address().is_some()).await?;
+        let admin = admin_address().context("the admin address of Envoy")?;
+        let ready = async || get(admin, "/ready").await.is_ok_and(|answer| answer.contains("LIVE"));
+        process.wait_until(START, "readiness", ready).await?;
+
+        let listeners: Value = serde_json::from_str(&get(admin, "/listeners?format=json").await?)?;
+        let bound = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+        let address = bound["address"].as_str().context("Envoy names no address")?.parse()?;
+        let port = u16::try_from(bound["port_value"].as_u64().context("Envoy names no port")?)?;
+        Ok(Self { process, folder, admin, ingress: SocketAddr::new(address, port) })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.ingress
+    }
+
+    /// The admin interface.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What the admin interface says under a path, as text.
+    ///
+    /// # Errors
+    /// When it does not answer 200.
+    pub async fn admin(&self, path: &str) -> Result<String> {
+        get(self.admin, path).await
+    }
+
+    /// A counter or gauge by its full name; 0 when Envoy has not made it yet.
+    ///
+    /// # Errors
+    /// When the admin interface does not answer.
+    pub async fn stat(&self, name: &str) -> Result<u64> {
+        let all = self.admin("/stats?usedonly").await?;
+        let line = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        Ok(line.and_then(|value| value.trim().parse().ok()).unwrap_or(0))
+    }
+
+    /// Its output: the access log, one JSON object a line, and warnings.
+    pub fn output(&self) -> Output {
+        self.process.output()
+    }
+
+    /// The process, to measure or to end it.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its folder, with the configuration as rendered.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A start on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+async fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+    let answer = crate::http1::exchange(address, request.as_bytes()).await?;
+    ensure!(answer.status() == 200, "{path}: {}", answer.text());
+    Ok(answer.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_finds_its_place_in_the_shipped_file() {
+        let mut config = EnvoyConfig::shipped().expect("parses");
+        let changed = (|| {
+            config.port(8443)?.gate(&GateAddress::parse("unix:///run/x.sock")?)?;
+            config.service("shop", "127.0.0.1:81".parse()?)?.service("login", "127.0.0.1:82".parse()?)?;
+            config.tls(&TlsFiles { certificate: "c".into(), key: "k".into() })?.plain()?;
+            config.default_normalisation()?.headers_as_map()?.no_static_removal()?;
+            config.http1_trailers()?.http2_service("login")?.unchecked("/open")?;
+            config.filter_after_check(json!({ "name": "mine" }))?.cluster(json!({ "name": "more" }))?;
+            anyhow::Ok(())
+        })();
+        changed.expect("all places are there");
+        let text = config.render();
+        assert!(text.contains("/run/x.sock") && !text.contains("encode_raw_headers\": true"));
+    }
+
+    #[test]
+    fn a_change_without_a_place_is_an_error() {
+        let mut config = EnvoyConfig::shipped().expect("parses");
+        config.plain().expect("has TLS");
+        assert!(config.plain().is_err());
+        assert!(config.service("nobody", SocketAddr::from(([127, 0, 0, 1], 1))).is_err());
+    }
+
+    #[test]
+    fn gate_addresses() {
+        let tcp = GateAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9443)));
+        assert_eq!(GateAddress::parse("127.0.0.1:9443").expect("parses"), tcp);
+        assert_eq!(GateAddress::parse("unix:///a/b").expect("parses"), GateAddress::Unix("/a/b".into()));
+        assert_eq!(GateAddress::parse("unix:/a/b").expect("parses"), GateAddress::Unix("/a/b".into()));
+        assert!(GateAddress::parse("nowhere").is_err());
+    }
+}
