@@ -337,7 +337,7 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
 fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Vec<Carrier>, Wrong> {
     let key = "token.carriers";
     let Some(given) = given else {
-        return Ok(vec![Carrier::Cookie("__Host-session".to_owned()), Carrier::Bearer]);
+        return Ok(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer]);
     };
     let mut carriers = Vec::new();
     for carrier in given {
@@ -353,7 +353,7 @@ fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Vec<Carrier>, Wrong
                         format!("`{name}` cannot carry a token: a header name of its own, such as x-access-token"),
                     ));
                 }
-                Carrier::Header(name)
+                Carrier::Header(name.into())
             }
             file::CarrierFile::Cookie(name) => {
                 let token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
@@ -365,7 +365,7 @@ fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Vec<Carrier>, Wrong
                         ),
                     ));
                 }
-                Carrier::Cookie(name)
+                Carrier::Cookie(name.into())
             }
         };
         if carriers.contains(&carrier) {
