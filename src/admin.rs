@@ -3,6 +3,7 @@
 
 pub mod caller;
 pub mod health;
+pub mod jwks;
 pub mod listener;
 pub mod origin;
 pub mod problem;

@@ -1,18 +1,93 @@
 //! The signing keys, and the session JWTs made with them (DESIGN 4).
 
-use std::sync::Arc;
+pub mod algorithm;
+pub mod ceremony;
+mod claims;
+pub mod folder;
+mod key;
+pub mod timeline;
+mod verify;
+mod watch;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
+use self::algorithm::SigningAlgorithm;
+use self::claims::Life;
+use self::folder::KeyRingError;
+use self::key::SigningKey;
+use self::timeline::{Jwks, Timeline};
 use crate::authz::policy::{MintSpec, SessionJwtRule};
 use crate::authz::session::{Session, SessionId, Timestamp};
 use crate::authz::verdict::Permit;
+
+/// The `typ` of every session JWT (RFC 8725 §3.11): it is never taken for a JWT of another kind.
+pub const TYP: &str = "session+jwt";
+
+/// No session JWT lives longer (P8).
+pub const MAX_LIFETIME: Duration = Duration::from_secs(60);
+
+/// What a key ring needs to know (the configuration's `jwt`).
+#[derive(Clone, Debug)]
+pub struct KeyRingConfig {
+    /// The folder that the keys are in.
+    pub dir: PathBuf,
+    /// The base of every `iss`: an `http` or `https` URL without query, fragment or trailing slash.
+    pub issuer: String,
+    /// The algorithm that at least one key in the folder must have.
+    pub algorithm: SigningAlgorithm,
+    /// How long a JWT lives: whole seconds, 1 s to [`MAX_LIFETIME`].
+    pub lifetime: Duration,
+    /// The largest JWT that is ever sent, in bytes.
+    pub max_bytes: usize,
+}
+
+impl KeyRingConfig {
+    /// `iss` of the JWTs for services in `namespace`.
+    pub fn issuer_of(&self, namespace: &str) -> String {
+        format!("{}/ns/{namespace}", self.issuer)
+    }
+
+    /// The namespace that [`Self::issuer_of`] names.
+    fn issuer_namespace<'a>(&self, issuer: &'a str) -> Option<&'a str> {
+        issuer.strip_prefix(self.issuer.as_str())?.strip_prefix("/ns/")
+    }
+
+    fn check(&self) -> Result<(), KeyRingError> {
+        let refuse = |problem: String| Err(KeyRingError::Config(problem));
+        let uri = self.issuer.parse::<http::Uri>().ok();
+        let absolute = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+        if !absolute || self.issuer.ends_with('/') || self.issuer.contains(['?', '#', '"', '\\']) {
+            return refuse(format!(
+                "jwt.issuer: `{}` is not an http or https URL without query, fragment and trailing slash",
+                self.issuer
+            ));
+        }
+        if self.lifetime.is_zero() || self.lifetime > MAX_LIFETIME || self.lifetime.subsec_nanos() != 0 {
+            return refuse(format!(
+                "jwt.lifetime: {:?} is not a whole number of seconds from 1s to 60s",
+                self.lifetime
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// The RFC 7638 thumbprint of a key (`kid`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub Arc<str>);
 
-/// A session JWT, signed. `Debug` must not show it.
+/// A session JWT, signed. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Minted {
     /// The compact serialisation.
@@ -23,51 +98,154 @@ pub struct Minted {
     pub fresh_until: Timestamp,
 }
 
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Minted(redacted, {} bytes, key {}, {:?})", self.jwt.len(), self.key.0, self.fresh_until)
+    }
+}
+
 /// Why no session JWT was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// No key is in its signing time.
     #[error("no key to sign with")]
     NoKey,
+    /// The session ends within this second, so that no JWT could live and not outlive it.
+    #[error("the session is ending")]
+    SessionEnding,
     /// The JWT would be over `jwt.maxBytes`.
     #[error("the session JWT would be {0} bytes, the most is {1}")]
     TooLarge(usize, usize),
-    /// The library refused.
+    /// The cryptographic library refused.
     #[error("signing failed")]
-    Signing(#[source] jsonwebtoken::errors::Error),
+    Signing(#[source] aws_lc_rs::error::Unspecified),
 }
 
 /// The keys of this process, swapped whole when their folder changes.
+///
+/// Today one ring signs for every namespace. Whatever asks for a key says for which namespace, so that each can have a ring
+/// of its own without a change to callers.
 #[derive(Debug)]
-pub struct KeyRing {}
+pub struct KeyRing {
+    config: KeyRingConfig,
+    timeline: ArcSwap<Timeline>,
+}
 
 impl KeyRing {
-    /// The key that signs at `now`: a cached JWT of another one is not handed out again.
-    pub fn signing_key(&self, now: Timestamp) -> Option<KeyId> {
-        let _ = now;
-        todo!()
+    /// Reads the folder, whole or not at all: there is no built-in, empty or improvised key (P10).
+    pub fn open(config: KeyRingConfig) -> Result<Self, KeyRingError> {
+        config.check()?;
+        let timeline = load(&config)?;
+        Ok(Self { config, timeline: ArcSwap::from_pointee(timeline) })
+    }
+
+    /// Reads the folder again and answers whether its keys are others now. On an error the keys stay as they were.
+    pub fn reload(&self) -> Result<bool, KeyRingError> {
+        let fresh = load(&self.config)?;
+        let changed = !self.timeline.load().is(&fresh);
+        if changed {
+            self.timeline.store(Arc::new(fresh));
+        }
+        Ok(changed)
+    }
+
+    /// The key that signs for `namespace` at `now`: a cached JWT of another one is not handed out again.
+    pub fn signing_key(&self, namespace: &str, now: Timestamp) -> Option<KeyId> {
+        let _ = namespace;
+        self.timeline().signing(now).map(|key| key.id().clone())
     }
 
     /// Signs a session JWT for this permit. No permit, no signature.
     pub fn mint(&self, permit: &Permit, now: Timestamp) -> Result<Minted, MintError> {
-        let _ = (permit, now);
-        todo!()
+        self.mint_for(permit.session(), permit.mint(), now)
     }
 
     /// How large the session's JWT would be at most for this spec, without signing; for writes that would make it too large.
     pub fn size_of(&self, session: &Session, spec: &MintSpec) -> usize {
-        let _ = (session, spec);
-        todo!()
+        // Dates have ten digits until the year 2286, whatever they are.
+        let life = Life { issued: 9_999_999_999, expires: 9_999_999_999 };
+        let payload = claims::payload(session, spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
+        let timeline = self.timeline();
+        timeline.keys().iter().map(|(key, _)| compact_len(key, payload.len())).max().unwrap_or(usize::MAX)
     }
 
     /// The largest JWT that is ever sent, in bytes.
     pub fn max_bytes(&self) -> usize {
-        todo!()
+        self.config.max_bytes
     }
 
-    /// Verifies a session JWT that a service passed on; answers its `sid`. `None` when anything about it is wrong.
+    /// Verifies a session JWT that a service passed on; answers its `sid`. `None` when anything about it is wrong. There is
+    /// no leeway: the times are our own.
     pub fn verify(&self, jwt: &[u8], rule: &SessionJwtRule, now: Timestamp) -> Option<SessionId> {
-        let _ = (jwt, rule, now);
-        todo!()
+        self.verified(jwt, rule, now)
     }
+
+    /// The public keys that services verify with at `now`; `None` while there is none.
+    pub fn jwks(&self, now: Timestamp) -> Option<Jwks> {
+        self.timeline().jwks(now)
+    }
+
+    /// The settings that the ring was opened with.
+    pub fn config(&self) -> &KeyRingConfig {
+        &self.config
+    }
+
+    /// [`Self::mint`] without its proof, for tests.
+    pub(crate) fn mint_for(&self, session: &Session, spec: &MintSpec, now: Timestamp) -> Result<Minted, MintError> {
+        let timeline = self.timeline();
+        let key = timeline.signing(now).ok_or(MintError::NoKey)?;
+        let life = self.life(session, now)?;
+        let jti = claims::unique().map_err(MintError::Signing)?;
+        let payload = claims::payload(session, spec, &self.config.issuer_of(&spec.namespace), jti, life);
+        let size = compact_len(key, payload.len());
+        self.fits(size)?;
+
+        let mut jwt = String::with_capacity(size);
+        jwt.push_str(key.header());
+        URL_SAFE_NO_PAD.encode_string(&payload, &mut jwt);
+        let signature = key.sign(jwt.as_bytes()).map_err(MintError::Signing)?;
+        jwt.push('.');
+        URL_SAFE_NO_PAD.encode_string(&signature, &mut jwt);
+        // The estimate is exact; yet what is sent is what is bounded.
+        self.fits(jwt.len())?;
+
+        let half = Duration::from_millis((life.expires - life.issued).unsigned_abs() * 500);
+        let fresh_until = Timestamp::from_millis(life.issued.saturating_mul(1000)).plus(half);
+        Ok(Minted { jwt: jwt.into(), key: key.id().clone(), fresh_until })
+    }
+
+    /// Both times are rounded down: a JWT neither begins in the future nor outlives its session.
+    fn life(&self, session: &Session, now: Timestamp) -> Result<Life, MintError> {
+        let issued = now.as_secs();
+        let end = now.plus(self.config.lifetime).min(session.ends()).min(session.absolute_end);
+        let expires = end.as_secs();
+        if expires > issued { Ok(Life { issued, expires }) } else { Err(MintError::SessionEnding) }
+    }
+
+    fn fits(&self, size: usize) -> Result<(), MintError> {
+        if size > self.config.max_bytes { Err(MintError::TooLarge(size, self.config.max_bytes)) } else { Ok(()) }
+    }
+
+    fn timeline(&self) -> Guard<Arc<Timeline>> {
+        self.timeline.load()
+    }
+}
+
+fn load(config: &KeyRingConfig) -> Result<Timeline, KeyRingError> {
+    let timeline = folder::load(&config.dir)?;
+    let wanted = config.algorithm;
+    if !timeline.keys().iter().any(|(key, _)| key.algorithm() == wanted) {
+        return Err(KeyRingError::Config(format!(
+            "jwt.algorithm is {wanted}, and no key in {} is for it; run `cloakroom keys rotate --algorithm {wanted}`, or \
+             set jwt.algorithm to what the keys are",
+            config.dir.display()
+        )));
+    }
+    Ok(timeline)
+}
+
+/// The length of a compact serialisation (RFC 7515 §3.1) with a payload of `payload` bytes.
+fn compact_len(key: &SigningKey, payload: usize) -> usize {
+    let unpadded = |bytes: usize| (bytes * 4).div_ceil(3);
+    key.header().len() + unpadded(payload) + 1 + unpadded(key.signature_len())
 }

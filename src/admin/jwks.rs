@@ -1,0 +1,110 @@
+//! The public keys and OpenID discovery: what services and meshes need to verify session JWTs with no code of ours.
+//!
+//! Nothing here is secret, and nothing else is served beside it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::authz::session::Realm;
+use crate::sessions::clock::Clock;
+use crate::sessions::keyring::KeyRing;
+use crate::sessions::keyring::timeline::Jwks;
+
+/// What caches may keep. The shortest publication of a key before it signs is measured by it (`ceremony::MIN_PUBLISH`).
+const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// The path of the key set, below the issuer.
+const JWKS_PATH: &str = "/.well-known/jwks.json";
+
+#[derive(Clone, Debug)]
+struct Published {
+    ring: Arc<KeyRing>,
+    clock: Arc<Clock>,
+}
+
+/// `/.well-known/jwks.json`, `/.well-known/openid-configuration` and `/ns/{namespace}/.well-known/openid-configuration`; all
+/// else is 404, and other methods than GET and HEAD are 405.
+pub fn router(ring: Arc<KeyRing>, clock: Arc<Clock>) -> Router {
+    Router::new()
+        .route(JWKS_PATH, get(jwks))
+        .route("/.well-known/openid-configuration", get(discovery))
+        .route("/ns/{namespace}/.well-known/openid-configuration", get(namespace_discovery))
+        .method_not_allowed_fallback(|| async {
+            ([(ALLOW, "GET, HEAD")], problem(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are served here."))
+        })
+        .fallback(|| async { not_found() })
+        .with_state(Published { ring, clock })
+}
+
+async fn jwks(State(published): State<Published>, request: HeaderMap) -> Response {
+    let Some(Jwks { body, etag, .. }) = published.ring.jwks(published.clock.now()) else { return no_keys() };
+    let etag_field = HeaderValue::from_str(&etag).expect("an entity tag of base64url is a header value");
+    let headers = [(CACHE_CONTROL, CACHE), (ETAG, etag_field)];
+    if request.get_all(IF_NONE_MATCH).iter().any(|field| names_tag(field, &etag)) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn discovery(State(published): State<Published>) -> Response {
+    describe(&published, published.ring.config().issuer.clone())
+}
+
+async fn namespace_discovery(State(published): State<Published>, Path(namespace): Path<String>) -> Response {
+    // A namespace is a DNS label, as a realm is. Which ones exist is not told: every label has an issuer.
+    if Realm::parse(&namespace).is_none() {
+        return not_found();
+    }
+    describe(&published, published.ring.config().issuer_of(&namespace))
+}
+
+/// OpenID Connect Discovery 1.0 §3, as far as it concerns whoever only verifies; the Kubernetes API server publishes the same
+/// members for its service-account tokens.
+fn describe(published: &Published, issuer: String) -> Response {
+    let Some(Jwks { algorithms, .. }) = published.ring.jwks(published.clock.now()) else { return no_keys() };
+    let algorithms: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
+    let document = json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{}{JWKS_PATH}", published.ring.config().issuer),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": algorithms,
+        "claims_supported": [
+            "iss", "sub", "aud", "sid", "jti", "iat", "nbf", "exp", "auth_time", "acr", "amr", "scope", "roles", "claims"
+        ],
+    });
+    ([(CACHE_CONTROL, CACHE)], axum::Json(document)).into_response()
+}
+
+/// Whether `If-None-Match` names this entity tag; weak comparison (RFC 9110 §13.1.2).
+fn names_tag(field: &HeaderValue, etag: &str) -> bool {
+    let Ok(field) = field.to_str() else { return false };
+    field.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn not_found() -> Response {
+    problem(StatusCode::NOT_FOUND, "There is nothing here; the key set is at /.well-known/jwks.json.")
+}
+
+/// An empty set would be cached and believed.
+fn no_keys() -> Response {
+    ([(RETRY_AFTER, "5")], problem(StatusCode::SERVICE_UNAVAILABLE, "No key is published yet.")).into_response()
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    let headers = [(CONTENT_TYPE, "application/problem+json"), (CACHE_CONTROL, "no-store")];
+    (status, headers, body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests;
