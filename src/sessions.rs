@@ -1,18 +1,44 @@
 //! Sessions as the surfaces use them: tokens in, facts out; a cached view over the store, and the JWTs minted for services.
 
+mod bounds;
+mod change;
 pub mod clock;
+pub mod cookie;
+mod end;
+mod issue;
 pub mod keyring;
+mod render;
+mod resolve;
+mod rotation;
+pub mod stats;
 pub mod token;
+mod touch;
 pub mod view;
 
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use self::clock::Clock;
+use self::keyring::KeyRing;
+use self::stats::SessionsStats;
+use self::token::{RandomFailed, TokenKeys};
+use self::view::{Link, View};
 use crate::authz::credential::AccessToken;
-use crate::authz::plan::Wanted;
-use crate::authz::session::{Claims, Device, Provider, Realm, Session, SessionId, Timestamp};
-use crate::authz::verdict::{Decision, Lookup, Verdict};
-use crate::store::StoreError;
+use crate::authz::session::{Claims, Device, Provider, Realm, SecretAge, Session, SessionId, Timestamp};
+use crate::authz::verdict::Lookup;
+use crate::store::{Loaded, Store, StoreError};
 
 /// Limits and times of sessions (DESIGN 2), resolved from the configuration.
 #[derive(Clone, Debug)]
@@ -118,9 +144,9 @@ pub enum SessionError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No token key, or no signing key.
-    #[error("keys are not available")]
-    Keys,
+    /// The operating system's random source failed: no token was made.
+    #[error(transparent)]
+    Random(#[from] RandomFailed),
 }
 
 /// What a look-up found, and the cache entry beside it that keeps minted JWTs.
@@ -128,40 +154,92 @@ pub enum SessionError {
 pub struct Resolved {
     /// What was found.
     pub lookup: Lookup,
-    /// Where JWTs minted for this session are kept.
+    /// Where JWTs minted for this session are kept; with every `Lookup::Active`.
     pub entry: Option<Arc<view::Entry>>,
+    /// Which of the session's secrets the token held; `None` for a session JWT, which holds none.
+    pub secret: Option<SecretAge>,
+}
+
+impl Resolved {
+    /// A look-up that found no live session.
+    fn without(lookup: Lookup) -> Self {
+        Self { lookup, entry: None, secret: None }
+    }
 }
 
 /// The sessions of this process.
-#[derive(Debug)]
-pub struct Sessions {}
+///
+/// `resolve` (in `resolve.rs`) and `render` (in `render.rs`) serve requests; the other methods change sessions, and an
+/// answered change is felt by the next `resolve` (P17).
+pub struct Sessions {
+    config: SessionsConfig,
+    store: Arc<Store>,
+    view: Arc<View>,
+    token_keys: TokenKeys,
+    keyring: Arc<KeyRing>,
+    clock: Arc<Clock>,
+    stats: Arc<SessionsStats>,
+    /// Loads, changes and background writes; each ends by a deadline of its own.
+    tasks: TaskTracker,
+    /// Places for background writes.
+    writes: Arc<Semaphore>,
+}
+
+/// How many background writes (touches, ends of overlaps) wait or run at most. A use that finds no place is not written; the
+/// next use of its session tries again.
+const MAX_BACKGROUND_WRITES: usize = 1_024;
+/// How long one call of the store may take for a caller who waits.
+const MAX_STORE_WAIT: Duration = Duration::from_secs(5);
 
 impl Sessions {
-    /// The session behind what a request presented, from the view or the store. Unknown truth is `Lookup::Unavailable`.
-    pub async fn resolve(&self, wanted: &Wanted, realm: &Realm, now: Timestamp) -> Resolved {
-        let _ = (wanted, realm, now);
-        todo!()
+    /// The sessions of `store`, none of them cached yet.
+    pub fn new(
+        config: SessionsConfig,
+        store: Arc<Store>,
+        token_keys: TokenKeys,
+        keyring: Arc<KeyRing>,
+        clock: Arc<Clock>,
+    ) -> Self {
+        let stats = Arc::new(SessionsStats::default());
+        let tasks = TaskTracker::new();
+        // Both stores live in this process; a store elsewhere brings a link that it proves.
+        let link = match &*store {
+            Store::Memory(_) | Store::Embedded(_) => Link::local(),
+        };
+        let view = Arc::new(View::new(&config, Arc::clone(&store), link, tasks.clone(), Arc::clone(&stats)));
+        let writes = Arc::new(Semaphore::new(MAX_BACKGROUND_WRITES));
+        Self { config, store, view, token_keys, keyring, clock, stats, tasks, writes }
     }
 
-    /// Turns a decision into a verdict: adds the cached JWT, or mints one, and a rotated cookie where one is due.
-    pub async fn render(&self, decision: Decision, resolved: &Resolved, now: Timestamp) -> Verdict {
-        let _ = (decision, resolved, now);
-        todo!()
+    /// What has been done, counted.
+    pub fn stats(&self) -> &Arc<SessionsStats> {
+        &self.stats
     }
 
-    /// Makes a session.
-    pub async fn create(&self, new: NewSession, now: Timestamp) -> Result<Issued, SessionError> {
-        let _ = (new, now);
-        todo!()
+    /// The cached view.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
     }
 
-    /// The session `sid`, by a fresh load.
+    /// Waits for the changes and background writes that were begun. Before it, the surfaces are closed.
+    pub async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The session `sid`, by a fresh load. One that has ended is `NotFound`.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
     pub async fn get(&self, realm: &Realm, sid: SessionId, now: Timestamp) -> Result<Arc<Session>, SessionError> {
-        let _ = (realm, sid, now);
-        todo!()
+        Ok(Arc::new(self.load_live(realm, sid, now).await?))
     }
 
-    /// A page of a subject's live sessions, and where the next begins.
+    /// A page of a subject's live sessions, and where the next begins. A page may be shorter than `limit`, or empty, with more
+    /// to come: sessions that have ended are left out of it.
+    ///
+    /// # Errors
+    /// When `limit` is not 1 to 1,000, or the store fails.
     pub async fn list(
         &self,
         realm: &Realm,
@@ -170,44 +248,43 @@ impl Sessions {
         after: Option<SessionId>,
         now: Timestamp,
     ) -> Result<(Vec<Session>, Option<SessionId>), SessionError> {
-        let _ = (realm, subject, limit, after, now);
-        todo!()
+        bounds::page(limit)?;
+        bounds::subject(subject)?;
+        let mut page = in_time(self.store.list(realm, subject, limit, after)).await?;
+        page.sessions.retain(|session| now < session.ends() && self.view.ended(realm, session.id).is_none());
+        Ok((page.sessions, page.next))
     }
 
-    /// Changes a session; with `if_version` only when that is still its version, else merged again on a conflict.
-    pub async fn update(
+    async fn load_live(&self, realm: &Realm, sid: SessionId, now: Timestamp) -> Result<Session, SessionError> {
+        let loaded = in_time(self.store.load(realm, sid)).await?;
+        // After the load: an end that was answered while it ran counts.
+        match loaded {
+            Loaded::Session(session) if now < session.ends() && self.view.ended(realm, sid).is_none() => Ok(*session),
+            Loaded::Session(_) | Loaded::Revoked | Loaded::Absent => Err(SessionError::NotFound),
+        }
+    }
+
+    /// Runs a change to its end, also when its caller goes away: a change that the store has made must reach the view.
+    async fn to_the_end<T: Send + 'static>(
         &self,
-        realm: &Realm,
-        sid: SessionId,
-        change: &SessionChange,
-        if_version: Option<u64>,
-        now: Timestamp,
-    ) -> Result<Arc<Session>, SessionError> {
-        let _ = (realm, sid, change, if_version, now);
-        todo!()
+        change: impl Future<Output = Result<T, SessionError>> + Send + 'static,
+    ) -> Result<T, SessionError> {
+        match self.tasks.spawn(change).await {
+            Ok(done) => done,
+            Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+            // Only a runtime that shuts down cancels these tasks.
+            Err(_) => Err(StoreError::Closed.into()),
+        }
     }
+}
 
-    /// Gives whoever holds the present token of `sid` the next one.
-    pub async fn rotate(
-        &self,
-        realm: &Realm,
-        sid: SessionId,
-        present: &AccessToken,
-        now: Timestamp,
-    ) -> Result<Issued, SessionError> {
-        let _ = (realm, sid, present, now);
-        todo!()
-    }
+/// What the store answers, or `Timeout`.
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(MAX_STORE_WAIT, call).await.unwrap_or(Err(StoreError::Timeout(MAX_STORE_WAIT)))
+}
 
-    /// Ends a session. Idempotent: answers whether there was one.
-    pub async fn revoke(&self, realm: &Realm, sid: SessionId) -> Result<bool, SessionError> {
-        let _ = (realm, sid);
-        todo!()
-    }
-
-    /// Ends every session of a subject; answers how many were live.
-    pub async fn revoke_subject(&self, realm: &Realm, subject: &str) -> Result<usize, SessionError> {
-        let _ = (realm, subject);
-        todo!()
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("config", &self.config).field("view", &self.view).finish_non_exhaustive()
     }
 }

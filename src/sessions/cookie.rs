@@ -41,10 +41,7 @@ mod tests {
     fn p14_a_token_cookie_is_host_bound_and_ends_with_its_session() {
         let token = AccessToken::from_parts(SessionId::from_bytes([1; 16]), Zeroizing::new([2; 20]), [3; 8]);
         let line = set_cookie("__Host-session", &CookieValue::Token(&token, Duration::from_millis(59_999)));
-        let want = format!(
-            "__Host-session={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=59",
-            &*token.reveal()
-        );
+        let want = format!("__Host-session={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=59", &*token.reveal());
         assert_eq!(*line, want);
     }
 }

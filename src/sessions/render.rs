@@ -1,0 +1,66 @@
+//! From a decision to a verdict: the session JWT, cached or minted, and what a use of the session brings with it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::keyring::MintError;
+use super::view::{Entry, Jwt};
+use super::{Resolved, Sessions};
+use crate::authz::reason::DenyReason;
+use crate::authz::session::Timestamp;
+use crate::authz::verdict::{Allow, Decision, Denial, Permit, Verdict};
+
+impl Sessions {
+    /// Turns a decision into a verdict: adds the cached JWT, or mints one, and a rotated cookie where one is due. Only what
+    /// passes counts as a use of the session.
+    pub async fn render(&self, decision: Decision, resolved: &Resolved, now: Timestamp) -> Verdict {
+        let permit = match decision {
+            Decision::Permit(permit) => permit,
+            Decision::Deny(denial) => return Verdict::Deny(denial),
+            Decision::Anonymous { rule, take_off } => {
+                return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit: None });
+            }
+        };
+        // A permit comes from an active look-up, and that has an entry.
+        let Some(entry) = &resolved.entry else {
+            return refused(&permit, DenyReason::Internal);
+        };
+        let jwt = match self.session_jwt(&permit, entry, now) {
+            Ok(jwt) => jwt,
+            Err(reason) => return refused(&permit, reason),
+        };
+        self.touch(entry, now);
+        let set_cookie = self.renew(&permit, entry, resolved.secret, now).await;
+        permit.with_jwt(jwt, set_cookie)
+    }
+
+    /// A JWT for this permit: a kept one until half of its life is spent, or until the session's version, the audience or the
+    /// signing key changes (DESIGN 4).
+    fn session_jwt(&self, permit: &Permit, entry: &Arc<Entry>, now: Timestamp) -> Result<Bytes, DenyReason> {
+        let key = self.keyring.signing_key(now).ok_or(DenyReason::KeysUnavailable)?;
+        let version = permit.session().version;
+        let jwt = entry.shelf.jwt(permit.mint(), version, &key, now, || self.keyring.mint(permit, now));
+        match jwt {
+            Ok(Jwt::Kept(jwt)) => {
+                self.stats.reuses.inc();
+                Ok(jwt)
+            }
+            Ok(Jwt::New(minted)) => {
+                self.stats.mints.inc();
+                self.view.reweigh(entry);
+                Ok(minted.jwt)
+            }
+            Err(MintError::NoKey) => Err(DenyReason::KeysUnavailable),
+            Err(MintError::TooLarge(..)) => Err(DenyReason::JwtTooLarge),
+            Err(error @ MintError::Signing(_)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "session JWT not signed");
+                Err(DenyReason::Internal)
+            }
+        }
+    }
+}
+
+fn refused(permit: &Permit, reason: DenyReason) -> Verdict {
+    Verdict::Deny(Denial { rule: Some(Arc::clone(permit.rule())), ..Denial::bare(reason) })
+}
