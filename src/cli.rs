@@ -1,3 +1,6 @@
 //! The command line.
 
+pub mod client;
 pub mod keys;
+pub mod output;
+pub mod session;
