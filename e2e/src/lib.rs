@@ -3,7 +3,10 @@
 //! Everything is started on ports of its own, waits until it is ready, and ends with the test.
 
 pub mod envoy;
+pub mod gate;
 pub mod http1;
 pub mod process;
+pub mod services;
 pub mod sloppy;
+pub mod tls;
 pub mod tools;

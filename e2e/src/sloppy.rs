@@ -181,7 +181,9 @@ pub fn path_readings(target: &str) -> BTreeSet<String> {
 }
 
 /// What careless servers do to a path, one thing each.
-const READINGS: [fn(&[u8]) -> Vec<u8>; 9] = [
+type Reading = fn(&[u8]) -> Vec<u8>;
+
+const READINGS: &[Reading] = &[
     |path| path.to_ascii_lowercase(),
     |path| map_segments(path, |segment| until(segment, b';')),
     |path| until(path, b'?').to_vec(),

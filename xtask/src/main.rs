@@ -1,3 +1,63 @@
-//! The project's own commands.
+//! The project's own commands. Each installs what it needs, shows what it does, and works on a fresh clone.
 
-fn main() {}
+mod cargo;
+mod ci;
+mod demo;
+mod story;
+mod suites;
+mod terminal;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version, about, subcommand_required = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Envoy, cloakroom and two services: tells the story of a session, then stays up for you to try.
+    Demo(demo::Options),
+    /// Runs the tests; without a name, all of them.
+    Test(suites::Options),
+    /// Everything a change must pass: format, lints, docs, dependencies, the demo, the tests.
+    Ci(ci::Options),
+    /// Finds or installs the tools that tests and the demo need, under target/tools.
+    Tools,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => suites::run(&options),
+        Command::Ci(options) => ci::run(&options),
+        Command::Tools => tools(),
+    }
+}
+
+fn tools() -> Result<ExitCode> {
+    use e2e::tools::{EnvoyVersion, chromium, envoy, jose, node};
+    for version in EnvoyVersion::ALL {
+        terminal::line(&format!("Envoy {}: {}", version.number(), envoy(version)?.display()));
+    }
+    terminal::line(&format!("Chromium: {}", chromium()?.display()));
+    terminal::line(&format!("Node.js: {}", node()?.display()));
+    terminal::line(&format!("jose: {}", jose()?.display()));
+    Ok(ExitCode::SUCCESS)
+}

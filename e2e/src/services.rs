@@ -1,0 +1,41 @@
+//! The two services of the demo: a log-in page and a shop. Small, but what they do is what real ones should: verify the
+//! session JWT, check where they redirect to, and keep the token out of everything but its cookie.
+
+mod html;
+pub mod identity;
+pub mod login;
+pub mod shop;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A running service; it ends when this is dropped.
+pub struct Service {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Service {
+    async fn serve(router: axum::Router) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router).await.ok();
+        });
+        Ok(Self { address, server })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
