@@ -94,13 +94,21 @@ impl Connection {
     /// When the peer closes first, or sends something else than HTTP.
     pub async fn response(&mut self, answers_head: bool) -> Result<Message> {
         loop {
-            let response = tokio::time::timeout(PATIENCE, self.message(true, answers_head)).await;
-            let response = response.context("no answer in time")??.context("the peer closed without an answer")?;
+            let response = self.any_response(answers_head).await?;
             // Interim answers (RFC 9110 §15.2) are not the answer, but 101 is the last one.
             if !(100..200).contains(&response.status()) || response.status() == 101 {
                 return Ok(response);
             }
         }
+    }
+
+    /// The next response, which may be an interim one.
+    ///
+    /// # Errors
+    /// See [`Connection::response`].
+    pub async fn any_response(&mut self, answers_head: bool) -> Result<Message> {
+        let response = tokio::time::timeout(PATIENCE, self.message(true, answers_head)).await;
+        response.context("no answer in time")??.context("the peer closed without an answer")
     }
 
     /// The next request, or `None` when the peer has closed.

@@ -8,5 +8,6 @@ pub mod http1;
 pub mod process;
 pub mod services;
 pub mod sloppy;
+pub mod stage;
 pub mod tls;
 pub mod tools;

@@ -56,7 +56,8 @@ pub(crate) fn build<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> 
         if message.reason != "compiler-artifact" {
             continue;
         }
-        if let (Some(path), Some(target), Some(manifest)) = (message.executable, message.target, message.manifest_path) {
+        if let (Some(path), Some(target), Some(manifest)) = (message.executable, message.target, message.manifest_path)
+        {
             made.push(Executable { path, name: target.name, kind: target.kind.join(","), manifest });
         }
     }

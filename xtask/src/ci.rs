@@ -67,8 +67,8 @@ fn cargo_deny() -> Result<PathBuf> {
     let folder = e2e::tools::install(&format!("cargo-deny-{CARGO_DENY}"), |folder| {
         terminal::line(&format!("building cargo-deny {CARGO_DENY}, once; this takes some minutes"));
         let mut install = command(&["install", "--locked", "--no-track"]);
-        // The build is thrown away with the folder it lies in.
-        let built = tempfile_in_target()?;
+        // Not the workspace's target folder: another lock, and thrown away afterwards.
+        let built = e2e::tools::root()?.join(".cargo-deny-build");
         install.arg(format!("cargo-deny@{CARGO_DENY}")).arg("--root").arg(folder).arg("--target-dir").arg(&built);
         let status = install.status()?;
         std::fs::remove_dir_all(built).ok();
@@ -76,10 +76,4 @@ fn cargo_deny() -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(folder.join("bin/cargo-deny"))
-}
-
-fn tempfile_in_target() -> Result<PathBuf> {
-    let folder = e2e::tools::root()?.join(".cargo-deny-build");
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

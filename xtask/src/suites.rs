@@ -148,7 +148,8 @@ fn documentation() -> Result<Count> {
 }
 
 fn counted(mut command: Command, name: &str) -> Result<Count> {
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start the tests of {name}"))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start the tests of {name}"))?;
     let mut count = Count::default();
     let mut finished = false;
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
@@ -234,7 +235,9 @@ mod tests {
 
     #[test]
     fn results_are_read_from_libtest() {
-        let count = parse_result("test result: FAILED. 11 passed; 2 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.02s");
+        let count = parse_result(
+            "test result: FAILED. 11 passed; 2 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.02s",
+        );
         let count = count.expect("a result");
         assert_eq!((count.passed, count.failed, count.ignored), (11, 2, 1));
         assert!(parse_result("test authz::tests::a ... ok").is_none());

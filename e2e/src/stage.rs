@@ -1,0 +1,90 @@
+//! The whole scene of the demo: Envoy with TLS, cloakroom with the embedded store, the log-in page and the shop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::envoy::{Envoy, EnvoyConfig};
+use crate::gate::{Cloakroom, GateOptions, ISSUER, Store};
+use crate::services::Service;
+use crate::services::identity::Verifier;
+use crate::services::login::{self, SessionApi};
+use crate::services::shop::Shop;
+use crate::tls::Certificates;
+use crate::tools::{self, EnvoyVersion};
+
+/// The host of the demo. Browsers, curl and systemd send every `*.localhost` to loopback (RFC 6761 §6.3).
+pub const HOST: &str = "shop.localhost";
+
+/// All that runs; it ends when this is dropped.
+pub struct Stage {
+    /// The proxy, where clients connect.
+    pub envoy: Envoy,
+    /// cloakroom.
+    pub gate: Cloakroom,
+    /// The service behind it.
+    pub shop: Shop,
+    /// The CA that clients trust.
+    pub certificates: Certificates,
+    _login: Service,
+}
+
+impl Stage {
+    /// Sets it up with the shipped example files. Envoy listens on `port` of loopback; 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub async fn set(cloakroom: PathBuf, version: EnvoyVersion, port: u16) -> Result<Self> {
+        let mut options = GateOptions { store: Store::Embedded, ..GateOptions::new(cloakroom) };
+        options.policies = example_policies()?;
+        let gate = Cloakroom::spawn(options).await?;
+        let issuer = format!("{ISSUER}/ns/shop");
+        let verifier = |audience| Verifier::new(&gate.jwks_url(), &issuer, audience);
+        let shop = Shop::spawn(verifier("shop")?).await?;
+        let api = SessionApi { address: gate.sessions(), token: gate.api_token().to_owned() };
+        let login = login::spawn(api, verifier("login")?).await?;
+        let certificates = Certificates::make(gate.folder(), &[HOST, "localhost"])?;
+        let mut config = EnvoyConfig::shipped()?;
+        config.port(port)?.gate(&gate.grpc()?)?.tls(&certificates.server)?;
+        config.service("shop", shop.address())?.service("login", login.address())?;
+        let envoy = Envoy::spawn(version, &config).await?;
+        Ok(Self { envoy, gate, shop, certificates, _login: login })
+    }
+
+    /// `https://shop.localhost:PORT`
+    pub fn origin(&self) -> String {
+        format!("https://{HOST}:{}", self.address().port())
+    }
+
+    /// Where Envoy listens.
+    pub fn address(&self) -> SocketAddr {
+        self.envoy.address()
+    }
+
+    /// A client that trusts the demo's CA; see [`Certificates::client`].
+    ///
+    /// # Errors
+    /// When the CA's file is gone.
+    pub fn client(&self) -> Result<reqwest::Client> {
+        self.certificates.client(HOST, self.address())
+    }
+}
+
+/// The files of `examples/policies`.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn example_policies() -> Result<Vec<(String, String)>> {
+    let folder = tools::workspace().join("examples/policies");
+    let mut policies = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "yaml") {
+            let name = path.file_name().context("a file has a name")?.to_string_lossy().into_owned();
+            policies.push((name, std::fs::read_to_string(path)?));
+        }
+    }
+    policies.sort();
+    Ok(policies)
+}
