@@ -194,7 +194,7 @@ impl From<SessionError> for Problem {
                 tracing::warn!(error = &error as &dyn std::error::Error, "session store");
                 Self::unavailable("the session store does not answer; nothing is known to have changed")
             }
-            SessionError::Keys => Self::unavailable("keys are not available; the log says which"),
+            SessionError::Random(_) => Self::unavailable("no random bytes to make a token of"),
         }
     }
 }
