@@ -2,6 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Header and query matches in one match.
+pub const MAX_NAMES: usize = 16;
+/// Bytes of a path.
+pub const MAX_PATH: usize = 1024;
+/// Bytes of a header's or query parameter's name.
+pub const MAX_NAME: usize = 256;
+/// Bytes of a header's value.
+pub const MAX_HEADER_VALUE: usize = 4096;
+/// Bytes of a query parameter's value.
+pub const MAX_QUERY_VALUE: usize = 1024;
+
 /// One match: all that is given must hold. An empty one matches every request (its path is the prefix `/`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,11 +1,19 @@
 //! A request as the decision sees it: read once, from either encoding that Envoy can send, with exactly one interpretation (P3).
+//!
+//! Servers differ in how they read the same bytes. What no two servers agree about is refused here; the rest is kept as a
+//! list of *readings*, and [`RequestAttributes::judge`] lets a request through only when the rules say the same of each. An
+//! ordinary request has one reading, found in one pass over its bytes and without an allocation.
 
 mod fetch;
 pub mod headers;
 pub mod host;
+mod overrides;
 pub mod own_headers;
 pub mod path;
 pub mod query;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -14,6 +22,7 @@ use http::Method;
 
 use self::headers::HeaderView;
 use self::host::Host;
+use self::overrides::Overrides;
 use self::path::RequestPath;
 use super::policy::PolicyName;
 use super::reason::DenyReason;
@@ -40,6 +49,8 @@ pub struct RequestAttributes {
     pub method: Method,
     /// The canonical host.
     pub host: Host,
+    /// The port beside it, if one was sent. Rules do not look at it.
+    pub port: Option<u16>,
     /// The canonical path and its other readings.
     pub path: RequestPath,
     /// Query, as sent; parsed by the rules that look at it.
@@ -48,6 +59,8 @@ pub struct RequestAttributes {
     pub headers: HeaderView,
     /// See [`RawRequest::pinned`].
     pub pinned: Option<PolicyName>,
+    /// What sloppy servers take for the method or the target instead; hardly any request has some.
+    overrides: Option<Box<Overrides>>,
 }
 
 impl RequestAttributes {
@@ -56,8 +69,27 @@ impl RequestAttributes {
     /// # Errors
     /// The reason it cannot be read in exactly one way; always of class `BadRequest`.
     pub fn read(raw: RawRequest) -> Result<Self, DenyReason> {
-        let _ = raw;
-        todo!()
+        let method = Method::from_bytes(&raw.method).map_err(|_| DenyReason::MalformedMethod)?;
+        if method == Method::CONNECT && raw.path.is_empty() {
+            return Err(DenyReason::MalformedMethod);
+        }
+        let (host, port) = Host::parse(&raw.host).ok_or(DenyReason::MalformedHost)?;
+        let (path, query) = target(&raw.path)?;
+        let headers = HeaderView::read(raw.headers)?;
+        for (name, value) in headers.pseudo_and_host() {
+            match name {
+                b":method" if *value == raw.method => {}
+                b":authority" if *value == raw.host => {}
+                b":path" if *value == raw.path => {}
+                b":method" | b":authority" | b":path" => return Err(DenyReason::MalformedRequest),
+                b"host" if Host::parse(value).is_none_or(|(named, _)| named != host) => {
+                    return Err(DenyReason::MalformedHost);
+                }
+                _ => {}
+            }
+        }
+        let overrides = Overrides::read(&method, &host, &headers)?;
+        Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, overrides })
     }
 
     /// What `choose` says of this request, when every reading that a common server could have of it gives the same answer.
@@ -69,9 +101,53 @@ impl RequestAttributes {
         letter_case: LetterCase,
         choose: impl Fn(&Reading<'_>) -> T,
     ) -> Result<T, DenyReason> {
-        let _ = (letter_case, choose);
-        todo!()
+        let answer = choose(&self.reading(&self.method, self.path.decoded(), &self.query, false));
+        if self.overrides.is_none() && self.path.readings().len() == 1 && letter_case == LetterCase::Sensitive {
+            return Ok(answer);
+        }
+        let fold_cases: &[bool] = if letter_case == LetterCase::Sensitive { &[false] } else { &[false, true] };
+        for (path, query) in self.targets() {
+            for path in path.readings() {
+                for method in self.methods() {
+                    for &fold_case in fold_cases {
+                        if choose(&self.reading(method, path, query, fold_case)) != answer {
+                            return Err(DenyReason::AmbiguousRequest);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(answer)
     }
+
+    fn reading<'a>(&'a self, method: &'a Method, path: &'a [u8], query: &'a [u8], fold_case: bool) -> Reading<'a> {
+        Reading { method, host: &self.host, path, query, fold_case, request: self }
+    }
+
+    /// Every method that some server takes this request's for, its own first.
+    fn methods(&self) -> impl Iterator<Item = &Method> {
+        std::iter::once(&self.method).chain(self.overrides.iter().flat_map(|overrides| &overrides.methods))
+    }
+
+    /// Every path and query that some server takes this request's for, its own first.
+    fn targets(&self) -> impl Iterator<Item = (&RequestPath, &Bytes)> {
+        let others = self.overrides.iter().flat_map(|overrides| &overrides.targets);
+        std::iter::once((&self.path, &self.query)).chain(others.map(|(path, query)| (path, query)))
+    }
+}
+
+/// Takes path and query apart.
+fn target(sent: &Bytes) -> Result<(RequestPath, Bytes), DenyReason> {
+    let (path, query) = match sent.iter().position(|&byte| byte == b'?') {
+        Some(mark) => (sent.slice(..mark), sent.slice(mark + 1..)),
+        None => (sent.clone(), Bytes::new()),
+    };
+    let path = RequestPath::parse(&path)?;
+    // RFC 3986 §3.4 allows neither; servers that stop or split at one would read another query than we do.
+    if query.iter().any(|&byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
+        return Err(DenyReason::MalformedPath);
+    }
+    Ok((path, query))
 }
 
 /// Whether paths that differ only in letter case may meet different rules (`spec.paths`).
@@ -89,8 +165,11 @@ impl LetterCase {
     /// with (`MatchTable::has_capitals`) has a capital letter. Saves the second look-up.
     #[must_use]
     pub fn needed(self, request: &RequestAttributes, patterns_have_capitals: bool) -> Self {
-        let _ = (request, patterns_have_capitals);
-        todo!()
+        if patterns_have_capitals || request.targets().any(|(path, _)| path.has_capitals()) {
+            self
+        } else {
+            Self::Sensitive
+        }
     }
 }
 
@@ -109,6 +188,41 @@ pub struct Reading<'a> {
     pub fold_case: bool,
     /// The request.
     pub request: &'a RequestAttributes,
+}
+
+/// Whether a condition on a header or a query parameter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// For every server.
+    Yes,
+    /// For none.
+    No,
+    /// For some only.
+    Unclear,
+}
+
+impl Holds {
+    /// What several servers say together. None of them says `No`.
+    pub fn of(servers: impl IntoIterator<Item = bool>) -> Self {
+        let mut servers = servers.into_iter();
+        match servers.next() {
+            None => Self::No,
+            Some(first) if servers.any(|it| it != first) => Self::Unclear,
+            Some(true) => Self::Yes,
+            Some(false) => Self::No,
+        }
+    }
+
+    /// Whether both conditions hold.
+    #[must_use]
+    pub fn and(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::No => Self::No,
+            Self::Yes => other(),
+            Self::Unclear if other() == Self::No => Self::No,
+            Self::Unclear => Self::Unclear,
+        }
+    }
 }
 
 /// A shared text.

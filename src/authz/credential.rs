@@ -1,14 +1,17 @@
 //! The credentials a request carries, found without looking at what they are worth.
 
+mod authorization;
+mod carriers;
+mod cookie;
+mod token;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::attributes::RequestAttributes;
-use super::attributes::own_headers::OwnHeaders;
-use super::reason::DenyReason;
+pub use self::carriers::{CarrierError, Carriers};
 use super::session::SessionId;
 
 /// The opaque access token a client presents (RFC 6749 §1.4), taken apart: `ckr_` + base64url of `sid` ‖ `secret` ‖ `tag`.
@@ -29,17 +32,6 @@ impl AccessToken {
     /// The token of these parts.
     pub fn from_parts(sid: SessionId, secret: Zeroizing<[u8; 20]>, tag: [u8; 8]) -> Self {
         Self { sid, secret, tag }
-    }
-
-    /// Reads a token's text; `None` for anything that is not one, a non-canonical spelling included.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let _ = text;
-        todo!()
-    }
-
-    /// The text for the client: the only way a token leaves.
-    pub fn reveal(&self) -> Zeroizing<String> {
-        todo!()
     }
 
     /// The public half.
@@ -83,57 +75,6 @@ pub enum Carrier {
     Bearer,
     /// A header of this name, in lower case.
     Header(Arc<str>),
-}
-
-/// The places the install looks in, checked.
-#[derive(Clone, Debug)]
-pub struct Carriers(Vec<Carrier>);
-
-/// What is wrong with the list of carriers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CarrierError {
-    /// None at all.
-    #[error("no carrier: name at least one place for the token")]
-    None,
-    /// One twice.
-    #[error("the carrier {0} is named twice")]
-    Twice(Arc<str>),
-    /// A cookie name that browsers or servers would read differently.
-    #[error("{0:?} is not a cookie name (letters, digits and !#$&'*+-.^_`|~, not beginning with `$`)")]
-    CookieName(Arc<str>),
-    /// A header name that cannot be one, or has another meaning.
-    #[error("{0:?} cannot carry a token: not a header name in lower case, or one with another meaning")]
-    HeaderName(Arc<str>),
-}
-
-impl Carriers {
-    /// Checks the places.
-    ///
-    /// # Errors
-    /// The first that cannot be one.
-    pub fn new(carriers: Vec<Carrier>) -> Result<Self, CarrierError> {
-        Ok(Self(carriers))
-    }
-
-    /// The places, as configured.
-    pub fn as_slice(&self) -> &[Carrier] {
-        &self.0
-    }
-
-    /// What the request carries in them.
-    ///
-    /// # Errors
-    /// [`DenyReason::AmbiguousCredential`] when it carries two credentials, or one that servers would find differently.
-    pub fn present(&self, request: &RequestAttributes) -> Result<Presented, DenyReason> {
-        let _ = request;
-        todo!()
-    }
-
-    /// What must be taken off the request, whatever becomes of its credentials.
-    pub fn take_off(&self, request: &RequestAttributes, own: &OwnHeaders) -> TakeOff {
-        let _ = (request, own);
-        todo!()
-    }
 }
 
 /// A credential found in a request.

@@ -1,1 +1,108 @@
 //! Query parameters, for the rules that name some.
+
+use std::borrow::Cow;
+
+use super::Holds;
+use super::path::triplet;
+
+/// Whether the query has the parameter `name` with a value that `matches`, for every server: those that split at `;` as well,
+/// that decode twice, that fold letter case or take `name[]` for `name`. Once decoded, `+` is a blank.
+///
+/// A parameter that some server finds twice is never clear: which of them counts is anybody's guess.
+pub fn holds(query: &[u8], name: &str, matches: impl Fn(&[u8]) -> bool) -> Holds {
+    let mut found = None;
+    let mut start = 0;
+    while start <= query.len() {
+        let end = query[start..].iter().position(|&it| it == b'&' || it == b';').map_or(query.len(), |len| start + len);
+        let (parameter, value) = split(&query[start..end]);
+        if may_be(parameter, name) && found.replace((start, end, parameter, value)).is_some() {
+            return Holds::Unclear;
+        }
+        start = end + 1;
+    }
+    let Some((start, end, parameter, value)) = found else {
+        return Holds::No;
+    };
+    let once = decode(value);
+    // A server that splits at `&` alone reads on to the next one.
+    let long_end = query[end..].iter().position(|&it| it == b'&').map_or(query.len(), |len| end + len);
+    let long = decode(split(&query[start..long_end]).1);
+    let holds = Holds::of([matches(&once), matches(&decode(&once)), matches(&long)]);
+    // Found by some servers only: absent for the others, which never satisfies a condition (P6).
+    let is_clear = *decode(parameter) == *name.as_bytes() && start.checked_sub(1).is_none_or(|at| query[at] == b'&');
+    if is_clear || holds == Holds::No { holds } else { Holds::Unclear }
+}
+
+fn split(pair: &[u8]) -> (&[u8], &[u8]) {
+    match pair.iter().position(|&it| it == b'=') {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, b""),
+    }
+}
+
+/// Whether some server takes this for the parameter's name.
+fn may_be(sent: &[u8], name: &str) -> bool {
+    let same = |sent: &[u8]| {
+        let index = sent.iter().position(|&it| it == b'[').unwrap_or(sent.len());
+        sent.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+            || sent[..index].trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+    };
+    match decode(sent) {
+        Cow::Borrowed(sent) => same(sent),
+        Cow::Owned(once) => same(sent) || same(&once) || same(&decode(&once)),
+    }
+}
+
+/// Decodes `+` and triplets (WHATWG URL §5.1); what is not a triplet stays.
+fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|it| matches!(it, b'+' | b'%')) {
+        return text.into();
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, triplet(tail)) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                rest = &tail[2..];
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(*byte),
+        }
+    }
+    decoded.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_holds_when_every_server_says_so() {
+        for (query, want) in [
+            ("animal=whale", Holds::Yes),
+            ("a=1&animal=whale&b=2", Holds::Yes),
+            ("%61nimal=wh%61le", Holds::Yes), // everyone decodes a query once
+            ("animal=dog", Holds::No),
+            ("animal", Holds::No),
+            ("", Holds::No),
+            ("mammal=whale", Holds::No),
+            ("animals=whale", Holds::No),
+            ("animal=whale&animal=whale", Holds::Unclear),
+            ("animal=whale&animal=dog", Holds::Unclear),
+            ("animal=dog&Animal=whale", Holds::Unclear),
+            ("animal=dog&anim%2561l=whale", Holds::Unclear),
+            ("animal=dog&animal[]=whale", Holds::Unclear),
+            ("a=1;animal=whale", Holds::Unclear), // one parameter `a` for most
+            ("animal=whale;a=1", Holds::Unclear),
+            ("Animal=whale", Holds::Unclear),
+            ("Animal=dog", Holds::No),
+            ("animal=%2577hale", Holds::Unclear),
+            ("&&animal=whale&", Holds::Yes),
+        ] {
+            assert_eq!(holds(query.as_bytes(), "animal", |value| value == b"whale"), want, "{query}");
+        }
+        assert_eq!(holds(b"q=deep+blue%20sea", "q", |value| value == b"deep blue sea"), Holds::Yes);
+    }
+}

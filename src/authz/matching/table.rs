@@ -1,31 +1,238 @@
 //! The table of matches: which one wins for a request.
+//!
+//! The order is the Gateway API's: an exact path, then an expression, then the longest prefix; then a method, more headers, more query
+//! parameters; then the earlier. Exact paths are found by one look-up and prefixes by one a segment, so that ten thousand
+//! matches cost the same as ten; only expressions are tried one by one.
 
-use super::route::RouteMatch;
-use crate::authz::attributes::Reading;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use http::Method;
+
+use super::route::{PathPattern, RouteMatch};
+use crate::authz::attributes::path::fold_case;
+use crate::authz::attributes::{Holds, Reading};
 use crate::authz::reason::DenyReason;
 
 /// Matches and what each stands for (a rule's number, say), ready to be searched. Two matches with equal values are one
 /// rule in two spellings: a request that could meet either is not ambiguous.
 #[derive(Debug)]
-pub struct MatchTable<T>(Vec<(RouteMatch, T)>);
+pub struct MatchTable<T> {
+    entries: Vec<(RouteMatch, T)>,
+    as_written: PathIndex,
+    /// The same with letter case folded; `None` when that changes no path.
+    folded: Option<PathIndex>,
+    /// Whether a match names HEAD: only then GET's do not judge it.
+    names_head: bool,
+    has_capitals: bool,
+}
+
+/// Where to look for matches by path. Lists hold indexes of entries, best first.
+#[derive(Debug, Default)]
+struct PathIndex {
+    exact: HashMap<Box<[u8]>, Vec<usize>>,
+    expressions: Vec<usize>,
+    prefixes: PrefixTree,
+}
 
 impl<T: PartialEq> MatchTable<T> {
     /// The table of these matches, given in the order that breaks ties: oldest first.
     pub fn build(matches: Vec<(RouteMatch, T)>) -> Self {
-        Self(matches)
+        let mut order: Vec<usize> = (0..matches.len()).collect();
+        order.sort_by_key(|&index| {
+            let (it, _) = &matches[index];
+            (Reverse(it.method.is_some()), Reverse(it.headers.len()), Reverse(it.query.len()), index)
+        });
+        let index = |fold: bool| {
+            let mut index = PathIndex::default();
+            for &entry in &order {
+                index.insert(&matches[entry].0.path, fold, entry);
+            }
+            index.prefixes.link();
+            index
+        };
+        let has_case = |path: &PathPattern| match path {
+            PathPattern::Exact(path) | PathPattern::Prefix(path) => *fold_case(path.as_bytes()) != *path.as_bytes(),
+            PathPattern::Expression(_) => true,
+        };
+        let has_capitals = matches.iter().any(|(it, _)| has_case(&it.path));
+        Self {
+            as_written: index(false),
+            folded: has_capitals.then(|| index(true)),
+            names_head: matches.iter().any(|(it, _)| it.method == Some(Method::HEAD)),
+            has_capitals,
+            entries: matches,
+        }
     }
 
-    /// What the best match stands for, if any matches.
+    /// What the best match stands for, if any matches. A HEAD request is judged as a GET unless a match names HEAD.
     ///
     /// # Errors
     /// [`DenyReason::AmbiguousRequest`] when it hangs on a header or query parameter that servers would read differently.
     pub fn find(&self, reading: &Reading<'_>) -> Result<Option<&T>, DenyReason> {
-        let _ = reading;
-        todo!()
+        let as_method = |method: &Method| self.search(reading, |it| it.is_none_or(|it| it == method));
+        if *reading.method != Method::HEAD {
+            return as_method(reading.method);
+        }
+        if !self.names_head {
+            return as_method(&Method::GET);
+        }
+        match self.search(reading, |it| it == Some(&Method::HEAD)) {
+            Ok(Some(_)) => as_method(&Method::HEAD),
+            Ok(None) => as_method(&Method::GET),
+            Err(ambiguous) => match (as_method(&Method::HEAD)?, as_method(&Method::GET)?) {
+                (head, get) if head == get => Ok(head),
+                _ => Err(ambiguous),
+            },
+        }
     }
 
     /// Whether letter case matters to any path in it: see [`crate::authz::attributes::LetterCase::needed`].
     pub fn has_capitals(&self) -> bool {
-        todo!()
+        self.has_capitals
+    }
+
+    fn search(
+        &self,
+        reading: &Reading<'_>,
+        has_method: impl Fn(Option<&Method>) -> bool,
+    ) -> Result<Option<&T>, DenyReason> {
+        let folded = reading.fold_case.then(|| fold_case(reading.path));
+        let path = folded.as_deref().unwrap_or(reading.path);
+        let index = match &self.folded {
+            Some(folded) if reading.fold_case => folded,
+            _ => &self.as_written,
+        };
+        let holds = |entry: usize| {
+            let (it, _) = &self.entries[entry];
+            match &it.path {
+                _ if !has_method(it.method.as_ref()) => Holds::No,
+                PathPattern::Expression(expression) if !expression.matches(reading.path, reading.fold_case) => {
+                    Holds::No
+                }
+                _ => it.fields_hold(reading),
+            }
+        };
+        // What some server, but not every, would choose before anything else that matches.
+        let mut perhaps: Option<&T> = None;
+        for list in index.lists(path) {
+            for (rank, &entry) in list.iter().enumerate() {
+                let (it, value) = &self.entries[entry];
+                match holds(entry) {
+                    Holds::No => continue,
+                    Holds::Unclear if perhaps.is_none_or(|other| other == value) => perhaps = Some(value),
+                    Holds::Unclear => return Err(DenyReason::AmbiguousRequest),
+                    Holds::Yes if perhaps.is_some_and(|other| other != value) => {
+                        return Err(DenyReason::AmbiguousRequest);
+                    }
+                    Holds::Yes => {
+                        // With letter case ignored, a rule for the same path in another spelling is met as much as this.
+                        let is_other = |&other: &usize| {
+                            let (other_match, other_value) = &self.entries[other];
+                            other_match.path.is_other_spelling(&it.path)
+                                && other_value != value
+                                && holds(other) != Holds::No
+                        };
+                        return if reading.fold_case && list[rank + 1..].iter().any(is_other) {
+                            Err(DenyReason::AmbiguousRequest)
+                        } else {
+                            Ok(Some(value))
+                        };
+                    }
+                }
+            }
+        }
+        if perhaps.is_some() { Err(DenyReason::AmbiguousRequest) } else { Ok(None) }
     }
 }
+
+impl PathPattern {
+    /// Of two paths that are one when letter case is ignored: whether they are two when it is not.
+    fn is_other_spelling(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(two)) | (Self::Prefix(one), Self::Prefix(two)) => one != two,
+            _ => false,
+        }
+    }
+}
+
+impl PathIndex {
+    fn insert(&mut self, path: &PathPattern, fold: bool, entry: usize) {
+        let key =
+            |path: &str| -> Box<[u8]> { if fold { fold_case(path.as_bytes()).into() } else { path.as_bytes().into() } };
+        match path {
+            PathPattern::Exact(path) => self.exact.entry(key(path)).or_default().push(entry),
+            PathPattern::Expression(_) => self.expressions.push(entry),
+            PathPattern::Prefix(prefix) => self.prefixes.insert(&key(prefix), entry),
+        }
+    }
+
+    /// The matches that may have this path, list by list, the best first.
+    fn lists(&self, path: &[u8]) -> impl Iterator<Item = &[usize]> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(path) };
+        let prefixes = self.prefixes.lists(path);
+        exact.into_iter().map(Vec::as_slice).chain(std::iter::once(&self.expressions[..])).chain(prefixes)
+    }
+}
+
+/// Prefixes, as a tree of segments.
+#[derive(Debug)]
+struct PrefixTree(Vec<Node>);
+
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<[u8]>, usize>,
+    entries: Vec<usize>,
+    parent: usize,
+    /// The next shorter prefix that has entries.
+    shorter: Option<usize>,
+}
+
+impl Default for PrefixTree {
+    fn default() -> Self {
+        Self(vec![Node::default()])
+    }
+}
+
+impl PrefixTree {
+    /// Adds an entry for a prefix without a `/` at its end.
+    fn insert(&mut self, prefix: &[u8], entry: usize) {
+        let mut node = 0;
+        for segment in prefix.split(|&it| it == b'/').skip(1) {
+            node = match self.0[node].children.get(segment) {
+                Some(&child) => child,
+                None => {
+                    let child = self.0.len();
+                    self.0.push(Node { parent: node, ..Node::default() });
+                    self.0[node].children.insert(segment.into(), child);
+                    child
+                }
+            };
+        }
+        self.0[node].entries.push(entry);
+    }
+
+    /// Notes for each node the next shorter prefix with entries. Parents come before their children.
+    fn link(&mut self) {
+        for index in 1..self.0.len() {
+            let parent = self.0[index].parent;
+            let above = &self.0[parent];
+            self.0[index].shorter = if above.entries.is_empty() { above.shorter } else { Some(parent) };
+        }
+    }
+
+    /// The entries of every prefix of the path, the longest prefix first.
+    fn lists(&self, path: &[u8]) -> impl Iterator<Item = &[usize]> {
+        let mut deepest = 0;
+        for segment in path.split(|&it| it == b'/').skip(1) {
+            match self.0[deepest].children.get(segment) {
+                Some(&child) => deepest = child,
+                None => break,
+            }
+        }
+        std::iter::successors(Some(deepest), |&node| self.0[node].shorter).map(|node| &self.0[node].entries[..])
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Headers and spellings by which some servers take a request for another than it says (P4): method and URL overrides.
+//! They never change what we judge; they add readings that must meet the same rule.
+
+use bytes::Bytes;
+use http::Method;
+
+use super::headers::{HeaderView, same_name};
+use super::host::Host;
+use super::path::RequestPath;
+use crate::authz::reason::DenyReason;
+
+/// What a server may take for the method or the target instead of the request's own.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub(super) methods: Vec<Method>,
+    pub(super) targets: Vec<(RequestPath, Bytes)>,
+}
+
+/// Rails, Spring, Symfony, Express and ASP.NET read one of these.
+const METHOD_HEADERS: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
+/// IIS URL Rewrite, Symfony and Zend read one of these.
+const TARGET_HEADERS: [&[u8]; 2] = [b"x-original-url", b"x-rewrite-url"];
+
+impl Overrides {
+    /// Those of this request; `None` for an ordinary one.
+    ///
+    /// # Errors
+    /// [`DenyReason::AmbiguousRequest`] when one cannot be read: what the server makes of it cannot be known.
+    pub(super) fn read(method: &Method, host: &Host, headers: &HeaderView) -> Result<Option<Box<Self>>, DenyReason> {
+        let mut found = Self::default();
+        // Django and PHP frameworks put the method into capitals.
+        found.add_method(method, method)?;
+        for (name, value) in headers.lines() {
+            if !matches!(name.first(), Some(b'x' | b'X')) || !matches!(name.len(), 13 | 14 | 17 | 22) {
+                continue;
+            }
+            if METHOD_HEADERS.iter().any(|it| same_name(it, name)) {
+                let named = Method::from_bytes(value.trim_ascii()).map_err(|_| DenyReason::AmbiguousRequest)?;
+                found.add_method(method, &named)?;
+            } else if TARGET_HEADERS.iter().any(|it| same_name(it, name)) {
+                found.targets.push(target(value, host).ok_or(DenyReason::AmbiguousRequest)?);
+            }
+        }
+        Ok((!found.methods.is_empty() || !found.targets.is_empty()).then(|| Box::new(found)))
+    }
+
+    /// Adds a method and its spelling in capitals, where they are not `own`.
+    fn add_method(&mut self, own: &Method, named: &Method) -> Result<(), DenyReason> {
+        let mut add = |named: Method| {
+            if named != *own && !self.methods.contains(&named) {
+                self.methods.push(named);
+            }
+        };
+        if named.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+            let capitals = named.as_str().to_ascii_uppercase();
+            add(Method::from_bytes(capitals.as_bytes()).map_err(|_| DenyReason::AmbiguousRequest)?);
+        }
+        add(named.clone());
+        Ok(())
+    }
+}
+
+/// Reads an overriding target: a path and query, or a URL of this host.
+fn target(value: &Bytes, host: &Host) -> Option<(RequestPath, Bytes)> {
+    let value = value.slice_ref(value.trim_ascii());
+    let url = [&b"https://"[..], b"http://"].into_iter().find(|scheme| value.starts_with(scheme));
+    let value = match url {
+        Some(scheme) => {
+            let slash = scheme.len() + value[scheme.len()..].iter().position(|&byte| byte == b'/')?;
+            let (named, _) = Host::parse(&value.slice(scheme.len()..slash))?;
+            (named == *host).then(|| value.slice(slash..))?
+        }
+        None => value,
+    };
+    super::target(&value).ok()
+}

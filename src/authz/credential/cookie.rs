@@ -1,0 +1,198 @@
+//! Our cookie in a `Cookie` field (RFC 6265 §4.2), and the field without it.
+//!
+//! Servers find cookies in the same bytes in different ways: some split at commas, read quoted strings, trim what they take for
+//! blanks, decode names or fold their case. Ours counts only where all of them find it, and is taken off wherever one might.
+
+use bytes::{Bytes, BytesMut};
+
+use super::CookieRest;
+
+/// What is in a `Cookie` field under our name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cookie<'a> {
+    /// Nothing, for any server.
+    Absent,
+    /// One cookie, for every server.
+    Value(&'a [u8]),
+    /// Several, or one that servers find differently.
+    Ambiguous,
+}
+
+/// Looks for our cookie. Several `Cookie` lines have to be joined by commas first, as the proxy does.
+pub(super) fn find<'a>(field: &'a [u8], name: &[u8]) -> Cookie<'a> {
+    let mut found = None;
+    for pair in pairs(field).filter(|pair| pair.may_be(name)) {
+        if found.replace(pair).is_some() {
+            return Cookie::Ambiguous;
+        }
+    }
+    let Some(pair) = found else {
+        return Cookie::Absent;
+    };
+    let text = pair.text.strip_prefix(b" ").unwrap_or(pair.text);
+    match text.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")) {
+        Some(value) if pair.stands_alone() && !is_hidden(field, pair.start) => Cookie::Value(value),
+        _ => Cookie::Ambiguous,
+    }
+}
+
+/// The lines without every pair that some server takes for one of ours, and every other byte as sent; `None` when there is
+/// nothing of ours.
+pub(super) fn without(lines: &[&Bytes], names: &[&[u8]]) -> Option<CookieRest> {
+    let rests: Vec<_> = lines.iter().map(|line| line_without(line, names)).collect();
+    if rests.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut rests = rests.into_iter().zip(lines).map(|(rest, line)| rest.unwrap_or_else(|| (*line).clone()));
+    let mut kept = rests.by_ref().filter(|rest| !rest.iter().all(|it| matches!(it, b' ' | b'\t' | b';' | b',')));
+    let Some(first) = kept.next() else {
+        return Some(CookieRest::Nothing);
+    };
+    Some(CookieRest::Others(kept.fold(first, |all, line| [&all[..], b"; ", &line[..]].concat().into())))
+}
+
+fn line_without(line: &Bytes, names: &[&[u8]]) -> Option<Bytes> {
+    let ours = |pair: &Pair<'_>| names.iter().any(|name| pair.may_be(name));
+    if !pairs(line).any(|pair| ours(&pair)) {
+        return None;
+    }
+    // The pieces to keep, as ranges of the line; neighbours are joined so that a cookie at an end costs no copy.
+    let mut kept: Vec<(usize, usize)> = Vec::new();
+    let mut after_ours = false;
+    for pair in pairs(line) {
+        // Bare text after a comma after ours is the rest of our value for whoever splits at `;` alone.
+        after_ours = ours(&pair) || (after_ours && pair.before == Some(b',') && !pair.text.contains(&b'='));
+        if after_ours {
+            continue;
+        }
+        let end = pair.start + pair.text.len();
+        match kept.last_mut() {
+            Some((_, last)) if *last + 1 == pair.start => *last = end,
+            // With the separator before it, but for the first.
+            Some(_) => kept.push((pair.start - 1, end)),
+            None => kept.push((pair.start + line[pair.start..end].iter().take_while(|&&it| it == b' ').count(), end)),
+        }
+    }
+    Some(match &*kept {
+        [] => Bytes::new(),
+        [(start, end)] => line.slice(start..end),
+        several => {
+            let mut rest = BytesMut::with_capacity(line.len());
+            several.iter().for_each(|&(start, end)| rest.extend_from_slice(&line[start..end]));
+            rest.freeze()
+        }
+    })
+}
+
+/// A piece of the field between separators of any kind.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    start: usize,
+    text: &'a [u8],
+    /// The separator before it, and the one after it.
+    before: Option<u8>,
+    after: Option<u8>,
+}
+
+/// The field taken apart at every `;` and every `,`, quoted or not.
+fn pairs(field: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    let mut next = Some((0, None));
+    std::iter::from_fn(move || {
+        let (start, before) = next?;
+        let end = field[start..].iter().position(|&it| it == b';' || it == b',').map(|len| start + len);
+        let after = end.map(|end| field[end]);
+        next = end.map(|end| (end + 1, after));
+        Some(Pair { start, text: &field[start..end.unwrap_or(field.len())], before, after })
+    })
+}
+
+impl Pair<'_> {
+    /// Whether every server that splits at `;` sees this pair and no more.
+    fn stands_alone(&self) -> bool {
+        self.before != Some(b',') && self.after != Some(b',')
+    }
+
+    /// Whether some server takes this for a cookie of our name: with another letter case, an encoded name (PHP before 7.4), `.`, `[`
+    /// or a blank for `_` (PHP), an index (`name[a]`), blanks, controls, quotes, signs or other bytes around, or no value.
+    fn may_be(&self, name: &[u8]) -> bool {
+        let Some(start) = self.text.iter().position(|&it| !is_noise(it) && it != b'=') else {
+            return false;
+        };
+        let sent = &self.text[start..];
+        // Nearly every cookie is told by its first byte.
+        let Some(first) = name.first() else {
+            return false;
+        };
+        if sloppy(sent[0]) != sloppy(*first) && sent[0] != b'%' {
+            return false;
+        }
+        let mut sent = sent;
+        for &byte in name {
+            let Some((decoded, rest)) = next_byte(sent) else {
+                return false;
+            };
+            if sloppy(decoded) != sloppy(byte) {
+                return false;
+            }
+            sent = rest;
+        }
+        next_byte(sent).is_none_or(|(it, _)| it == b'=' || it == b'[' || is_noise(it))
+    }
+}
+
+/// The next byte of a name, decoded.
+fn next_byte(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (first, rest) = text.split_first()?;
+    if *first == b'%'
+        && let [high, low, rest @ ..] = rest
+        && let (Some(high), Some(low)) = (char::from(*high).to_digit(16), char::from(*low).to_digit(16))
+    {
+        return Some((u8::try_from(high * 16 + low).ok()?, rest));
+    }
+    Some((*first, rest))
+}
+
+/// What some server drops around a name: blanks and controls, bytes beyond ASCII (Unicode's blanks are among them), quotes, and
+/// the `$` of RFC 2965.
+fn is_noise(byte: u8) -> bool {
+    byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'\'' | b'$')
+}
+
+fn sloppy(byte: u8) -> u8 {
+    match byte {
+        b'.' | b' ' | b'[' | b'+' => b'_',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// Whether some server reads what stands at `at` as part of a quoted value, or the field by the rules of RFC 2965.
+fn is_hidden(field: &[u8], at: usize) -> bool {
+    let is_version = |pair: Pair<'_>| {
+        let name = pair.text.trim_ascii();
+        name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"$version"))
+    };
+    let quoted = field[..at].contains(&b'"');
+    (quoted && [false, true].into_iter().any(|escapes| is_quoted(&field[..at], escapes)))
+        || (field.contains(&b'$') && pairs(field).any(is_version))
+}
+
+/// Whether a quoted value is still open after this text. A quote opens one only where a value begins.
+fn is_quoted(text: &[u8], escapes: bool) -> bool {
+    let (mut inside, mut may_open) = (false, false);
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'\\' if inside && escapes => {
+                bytes.next();
+            }
+            b'"' if inside => inside = false,
+            b'"' if may_open => inside = true,
+            b' ' | b'\t' if may_open => {}
+            _ => may_open = byte == b'=' && !inside,
+        }
+    }
+    inside
+}
+
+#[cfg(test)]
+mod tests;
