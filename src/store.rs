@@ -9,6 +9,8 @@ pub mod memory;
 pub mod record;
 
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod fixtures;
 
 use std::sync::Arc;

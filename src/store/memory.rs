@@ -218,12 +218,6 @@ impl MemoryStore {
     pub(super) fn plant(&self, realm: &Realm, sid: SessionId, bytes: Vec<u8>) {
         self.tables().unwrap().records.insert((realm.clone(), sid), bytes.into());
     }
-
-    /// The bytes under a key.
-    #[cfg(test)]
-    pub(super) fn raw(&self, realm: &Realm, sid: SessionId) -> Vec<u8> {
-        self.tables().unwrap().records[&(realm.clone(), sid)].to_vec()
-    }
 }
 
 impl Tables {
