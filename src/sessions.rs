@@ -144,9 +144,15 @@ pub enum SessionError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The operating system's random source failed: no token was made.
-    #[error(transparent)]
-    Random(#[from] RandomFailed),
+    /// No signing key, or no random number to make a token of.
+    #[error("keys are not available")]
+    Keys,
+}
+
+impl From<RandomFailed> for SessionError {
+    fn from(RandomFailed: RandomFailed) -> Self {
+        Self::Keys
+    }
 }
 
 /// What a look-up found, and the cache entry beside it that keeps minted JWTs.

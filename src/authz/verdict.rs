@@ -60,6 +60,12 @@ impl Permit {
         &self.carrier
     }
 
+    /// A permit that no rule gave, for the tests of what is done with one.
+    #[cfg(test)]
+    pub(crate) fn for_test(session: Arc<Session>, rule: RuleRef, mint: Arc<MintSpec>, carrier: Carrier) -> Self {
+        Self { session, rule, mint, carrier, take_off: TakeOff::default() }
+    }
+
     /// The verdict with this JWT.
     pub fn with_jwt(self, jwt: Bytes, set_cookie: Option<String>) -> Verdict {
         Verdict::Allow(Allow { rule: self.rule, jwt: Some(jwt), take_off: self.take_off, set_cookie, audit: None })

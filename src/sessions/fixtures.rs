@@ -1,1 +1,169 @@
+//! The real parts around the sessions under test: a key ring in a folder, a memory store, a clock.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::clock::Clock;
+use super::keyring::algorithm::SigningAlgorithm;
+use super::keyring::{KeyRing, KeyRingConfig, ceremony};
+use super::token::TokenKeys;
+use super::{Issued, NewSession, Resolved, Sessions, SessionsConfig};
+use crate::authz::credential::{AccessToken, Carrier};
+use crate::authz::plan::Wanted;
+use crate::authz::policy::{ForwardClaims, MintSpec, PolicyName, RuleName};
+use crate::authz::session::{Claims, Realm, Session, SessionId, Timestamp};
+use crate::authz::verdict::{Allow, Decision, Lookup, Permit, Verdict};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// Sessions over a memory store.
+pub(super) struct House {
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) store: Arc<Store>,
+    pub(super) realm: Realm,
+    /// When it was built.
+    pub(super) start: Timestamp,
+    _keys: TempDir,
+}
+
+pub(super) fn config() -> SessionsConfig {
+    SessionsConfig {
+        idle: HOUR,
+        absolute: 24 * HOUR,
+        rotate_every: Some(15 * MINUTE),
+        rotate_overlap: 30 * SECOND,
+        view_bytes: 64 << 20,
+        max_staleness: 5 * SECOND,
+        negative: 2 * SECOND,
+        hard_ttl: MINUTE,
+    }
+}
+
+pub(super) fn realm(name: &str) -> Realm {
+    Realm::parse(name).unwrap()
+}
+
+/// A new session of `subject` and nothing more.
+pub(super) fn new(subject: &str) -> NewSession {
+    NewSession {
+        realm: realm("shop"),
+        subject: subject.to_owned(),
+        auth_time: None,
+        idle: None,
+        absolute: None,
+        acr: None,
+        amr: Vec::new(),
+        scopes: Vec::new(),
+        roles: Vec::new(),
+        claims: Claims::empty(),
+        device: None,
+        provider: None,
+    }
+}
+
+pub(super) fn cookie() -> Carrier {
+    Carrier::Cookie("__Host-session".into())
+}
+
+pub(super) fn claims(value: serde_json::Value) -> Claims {
+    let serde_json::Value::Object(object) = value else { panic!("claims are an object") };
+    Claims::from_object(&object).unwrap()
+}
+
+impl House {
+    pub(super) fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub(super) fn with(config: SessionsConfig) -> Self {
+        let clock = Arc::new(Clock::start());
+        let start = clock.now();
+        let keys = tempfile::tempdir().unwrap();
+        ceremony::generate(keys.path(), SigningAlgorithm::Es256, start).unwrap();
+        let ring = KeyRing::open(KeyRingConfig {
+            dir: keys.path().to_owned(),
+            issuer: "https://cloakroom.example".to_owned(),
+            algorithm: SigningAlgorithm::Es256,
+            lifetime: MINUTE,
+            max_bytes: 6 * 1024,
+        });
+        let store = Arc::new(Store::Memory(MemoryStore::default()));
+        let token_keys = TokenKeys::parse(&TokenKeys::generate_line().unwrap()).unwrap();
+        let sessions = Sessions::new(config, Arc::clone(&store), token_keys, Arc::new(ring.unwrap()), clock);
+        Self { sessions: Arc::new(sessions), store, realm: realm("shop"), start, _keys: keys }
+    }
+
+    /// Some time after the start.
+    pub(super) fn after(&self, by: Duration) -> Timestamp {
+        self.start.plus(by)
+    }
+
+    pub(super) async fn create(&self, subject: &str) -> Issued {
+        self.sessions.create(new(subject), self.start).await.unwrap()
+    }
+
+    pub(super) async fn resolve(&self, token: &AccessToken, now: Timestamp) -> Resolved {
+        self.sessions.resolve(&Wanted::Token(token.clone()), &self.realm, now).await
+    }
+
+    pub(super) async fn lookup(&self, token: &AccessToken, now: Timestamp) -> Lookup {
+        self.resolve(token, now).await.lookup
+    }
+
+    /// A request with this token in this carrier, allowed for this audience.
+    pub(super) async fn check(
+        &self,
+        token: &AccessToken,
+        carrier: &Carrier,
+        audience: &str,
+        now: Timestamp,
+    ) -> Verdict {
+        let resolved = self.resolve(token, now).await;
+        let Lookup::Active(session) = &resolved.lookup else { panic!("not alive: {resolved:?}") };
+        self.sessions.render(permit(session, carrier, audience), &resolved, now).await
+    }
+
+    /// As [`Self::check`], by cookie, for one audience.
+    pub(super) async fn pass(&self, token: &AccessToken, now: Timestamp) -> Allow {
+        allowed(self.check(token, &cookie(), "shop/cart", now).await)
+    }
+
+    /// The record in the store.
+    pub(super) async fn stored(&self, sid: SessionId) -> Session {
+        match self.store.load(&self.realm, sid).await.unwrap() {
+            crate::store::Loaded::Session(session) => *session,
+            other => panic!("no record: {other:?}"),
+        }
+    }
+
+    /// Waits for everything that was begun in the background.
+    pub(super) async fn settled(&self) {
+        self.sessions.tasks.close();
+        self.sessions.tasks.wait().await;
+        self.sessions.tasks.reopen();
+    }
+
+    pub(super) fn loads(&self) -> u64 {
+        self.sessions.stats().loads.get()
+    }
+}
+
+pub(super) fn permit(session: &Arc<Session>, carrier: &Carrier, audience: &str) -> Decision {
+    let policy = PolicyName { namespace: "shop".into(), name: "shop".into() };
+    let rule = Arc::new(RuleName { policy, rule: "default".into() });
+    let mint = Arc::new(MintSpec { namespace: "shop".into(), audience: audience.into(), claims: ForwardClaims::All });
+    Decision::Permit(Box::new(Permit::for_test(Arc::clone(session), rule, mint, carrier.clone())))
+}
+
+pub(super) fn allowed(verdict: Verdict) -> Allow {
+    match verdict {
+        Verdict::Allow(allow) => allow,
+        Verdict::Deny(denial) => panic!("refused: {:?}", denial.reason),
+    }
+}

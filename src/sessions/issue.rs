@@ -66,7 +66,7 @@ impl Sessions {
         match created {
             Changed::Done(session) => Ok(Issued { token, session: Arc::new(*session) }),
             // Nobody else has this id, unless the random source repeats itself; then it is not to be relied on.
-            Changed::Conflict(_) | Changed::Gone(_) => Err(SessionError::Random(super::RandomFailed)),
+            Changed::Conflict(_) | Changed::Gone(_) => Err(SessionError::Keys),
         }
     }
 
@@ -123,6 +123,11 @@ impl Sessions {
             claims: ForwardClaims::All,
         };
         let (size, most) = (self.keyring.size_of(session, &spec), self.keyring.max_bytes());
-        if size > most { Err(SessionError::JwtTooLarge(size, most)) } else { Ok(()) }
+        match size {
+            // What a ring without keys says.
+            usize::MAX => Err(SessionError::Keys),
+            size if size > most => Err(SessionError::JwtTooLarge(size, most)),
+            _ => Ok(()),
+        }
     }
 }

@@ -38,7 +38,7 @@ impl Sessions {
     /// A JWT for this permit: a kept one until half of its life is spent, or until the session's version, the audience or the
     /// signing key changes (DESIGN 4).
     fn session_jwt(&self, permit: &Permit, entry: &Arc<Entry>, now: Timestamp) -> Result<Bytes, DenyReason> {
-        let key = self.keyring.signing_key(now).ok_or(DenyReason::KeysUnavailable)?;
+        let key = self.keyring.signing_key(&permit.mint().namespace, now).ok_or(DenyReason::KeysUnavailable)?;
         let version = permit.session().version;
         let jwt = entry.shelf.jwt(permit.mint(), version, &key, now, || self.keyring.mint(permit, now));
         match jwt {
@@ -52,6 +52,7 @@ impl Sessions {
                 Ok(minted.jwt)
             }
             Err(MintError::NoKey) => Err(DenyReason::KeysUnavailable),
+            Err(MintError::SessionEnding) => Err(DenyReason::ExpiredSession),
             Err(MintError::TooLarge(..)) => Err(DenyReason::JwtTooLarge),
             Err(error @ MintError::Signing(_)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "session JWT not signed");

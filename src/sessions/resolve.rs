@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
+use super::touch::is_touch_due;
 use super::view::{Ended, Entry, Found, Seq};
 use super::{Resolved, Sessions};
 use crate::authz::credential::AccessToken;
 use crate::authz::plan::Wanted;
 use crate::authz::reason::DenyReason;
-use crate::authz::session::{Realm, SecretAge, Timestamp};
+use crate::authz::session::{Realm, SecretAge, Session, Timestamp};
 use crate::authz::verdict::Lookup;
 
 /// How far apart loads are that are made for one session because a well-tagged secret did not match its cached record. The
@@ -27,7 +28,7 @@ impl Sessions {
             Wanted::SessionJwt(jwt, rule) => match self.keyring.verify(&jwt.0, rule, now) {
                 None => Resolved::without(Lookup::Invalid),
                 // The JWT is the proof of identity; the session must be alive now all the same (P9).
-                Some(sid) => without_secret(self.view.find(realm, sid, Seq::ANY, now).await),
+                Some(sid) => without_secret(self.view.find(realm, sid, Seq::ANY, now).await, now),
             },
         }
     }
@@ -38,7 +39,7 @@ impl Sessions {
             && let Some(age) = entry.recognises(token, now)
         {
             self.stats.hits.inc();
-            return active(entry, Some(age));
+            return active(entry, now, Some(age));
         }
         // Whoever cannot make a tag gets no further than here: neither to the store nor to a place in a queue (P32).
         if !self.token_keys.verify(realm, token) {
@@ -48,10 +49,10 @@ impl Sessions {
         let asked = self.view.from_now_on();
         let entry = match self.view.find(realm, token.sid(), Seq::ANY, now).await {
             Found::Live(entry) => entry,
-            other => return without_secret(other),
+            other => return without_secret(other, now),
         };
         match entry.accepts(token, now) {
-            Some(age) => active(entry, Some(age)),
+            Some(age) => active(entry, now, Some(age)),
             None if entry.is_of(asked) => Resolved::without(Lookup::Unknown),
             None => self.by_doubted_token(token, realm, &entry, asked, now).await,
         }
@@ -75,22 +76,30 @@ impl Sessions {
         sleep_until(at).await;
         match self.view.find(realm, token.sid(), asked, now).await {
             Found::Live(entry) => match entry.accepts(token, now) {
-                Some(age) => active(entry, Some(age)),
+                Some(age) => active(entry, now, Some(age)),
                 None => Resolved::without(Lookup::Unknown),
             },
-            other => without_secret(other),
+            other => without_secret(other, now),
         }
     }
 }
 
-fn active(entry: Arc<Entry>, secret: Option<SecretAge>) -> Resolved {
-    Resolved { lookup: Lookup::Active(Arc::clone(entry.session())), entry: Some(entry), secret }
+/// A live session. Where its last use is to be written anew, this request sees it as used now: what is minted for it lives
+/// until the session's end as this use makes it, and not as it would have been without.
+fn active(entry: Arc<Entry>, now: Timestamp, secret: Option<SecretAge>) -> Resolved {
+    let session = entry.session();
+    let session = if is_touch_due(session, now) {
+        Arc::new(Session { last_seen: now, ..Session::clone(session) })
+    } else {
+        Arc::clone(session)
+    };
+    Resolved { lookup: Lookup::Active(session), entry: Some(entry), secret }
 }
 
 /// What was found, where no secret counts.
-fn without_secret(found: Found) -> Resolved {
+fn without_secret(found: Found, now: Timestamp) -> Resolved {
     Resolved::without(match found {
-        Found::Live(entry) => return active(entry, None),
+        Found::Live(entry) => return active(entry, now, None),
         Found::Over(Ended::Revoked) => Lookup::Revoked,
         Found::Over(Ended::Expired) => Lookup::Expired,
         Found::Over(Ended::Idle) => Lookup::Idle,

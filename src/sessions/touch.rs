@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::view::Entry;
 use super::{Sessions, in_time};
-use crate::authz::session::Timestamp;
+use crate::authz::session::{Session, Timestamp};
 
 /// A session is touched at most once in this part of its idle timeout: a use is lost to the idle clock by a tenth at most.
 const PARTS: u32 = 10;
@@ -16,13 +16,18 @@ const TRIES: usize = 3;
 /// How long between tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Whether a use at `now` is to be written.
+pub(super) fn is_touch_due(session: &Session, now: Timestamp) -> bool {
+    now.since(session.last_seen) >= session.idle / PARTS
+}
+
 impl Sessions {
     /// Takes this use to the store, if the last one that was taken there lies back a tenth of the idle timeout.
     ///
     /// The view counts the use at once. Where the store never gets to know of it, the view believes the store again.
     pub(super) fn touch(&self, entry: &Arc<Entry>, now: Timestamp) {
         let session = entry.session();
-        if now.since(session.last_seen) < session.idle / PARTS {
+        if !is_touch_due(session, now) {
             return;
         }
         // Without a place nothing is claimed, so that the next use tries again.
