@@ -50,15 +50,16 @@ struct GenerateArgs {
 struct RotateArgs {
     #[command(flatten)]
     folder: Folder,
-    /// How long services can fetch the new key before it signs: at least 6m; 30m suits Istio, which fetches each 20m.
+    /// How long services can fetch the new key before it signs: at least 6m; 30m suits Istio, which fetches each 20m. Not
+    /// looked at with `--now`.
     #[arg(long, value_name = "DURATION", env = "CLOAKROOM_KEYS_PUBLISH_FOR", default_value = "30m", value_parser = duration)]
     publish_for: Duration,
     /// For a stolen key: the new key signs at once. Until services fetch the key set again (5m, with Istio 20m) they refuse
-    /// its JWTs, and they accept those of the old key as long.
-    #[arg(long, conflicts_with = "publish_for")]
+    /// its JWTs, and they accept those of the old key as long. A key that an earlier rotation published signs first.
+    #[arg(long, env = "CLOAKROOM_KEYS_NOW")]
     now: bool,
     /// Change to another algorithm; the present key's unless given.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "CLOAKROOM_JWT_ALGORITHM")]
     algorithm: Option<SigningAlgorithm>,
 }
 

@@ -51,6 +51,9 @@ pub enum CeremonyError {
     /// The newest key does not sign yet.
     #[error("a rotation is under way: key {kid} signs from {signs} on. Wait until then, or let it sign with `--now`", kid = .0.0, signs = folder::rfc3339(*.1))]
     UnderWay(KeyId, Timestamp),
+    /// A key waits to sign, and it is for another algorithm than the one asked for.
+    #[error("the key that waits, {kid}, is for {}: let it sign with `--now --algorithm {}` first", .1, .1, kid = .0.0)]
+    OtherAlgorithm(KeyId, SigningAlgorithm),
     /// Services could meet a JWT whose key they have not fetched yet.
     #[error(
         "a key must be published for at least 6m before it signs, since services may cache the key set for 5m; `--now` does without, and says what that costs"
@@ -171,6 +174,9 @@ pub fn rotate(
     if pending {
         if handover != Handover::Now {
             return Err(CeremonyError::UnderWay(KeyId(newest.kid.as_str().into()), newest.signing));
+        }
+        if algorithm.is_some_and(|wanted| wanted != newest.algorithm) {
+            return Err(CeremonyError::OtherAlgorithm(KeyId(newest.kid.as_str().into()), newest.algorithm));
         }
         let signing = now.max(ring.keys[last - 1].signing.plus(Duration::from_secs(1)));
         ring.keys[last].signing = signing;
