@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use super::problem::{Problem, ProblemKind};
 use crate::authz::session::Realm;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
@@ -37,7 +38,7 @@ pub fn router(ring: Arc<KeyRing>, clock: Arc<Clock>) -> Router {
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/ns/{namespace}/.well-known/openid-configuration", get(namespace_discovery))
         .method_not_allowed_fallback(|| async {
-            ([(ALLOW, "GET, HEAD")], problem(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are served here."))
+            ([(ALLOW, "GET, HEAD")], problem(ProblemKind::MethodNotAllowed, "only GET and HEAD are served here"))
         })
         .fallback(|| async { not_found() })
         .with_state(Published { ring, clock })
@@ -90,21 +91,19 @@ fn names_tag(field: &HeaderValue, etag: &str) -> bool {
 }
 
 fn not_found() -> Response {
-    problem(StatusCode::NOT_FOUND, "There is nothing here; the key set is at /.well-known/jwks.json.")
+    problem(ProblemKind::NotFound, "there is nothing here; the key set is at /.well-known/jwks.json")
 }
 
 /// An empty set would be cached and believed.
 fn no_keys() -> Response {
-    ([(RETRY_AFTER, "5")], problem(StatusCode::SERVICE_UNAVAILABLE, "No key is published yet.")).into_response()
+    ([(RETRY_AFTER, "5")], problem(ProblemKind::Unavailable, "no key is published yet")).into_response()
 }
 
-/// RFC 9457.
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    let headers = [(CONTENT_TYPE, "application/problem+json"), (CACHE_CONTROL, "no-store")];
-    (status, headers, body.to_string()).into_response()
+/// A refusal, which no cache keeps.
+fn problem(kind: ProblemKind, detail: &str) -> Response {
+    ([(CACHE_CONTROL, "no-store")], Problem::new(kind, detail)).into_response()
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::output::{self, Output, Table};
+use crate::api::duration::HumanDuration;
 use crate::authz::session::Timestamp;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
@@ -52,8 +52,8 @@ struct RotateArgs {
     folder: Folder,
     /// How long services can fetch the new key before it signs: at least 6m; 30m suits Istio, which fetches each 20m. Not
     /// looked at with `--now`.
-    #[arg(long, value_name = "DURATION", env = "CLOAKROOM_KEYS_PUBLISH_FOR", default_value = "30m", value_parser = duration)]
-    publish_for: Duration,
+    #[arg(long, value_name = "DURATION", env = "CLOAKROOM_KEYS_PUBLISH_FOR", default_value = "30m")]
+    publish_for: HumanDuration,
     /// For a stolen key: the new key signs at once. Until services fetch the key set again (5m, with Istio 20m) they refuse
     /// its JWTs, and they accept those of the old key as long. A key that an earlier rotation published signs first.
     #[arg(long, env = "CLOAKROOM_KEYS_NOW")]
@@ -78,13 +78,6 @@ struct Folder {
     /// The folder of the keys (`jwt.keysDir` in the configuration).
     #[arg(long, value_name = "DIR", env = "CLOAKROOM_JWT_KEYS_DIR", default_value = "keys")]
     keys_dir: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Output {
-    #[default]
-    Table,
-    Json,
 }
 
 /// Runs the command and writes what it did to standard output.
@@ -129,7 +122,7 @@ fn unless_there<T>(made: Result<T, CeremonyError>) -> Result<Option<T>, Ceremony
 
 fn rotate(args: &RotateArgs, now: Timestamp, out: &mut impl Write) -> anyhow::Result<()> {
     let dir = &args.folder.keys_dir;
-    let handover = if args.now { Handover::Now } else { Handover::After(args.publish_for) };
+    let handover = if args.now { Handover::Now } else { Handover::After(args.publish_for.get()) };
     let done = ceremony::rotate(dir, args.algorithm, handover, now)?;
     let verb = if done.made { "made" } else { "took the waiting" };
     writeln!(out, "{}: {verb} key {} ({})", dir.display(), done.key.0, done.algorithm)?;
@@ -150,12 +143,16 @@ fn rotate(args: &RotateArgs, now: Timestamp, out: &mut impl Write) -> anyhow::Re
 
 fn list(args: &ListArgs, now: Timestamp, out: &mut impl Write) -> anyhow::Result<()> {
     let keys = ceremony::list(&args.folder.keys_dir, now)?;
+    let rows: Vec<Row<'_>> = keys.iter().map(Row::of).collect();
     match args.output {
-        Output::Table => table(&keys, out)?,
-        Output::Json => {
-            let rows: Vec<Row<'_>> = keys.iter().map(Row::of).collect();
-            serde_json::to_writer_pretty(&mut *out, &rows).context("cannot write the list")?;
-            writeln!(out)?;
+        Output::Json => output::json(out, &rows)?,
+        Output::Table => {
+            let mut table = Table::new(["KID", "ALGORITHM", "STATE", "PUBLISHED", "SIGNING", "RETIRED"]);
+            for row in &rows {
+                let retired = row.retired.as_deref().unwrap_or("-");
+                table.row([row.kid, row.algorithm.name(), row.state, &row.published, &row.signing, retired]);
+            }
+            write!(out, "{table}")?;
         }
     }
     Ok(())
@@ -185,22 +182,6 @@ impl<'a> Row<'a> {
     }
 }
 
-fn table(keys: &[Listed], out: &mut impl Write) -> io::Result<()> {
-    let mut line = |kid: &str, algorithm: &str, state: &str, published: &str, signing: &str, retired: &str| {
-        writeln!(out, "{kid:<43}  {algorithm:<9}  {state:<9}  {published:<20}  {signing:<20}  {retired}")
-    };
-    line("KID", "ALGORITHM", "STATE", "PUBLISHED", "SIGNING", "RETIRED")?;
-    for row in keys.iter().map(Row::of) {
-        let retired = row.retired.as_deref().unwrap_or("-");
-        line(row.kid, row.algorithm.name(), row.state, &row.published, &row.signing, retired)?;
-    }
-    Ok(())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|it| Duration::try_from(it).ok());
-    parsed.ok_or_else(|| "write a duration as in 30m or 1h".to_owned())
-}
-
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

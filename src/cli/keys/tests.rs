@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clap::Parser;
 use tempfile::TempDir;
 
@@ -88,7 +90,7 @@ fn mistakes_are_told_with_their_cure() {
         ("list", "cloakroom keys generate"),
         ("generate --algorithm HS256", "use ES256, EdDSA, RS256, PS256 or ES384"),
         ("rotate --publish-for 5m", "at least 6m"),
-        ("rotate --publish-for soon", "write a duration as in 30m or 1h"),
+        ("rotate --publish-for soon", "is not a duration: write"),
     ] {
         let said = keys(&dir, line, 0).unwrap_err();
         assert!(said.contains(wanted), "{line}: {said}");

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -13,37 +13,19 @@ use crate::sessions::keyring::folder::rfc3339;
 use crate::sessions::keyring::tests::{session, spec};
 use crate::sessions::keyring::{KeyRing, KeyRingConfig};
 
-/// The release that is installed when there is none.
-const JOSE: &str = "jose@6.2.18";
-
 const MAKE_KEYS: &str = include_str!("make_keys.mjs");
 const VERIFY: &str = include_str!("verify.mjs");
 
-/// A folder with `node_modules/jose`: below `CLOAKROOM_TOOLS` or `target/tools`, installed there once by npm.
-fn jose() -> PathBuf {
-    let tools = std::env::var_os("CLOAKROOM_TOOLS").map(PathBuf::from);
-    let tools = tools.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"));
-    let place = tools.join("jose");
-    if !place.join("node_modules/jose/package.json").is_file() {
-        std::fs::create_dir_all(&place).unwrap();
-        let arguments = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--prefix"];
-        let npm = Command::new("npm").args(arguments).arg(&place).arg(JOSE).output();
-        let npm = npm.expect("npm comes with Node.js, which this test needs on PATH");
-        assert!(npm.status.success(), "npm install {JOSE}: {}", String::from_utf8_lossy(&npm.stderr));
-    }
-    place
-}
-
 /// Runs a script in `place`, with JSON in and JSON out.
 fn node(place: &Path, script: &str, input: &Value) -> Value {
-    let mut node = Command::new("node")
+    let mut node = Command::new(e2e::tools::node().unwrap())
         .args(["--input-type=module", "--eval", script])
         .current_dir(place)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("this test needs Node.js 20 or later on PATH");
+        .unwrap();
     node.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
     let done = node.wait_with_output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -52,7 +34,7 @@ fn node(place: &Path, script: &str, input: &Value) -> Value {
 
 #[tokio::test]
 async fn p08_p10_another_library_verifies_every_algorithm() {
-    let place = jose();
+    let place = e2e::tools::jose().unwrap();
     let names: Vec<&str> = SigningAlgorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
     let made = node(&place, MAKE_KEYS, &json!(names));
 

@@ -119,14 +119,13 @@ fn an_algorithm_can_be_changed_by_rotation() {
 fn p10_rotation_fails_no_service_that_caches_as_documented() {
     const CACHED: u64 = 5 * MINUTE;
     const NOTICED: u64 = 30;
-    const STEP: u64 = 15;
     let fixture = Fixture::new(SigningAlgorithm::EdDsa, NOW);
     let ring = fixture.open();
     let mut sets: BTreeMap<u64, JwkSet> = BTreeMap::new();
     let mut in_flight: Vec<(u64, String)> = Vec::new();
     let mut signers = std::collections::BTreeSet::new();
     let mut checked = 0;
-    for seconds in (0..3 * 3600).step_by(STEP as usize) {
+    for seconds in (0..3 * 3600).step_by(15) {
         let now = later(NOW, seconds);
         // A key published for the shortest time allowed, as often as that is possible.
         if seconds % (7 * MINUTE) == 0 {
