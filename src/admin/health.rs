@@ -143,3 +143,80 @@ async fn metrics(State(health): State<Health>) -> Result<Response, Problem> {
     })?;
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use http::{Method, Request};
+    use prometheus::IntCounter;
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn ask(router: &Router, method: Method, path: &str) -> (StatusCode, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        (status, String::from_utf8(to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn ready_means_every_check_holds_until_the_drain() {
+        let readiness = Readiness::default();
+        let router = router(readiness.clone(), Registry::new());
+        for check in ReadyCheck::ALL {
+            let (status, body) = ask(&router, Method::GET, "/readyz").await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((&body["ready"], &body["checks"][check.name()]), (&json!(false), &json!(false)));
+            readiness.set(check, true);
+        }
+        let (status, body) = ask(&router, Method::GET, "/readyz").await;
+        assert_eq!(status, StatusCode::OK);
+        let checks = json!({"policies": true, "store": true, "keys": true, "tokenKey": true});
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body, json!({"ready": true, "draining": false, "checks": checks}));
+        readiness.set(ReadyCheck::Store, false);
+        assert!(!readiness.is_ready());
+        readiness.set(ReadyCheck::Store, true);
+        readiness.close();
+        let (status, body) = ask(&router, Method::GET, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["draining"], true);
+        assert_eq!(ask(&router, Method::GET, "/livez").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_readiness_hears_of_it() {
+        let readiness = Readiness::default();
+        let other = readiness.clone();
+        let waiting = tokio::spawn(async move { other.changed_from(false).await });
+        for check in ReadyCheck::ALL {
+            readiness.set(check, true);
+        }
+        assert!(waiting.await.unwrap());
+        readiness.close();
+        assert!(!readiness.changed_from(true).await);
+    }
+
+    #[tokio::test]
+    async fn it_answers_metrics_and_nothing_else() {
+        let registry = Registry::new();
+        registry.register(Box::new(IntCounter::new("cloakroom_test_total", "A test.").unwrap())).unwrap();
+        let router = router(Readiness::default(), registry);
+        let (status, text) = ask(&router, Method::GET, "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.contains("cloakroom_test_total 0"), "{text}");
+        for (method, path, status) in [
+            (Method::GET, "/", StatusCode::NOT_FOUND),
+            (Method::GET, "/metrics/", StatusCode::NOT_FOUND),
+            (Method::GET, "/v1/sessions", StatusCode::NOT_FOUND),
+            (Method::POST, "/livez", StatusCode::METHOD_NOT_ALLOWED),
+        ] {
+            let (got, body) = ask(&router, method, path).await;
+            assert_eq!(got, status, "{path}");
+            assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["status"], status.as_u16());
+        }
+    }
+}

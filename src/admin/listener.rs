@@ -103,3 +103,126 @@ async fn converse(
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    async fn start(router: Router, limits: Limits) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+        let listener = bind_loopback("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        (address, stop.clone(), tokio::spawn(serve(listener, router, limits, stop)))
+    }
+
+    async fn until<T>(wanted: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(10), wanted).await.expect("within ten seconds")
+    }
+
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        // A reset ends a connection as well as an end does.
+        let _ = until(stream.read_to_end(&mut answer)).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_loopback_addresses_are_bound() {
+        for (address, want) in [("127.0.0.1:0", true), ("[::1]:0", true), ("0.0.0.0:0", false), ("192.0.2.1:0", false)]
+        {
+            let refused = matches!(bind_loopback(address.parse().unwrap()).await,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput);
+            assert_eq!(!refused, want, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_in_flight_ends_before_the_listener_does() {
+        let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let inside = (Arc::clone(&entered), Arc::clone(&release));
+        let handler = move || async move {
+            inside.0.notify_one();
+            inside.1.notified().await;
+            "done"
+        };
+        let (address, stop, server) = start(Router::new().route("/", get(handler)), Limits::default()).await;
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(GET).await.unwrap();
+        until(entered.notified()).await;
+        stop.cancel();
+        until(async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        assert!(!server.is_finished());
+        release.notify_one();
+        assert!(rest(&mut busy).await.ends_with("done"));
+        until(server).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn slow_and_oversized_heads_are_cut_off() {
+        let limits = Limits { header_read: Duration::from_millis(50), ..Limits::default() };
+        let (address, _stop, _server) = start(Router::new().route("/", get(|| async { "ok" })), limits).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap();
+        assert!(!rest(&mut slow).await.contains("200 OK"));
+        let mut large = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "x".repeat(64 * 1024));
+        let _ = large.write_all(head.as_bytes()).await;
+        assert!(!rest(&mut large).await.contains("200 OK"));
+        let mut many = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
+        many.write_all(head.as_bytes()).await.unwrap();
+        assert!(rest(&mut many).await.starts_with("HTTP/1.1 431 "));
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_cap_wait() {
+        let (served, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let inside = (Arc::clone(&served), Arc::clone(&release));
+        let handler = move || async move {
+            inside.0.fetch_add(1, Ordering::Relaxed);
+            inside.1.notified().await;
+            ([("connection", "close")], "ok")
+        };
+        let limits = Limits { connections: 2, ..Limits::default() };
+        let (address, _stop, _server) = start(Router::new().route("/", get(handler)), limits).await;
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(GET).await.unwrap();
+            streams.push(stream);
+        }
+        until(async {
+            while served.load(Ordering::Relaxed) < 2 {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        // The third is served only once one of the two has ended.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            assert_eq!(served.load(Ordering::Relaxed), 2);
+        }
+        release.notify_one();
+        until(async {
+            while served.load(Ordering::Relaxed) < 3 {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        release.notify_waiters();
+    }
+}

@@ -7,13 +7,14 @@ pub mod read;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use http::header::{ETAG, LOCATION};
 use http::request::Parts;
@@ -48,6 +49,8 @@ pub struct ApiParts {
     pub callers: Callers,
     /// The install's realm, for requests that name none.
     pub realm: Realm,
+    /// The realms in which sessions are made; elsewhere no policy could ever ask for them.
+    pub realms: BTreeSet<Realm>,
     /// The process's clock.
     pub clock: Arc<Clock>,
 }
@@ -70,12 +73,9 @@ impl SessionApi {
 
     /// Its routes.
     pub fn router(&self) -> Router {
-        Router::new()
-            .route("/v1/sessions", post(create).get(list))
-            .route("/v1/sessions/{sid}", get(read).patch(update).delete(revoke))
-            .route("/v1/sessions/{sid}/rotate", post(rotate))
-            .route("/v1/subjects/{subject}/sessions", delete(revoke_subject))
-            .route("/openapi.json", get(openapi::document))
+        routes()
+            .into_iter()
+            .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
             .layer(middleware::from_fn(same_origin))
             .layer(middleware::from_fn(request_id))
             .layer(middleware::from_fn(problems))
@@ -126,6 +126,17 @@ impl SessionApi {
         task.await
             .unwrap_or_else(|_| Err(Problem::new(ProblemKind::Internal, "a defect of the server; its log has more")))
     }
+}
+
+/// Every route; a test holds the OpenAPI document against it.
+fn routes() -> [(&'static str, MethodRouter<SessionApi>); 5] {
+    [
+        ("/v1/sessions", post(create).get(list)),
+        ("/v1/sessions/{sid}", get(read).patch(update).delete(revoke)),
+        ("/v1/sessions/{sid}/rotate", post(rotate)),
+        ("/v1/subjects/{subject}/sessions", delete(revoke_subject)),
+        ("/openapi.json", get(openapi::document)),
+    ]
 }
 
 /// The caller of a request, by its credential.
@@ -229,6 +240,9 @@ async fn create(
 ) -> Result<Response, Problem> {
     let realm = api.realm(body.realm.as_deref())?;
     let grant = caller.grant(Verb::Create, realm.clone())?;
+    if !api.0.parts.realms.contains(&realm) {
+        return Err(Problem::out_of_bounds("realm", "is not a realm of this install"));
+    }
     let new = body.resolve(realm.clone())?;
     let target = Target { sid: None, subject: Some(new.subject.clone()) };
     let (service, now) = (api.clone(), api.now());
