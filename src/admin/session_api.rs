@@ -205,7 +205,10 @@ impl From<SessionError> for Problem {
                 tracing::warn!(error = &error as &dyn std::error::Error, "session store");
                 Self::unavailable("the session store does not answer; nothing is known to have changed")
             }
-            SessionError::Random(_) => Self::unavailable("no random bytes to make a token of"),
+            SessionError::Random(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no token was made");
+                Self::unavailable("no token could be made; the log has more")
+            }
         }
     }
 }

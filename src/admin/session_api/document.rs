@@ -1,8 +1,11 @@
 //! Sessions as the API writes them. The OpenAPI document is generated from these types, and the command line reads them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -38,7 +41,7 @@ impl fmt::Debug for TokenText {
 
 /// What is asked for in a new session.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a JSON object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schema(as = NewSession)]
 pub struct CreateRequest {
     /// Where it counts; the install's realm unless told.
@@ -77,16 +80,16 @@ pub struct CreateRequest {
     #[schema(example = "12h")]
     pub absolute: Option<String>,
     /// The device it is made on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceDocument>,
     /// The identity provider's session behind it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderDocument>,
 }
 
 /// A device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a JSON object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schema(as = Device)]
 pub struct DeviceDocument {
     /// A name the owner knows it by.
@@ -102,7 +105,7 @@ pub struct DeviceDocument {
 
 /// The identity provider's own session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a JSON object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = Provider)]
 pub struct ProviderDocument {
     /// Its issuer.
@@ -114,7 +117,7 @@ pub struct ProviderDocument {
 
 /// A change of a session: a JSON merge patch (RFC 7396). What is left out stays; `null` removes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a JSON object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SessionPatch {
     /// Scopes.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -133,7 +136,7 @@ pub struct SessionPatch {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub amr: Option<Option<Vec<String>>>,
     /// The device, patched member by member.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "given_object", skip_serializing_if = "Option::is_none")]
     pub device: Option<Option<DevicePatch>>,
     /// How long it may lie unused; cannot be removed.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -143,7 +146,7 @@ pub struct SessionPatch {
 
 /// A change of a device.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default, expecting = "a JSON object")]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DevicePatch {
     /// A name the owner knows it by.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -156,6 +159,36 @@ pub struct DevicePatch {
     pub address: Option<Option<String>>,
 }
 
+/// Reads an object, or `null` as nothing. Left alone, serde takes an array for a struct whose fields have no names.
+pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(members)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(Object(PhantomData))
+}
+
+/// As [`object`], for a member that may be left out.
+fn given_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    object(deserializer).map(Some)
+}
+
 /// Tells `null` (`Some(None)`) from a member that is left out (`None`).
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -163,7 +196,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
 
 /// The present token, in exchange for the next.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[serde(deny_unknown_fields)]
 pub struct RotateRequest {
     /// The session's present token.
     pub token: TokenText,

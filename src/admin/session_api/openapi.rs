@@ -16,19 +16,19 @@ use crate::admin::problem::ProblemDocument;
 pub enum Refusals {
     /// The request cannot be read.
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] ProblemDocument),
+    Malformed(ProblemDocument),
     /// No caller's credential that counts.
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] ProblemDocument),
+    Unauthorized(ProblemDocument),
     /// The caller may not do this here, or a page of another origin sent it.
     #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] ProblemDocument),
+    Forbidden(ProblemDocument),
     /// A value is out of bounds; `field` names it.
     #[response(status = 422, content_type = "application/problem+json")]
-    OutOfBounds(#[to_schema] ProblemDocument),
+    OutOfBounds(ProblemDocument),
     /// Something that the server needs is missing; try again after `Retry-After` seconds.
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] ProblemDocument),
+    Unavailable(ProblemDocument),
 }
 
 /// What routes with a session's id may refuse with.
@@ -37,7 +37,7 @@ pub enum Refusals {
 pub enum SessionRefusals {
     /// No such session in this realm, or it is over.
     #[response(status = 404, content_type = "application/problem+json")]
-    NoSuchSession(#[to_schema] ProblemDocument),
+    NoSuchSession(ProblemDocument),
 }
 
 /// What routes with a body may refuse with.
@@ -46,13 +46,13 @@ pub enum SessionRefusals {
 pub enum BodyRefusals {
     /// The body did not arrive in time.
     #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] ProblemDocument),
+    Slow(ProblemDocument),
     /// The body is over 64 KiB.
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] ProblemDocument),
+    TooLarge(ProblemDocument),
     /// The body is of another media type.
     #[response(status = 415, content_type = "application/problem+json")]
-    UnsupportedMediaType(#[to_schema] ProblemDocument),
+    UnsupportedMediaType(ProblemDocument),
 }
 
 /// The document.

@@ -10,9 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Unexpected};
 use serde_json::error::Category;
 
+use super::document::object;
 use crate::admin::problem::{Problem, ProblemKind};
 use crate::authz::session::SessionId;
 
@@ -70,7 +71,14 @@ async fn read_json<T: DeserializeOwned>(request: Request, accepted: &[&str]) -> 
         let _ = error;
         too_large()
     })?;
-    serde_json::from_slice(&bytes).map_err(|error| Problem::malformed(without_values(&error)))
+    parse(&bytes).map_err(|error| Problem::malformed(without_values(&error)))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = object(&mut json)?;
+    json.end()?;
+    read.ok_or_else(|| serde::de::Error::invalid_type(Unexpected::Unit, &"a JSON object"))
 }
 
 /// The one media type, without its parameters.
@@ -94,20 +102,21 @@ fn without_values(error: &serde_json::Error) -> String {
     }
 }
 
-/// A message of serde without what it found: `invalid type: string "…", expected u64` becomes `expected u64`.
+/// A message of serde without what it found: `invalid type: string "…", expected u64` becomes `expected u64`. It may begin
+/// with the place in the query, which is text of the caller's too.
 fn expectation(message: &str) -> String {
-    if let Some(rest) = message.strip_prefix("unknown field `") {
-        // The last one, since the name may hold one too.
-        return match rest.rsplit_once("`, expected ") {
-            Some((name, expected)) if name.len() <= MAX_ECHO && name.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                format!("unknown field `{name}`, expected {expected}")
-            }
-            _ => "unknown field".to_owned(),
+    const FIELDS: [&str; 3] = ["unknown field `", "missing field `", "duplicate field `"];
+    let last = FIELDS.iter().filter_map(|words| Some((message.rfind(words)?, *words))).max();
+    if let Some((at, words)) = last {
+        let rest = &message[at + words.len()..];
+        // The last such mark, since the name may hold one too.
+        let (name, expected) = rest.rsplit_once("`, expected ").or(rest.strip_suffix('`').map(|it| (it, ""))).unzip();
+        let plain = |name: &&str| name.len() <= MAX_ECHO && name.bytes().all(|b| b.is_ascii_alphanumeric());
+        return match (name.filter(plain), expected) {
+            (Some(name), Some("") | None) => format!("{words}{name}`"),
+            (Some(name), Some(expected)) => format!("{words}{name}`, expected {expected}"),
+            (None, _) => words.trim_end_matches(" `").to_owned(),
         };
-    }
-    // The names in these are ours.
-    if message.starts_with("missing field `") || message.starts_with("duplicate field `") {
-        return message.to_owned();
     }
     match message.rsplit_once(", expected ") {
         Some((_, expected)) if expected.len() <= MAX_ECHO => format!("wrong type or value: expected {expected}"),
@@ -230,6 +239,9 @@ mod tests {
             ("unknown field `ckr_0123`, expected `subject`", "unknown field"),
             ("unknown field `a`, expected ckr_secret`, expected `subject`", "unknown field"),
             ("missing field `subject`", "missing field `subject`"),
+            ("realms: unknown field `realms`, expected `realm`", "unknown field `realms`, expected `realm`"),
+            ("ckr_secret: unknown field `ckr_secret`, expected `realm`", "unknown field"),
+            ("missing field `ckr_secret`: invalid digit found in string", "missing field"),
             ("a text of somebody else's", "wrong type or value"),
         ] {
             assert_eq!(expectation(message), want);
@@ -251,9 +263,9 @@ mod tests {
             #[test]
             fn p31_no_value_of_a_body_is_said(json in "[\\[{]?\"(ckr_)?[A-Za-z0-9_-]{41,80}\"(: ?(\"ckr_[a-z]{9}\"|7)?)?[}\\]]?") {
                 #[derive(Debug, serde::Deserialize)]
-                #[serde(deny_unknown_fields, expecting = "a JSON object")]
+                #[serde(deny_unknown_fields)]
                 struct Body { #[allow(dead_code)] token: String }
-                let said = without_values(&serde_json::from_str::<Body>(&json).expect_err("no such field"));
+                let said = without_values(&parse::<Body>(json.as_bytes()).expect_err("no such field"));
                 for word in json.split(['"', '[', '{', ':', ' ', ']', '}']).filter(|word| word.len() > 8) {
                     prop_assert!(!said.contains(word), "{said}");
                 }

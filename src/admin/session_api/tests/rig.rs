@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::subscriber::NoSubscriber;
 
 use crate::admin::caller::{Caller, CallerConfig, Callers, Realms, Verb};
 use crate::admin::listener::{Limits, serve};
@@ -189,6 +190,9 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Keeps what is logged as long as the guard lives.
     pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        // With one subscriber alone tracing asks the thread that comes first to a call site, which may be another test's.
+        static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing::Dispatch::new(NoSubscriber::new()));
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
