@@ -205,7 +205,7 @@ impl From<SessionError> for Problem {
                 tracing::warn!(error = &error as &dyn std::error::Error, "session store");
                 Self::unavailable("the session store does not answer; nothing is known to have changed")
             }
-            SessionError::Random(_) => {
+            SessionError::Keys => {
                 tracing::error!(error = &error as &dyn std::error::Error, "no token was made");
                 Self::unavailable("no token could be made; the log has more")
             }
