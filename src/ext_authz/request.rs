@@ -1,0 +1,119 @@
+//! A check as the decision reads it, and what can be told of a check that cannot be read.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::client::Client;
+use super::wire::{AttributeContext, CheckRequest, Entry, HeaderMap, HeaderValue, HttpRequest};
+use crate::authz::attributes::RawRequest;
+use crate::authz::policy::PolicyName;
+use crate::authz::reason::DenyReason;
+
+/// The context extension by which the local proxy pins a policy, as `namespace/name` (P30).
+pub const POLICY_EXTENSION: &[u8] = b"cloakroom.policy";
+
+/// Reads a check, whole or not at all. Both of Envoy's header encodings become one list; nothing is copied.
+///
+/// # Errors
+/// [`DenyReason::MalformedRequest`]: no protobuf, no HTTP request in it, both header encodings at once, a name twice in a map
+/// or a value twice in a header, a pinned policy that is not `namespace/name`.
+pub fn read(message: Bytes) -> Result<RawRequest, DenyReason> {
+    let check = CheckRequest::decode(message).map_err(|_| DenyReason::MalformedRequest)?;
+    let AttributeContext { request, context_extensions } = check.attributes.ok_or(DenyReason::MalformedRequest)?;
+    let http = request.and_then(|request| request.http).ok_or(DenyReason::MalformedRequest)?;
+    let pinned = pinned_policy(&context_extensions)?;
+    let headers = match http.header_map {
+        Some(HeaderMap { headers }) if http.headers.is_empty() => {
+            headers.into_iter().map(single_value).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(DenyReason::MalformedRequest),
+        None if has_twice(&http.headers) => return Err(DenyReason::MalformedRequest),
+        None => http.headers.into_iter().map(|Entry { key, value }| (key, value)).collect(),
+    };
+    Ok(RawRequest { method: http.method, host: http.host, path: http.path, headers, pinned })
+}
+
+/// A header of the list encoding has its value in one of two fields, never in both.
+fn single_value(header: HeaderValue) -> Result<(Bytes, Bytes), DenyReason> {
+    match (header.value.is_empty(), header.raw_value.is_empty()) {
+        (_, true) => Ok((header.key, header.value)),
+        (true, false) => Ok((header.key, header.raw_value)),
+        (false, false) => Err(DenyReason::MalformedRequest),
+    }
+}
+
+/// Whether a map names a key twice. Readers differ in which of the two they keep, so neither is kept.
+fn has_twice(entries: &[Entry]) -> bool {
+    /// Up to here comparing each with each costs less than sorting: lengths differ, mostly.
+    const PAIRWISE: usize = 48;
+    if entries.len() <= PAIRWISE {
+        return entries.iter().enumerate().any(|(at, entry)| entries[..at].iter().any(|other| other.key == entry.key));
+    }
+    let mut keys: Vec<&[u8]> = entries.iter().map(|entry| entry.key.as_ref()).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+fn pinned_policy(extensions: &[Entry]) -> Result<Option<PolicyName>, DenyReason> {
+    let mut ours = extensions.iter().filter(|extension| extension.key == POLICY_EXTENSION);
+    let Some(extension) = ours.next() else { return Ok(None) };
+    if ours.next().is_some() {
+        return Err(DenyReason::MalformedRequest);
+    }
+    let text = std::str::from_utf8(&extension.value).map_err(|_| DenyReason::MalformedRequest)?;
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(Some(PolicyName { namespace: namespace.into(), name: name.into() }))
+        }
+        _ => Err(DenyReason::MalformedRequest),
+    }
+}
+
+/// What a refusal and its record want to know of the request. Read from the message anew, and only when there is something to
+/// say: an allowed check does not pay for it. Never an input of a decision, so it may be lenient.
+#[derive(Clone, Default)]
+pub struct Hints {
+    /// Who waits for the answer.
+    pub client: Client,
+    /// The method, as sent.
+    pub method: Bytes,
+    /// The host, as sent.
+    pub host: Bytes,
+    /// Path and query, as sent.
+    pub path: Bytes,
+    /// `x-request-id`, else the proxy's own id of the stream.
+    pub request_id: Bytes,
+}
+
+impl Hints {
+    /// What can be told of this message: of an unreadable one, nothing.
+    pub fn of(message: Bytes) -> Self {
+        let http = CheckRequest::decode(message)
+            .ok()
+            .and_then(|check| check.attributes)
+            .and_then(|attributes| attributes.request)
+            .and_then(|request| request.http);
+        http.map(Self::of_http).unwrap_or_default()
+    }
+
+    fn of_http(http: HttpRequest) -> Self {
+        let field = |name: &str| {
+            let in_map = http.headers.iter().map(|entry| (&entry.key, &entry.value));
+            let listed = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
+                let value = if header.raw_value.is_empty() { &header.value } else { &header.raw_value };
+                (&header.key, value)
+            });
+            in_map.chain(listed).find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        };
+        let client = Client::judge(
+            field("content-type").map_or(&[], Bytes::as_ref),
+            field("sec-fetch-mode").map(Bytes::as_ref),
+            field("accept").map_or(&[], Bytes::as_ref),
+        );
+        let request_id = field("x-request-id").unwrap_or(&http.id).clone();
+        Self { client, method: http.method, host: http.host, path: http.path, request_id }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! The listener that the local proxy asks (P30): a socket file or a loopback port, HTTP/2 only, drained gracefully.
+
+mod socket;
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::{Service as _, service_fn};
+
+use self::socket::SocketFile;
+use super::one_write::OneWrite;
+use super::unary::{self, Unreadable};
+
+/// The full name of the service, as in `grpc_health_check`.
+pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// How many checks one connection has under way. Envoy opens another connection beyond, and has 1,024 requests by default.
+const STREAMS: u32 = 1024;
+/// How often a silent peer is asked whether it is still there, and how long it has to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// Where the proxy asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A socket file, of mode 0660, in a folder that nobody else may write to.
+    Unix(PathBuf),
+    /// A loopback address.
+    Loopback(SocketAddr),
+}
+
+/// Why the listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Others than the local proxy could reach it.
+    #[error("{0} can be reached by others; only the local proxy may ask: use a socket file or a loopback address")]
+    NotLoopback(SocketAddr),
+    /// Others could put a socket of their own in its place.
+    #[error(
+        "the folder {folder} of the socket {problem}; it must belong to this user or root and be writable by its owner only"
+    )]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Somebody answers there.
+    #[error("another server is listening on {0}")]
+    InUse(PathBuf),
+    /// Something else lies there.
+    #[error("{0} is there and is not a socket; it is left alone")]
+    NotASocket(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {address}")]
+    System {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A listener, open: connections wait in it until [`Listener::serve`].
+#[derive(Debug)]
+pub enum Listener {
+    /// On a socket file.
+    Unix(SocketFile),
+    /// On a loopback port.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(address: &Address) -> Result<Self, BindError> {
+        match address {
+            Address::Unix(path) => SocketFile::bind(path).await.map(Self::Unix),
+            Address::Loopback(address) if !address.ip().is_loopback() => Err(BindError::NotLoopback(*address)),
+            Address::Loopback(address) => TcpListener::bind(address)
+                .await
+                .map(Self::Tcp)
+                .map_err(|source| BindError::System { address: address.to_string(), source }),
+        }
+    }
+
+    /// The address it got: a port of 0 is now a real one.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Unix(socket) => Ok(Address::Unix(socket.path().to_owned())),
+            Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
+        }
+    }
+
+    /// Answers checks by `check`, and gRPC health by `ready`, until `stop`. Then no connection is taken any more, the open ones
+    /// are told to go away, and it ends when their checks have been answered. The caller bounds how long that may take.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve<C, F>(
+        self,
+        check: C,
+        ready: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) -> Result<(), tonic::transport::Error>
+    where
+        C: Fn(Result<Bytes, Unreadable>) -> F + Clone + Send + 'static,
+        F: Future<Output = Bytes> + Send,
+    {
+        let reporter = HealthReporter::new();
+        let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        let surface = service_fn(move |request| answer(check.clone(), health.clone(), request));
+        let served = Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .http2_keepalive_interval(Some(KEEPALIVE.0))
+            .http2_keepalive_timeout(Some(KEEPALIVE.1))
+            .serve_with_incoming_shutdown(surface, incoming(self), stop.clone().cancelled_owned());
+        tokio::select! {
+            served = served => served,
+            never = report(reporter, ready, stop) => match never {},
+        }
+    }
+
+    async fn accept(&self) -> io::Result<OneWrite> {
+        loop {
+            match self {
+                Self::Unix(socket) => {
+                    return socket.listener().accept().await.map(|(stream, _)| OneWrite::Unix(stream));
+                }
+                Self::Tcp(listener) => {
+                    let (stream, peer) = listener.accept().await?;
+                    // Cannot be anything else on a loopback address; P30 does not hang on routing tables all the same.
+                    if peer.ip().to_canonical().is_loopback() {
+                        stream.set_nodelay(true)?;
+                        return Ok(OneWrite::Tcp(stream));
+                    }
+                    tracing::warn!(%peer, "connection from another host refused");
+                }
+            }
+        }
+    }
+}
+
+/// The connections of a listener. A failure to accept one (no file descriptor left, a peer already gone) passes; the pause keeps
+/// it from being repeated without end.
+fn incoming(listener: Listener) -> impl Stream<Item = io::Result<OneWrite>> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    stream::unfold(listener, async |listener| {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => return Some((Ok(stream), listener)),
+                Err(error) => tracing::warn!(%error, "could not accept a connection"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+}
+
+/// Tells gRPC health what readiness is, and ends its streams when it is time to go: a `Watch` has no end of its own.
+async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stop: CancellationToken) -> Infallible {
+    let mut reporter = reporter;
+    loop {
+        let status = if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", SERVICE] {
+            reporter.set_service_status(service, status).await;
+        }
+        tokio::select! {
+            // Whoever knew of readiness is gone: what was known last stands.
+            changed = ready.changed() => if changed.is_err() { stop.cancelled().await },
+            () = stop.cancelled() => {}
+        }
+        if stop.is_cancelled() {
+            for service in ["", SERVICE] {
+                reporter.clear_service_status(service).await;
+            }
+            return pending().await;
+        }
+    }
+}
+
+/// One call. The order of the arms is that of their frequency.
+async fn answer<C, F>(
+    check: C,
+    mut health: HealthServer<HealthService>,
+    request: Request<Body>,
+) -> Result<Response<AnswerBody>, Infallible>
+where
+    C: Fn(Result<Bytes, Unreadable>) -> F,
+    F: Future<Output = Bytes>,
+{
+    let path = request.uri().path();
+    if path == CHECK {
+        return Ok(match unary::read(request.into_body()).await {
+            Err(Unreadable::Broken) => tonic::Status::cancelled("the request broke off").into_http(),
+            message => return Ok(unary::Answer::response(check(message).await).map(AnswerBody::Check)),
+        }
+        .map(AnswerBody::Other));
+    }
+    let response = match path.split('/').nth(1) {
+        Some(HealthServer::<HealthService>::NAME) => health.call(request).await?,
+        _ => tonic::Status::unimplemented("").into_http(),
+    };
+    Ok(response.map(AnswerBody::Other))
+}
+
+/// What a call is answered with. Boxed once, by the server, and not by each part on its way there.
+enum AnswerBody {
+    Check(unary::Answer),
+    Other(Body),
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match self.get_mut() {
+            Self::Check(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Other(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Check(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Check(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use tracing::subscriber::with_default;
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Page {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn logged(filter: &str, format: LogFormat, events: impl FnOnce()) -> String {
+    let page = Page::default();
+    with_default(subscriber(filter, format, page.clone()).unwrap(), events);
+    page.text()
+}
+
+#[test]
+fn json_lines_have_their_fields_beside_their_message() {
+    let text = logged("info", LogFormat::Json, || tracing::info!(answer = 42, "told"));
+    let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+    assert_eq!((line["message"].as_str(), line["answer"].as_i64()), (Some("told"), Some(42)));
+    assert_eq!((line["level"].as_str(), line["target"].as_str()), (Some("INFO"), Some("cloakroom::telemetry::tests")));
+}
+
+#[test]
+fn a_filter_that_is_none_is_an_error() {
+    assert!(subscriber("cloakroom=loud", LogFormat::Json, io::sink).is_err());
+}
+
+#[test]
+fn decision_records_do_not_hang_on_the_level_of_the_rest() {
+    let events = || {
+        tracing::info!("chatter");
+        tracing::info!(target: "cloakroom::decision", "record");
+    };
+    for (filter, chatter, record) in
+        [("info", true, true), ("warn", false, true), ("warn,cloakroom::decision=off", false, false)]
+    {
+        let text = logged(filter, LogFormat::Text, events);
+        assert_eq!((text.contains("chatter"), text.contains("record")), (chatter, record), "{filter}");
+    }
+}
+
+#[test]
+fn p31_libraries_stay_quiet_below_info_at_any_level() {
+    let text = logged("trace", LogFormat::Text, || {
+        tracing::debug!(target: "h2::codec", "library frame");
+        tracing::debug!(target: "cloakroomx", "other crate");
+        tracing::info!(target: "h2::codec", "library news");
+        tracing::trace!(target: "cloakroom::store", "our own");
+    });
+    for (part, shown) in [("library frame", false), ("other crate", false), ("library news", true), ("our own", true)] {
+        assert_eq!(text.contains(part), shown, "{part}");
+    }
+}
+
+#[test]
+fn p31_a_panic_shows_only_words_of_the_program() {
+    let secret = "ckr_SECRET";
+    for (payload, want) in [
+        (Box::new("as written") as Box<dyn Any + Send>, "as written"),
+        (Box::new(format!("no such session: {secret}")), "(withheld)"),
+        (Box::new(7), "(withheld)"),
+    ] {
+        assert_eq!(cause(&*payload), want);
+    }
+}
