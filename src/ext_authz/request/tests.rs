@@ -1,1 +1,138 @@
+use std::collections::HashMap;
 
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::service::auth::v3 as full;
+use full::attribute_context as context;
+
+use super::*;
+
+fn headers(list: &[(&str, &str)]) -> HashMap<String, String> {
+    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn check(http: context::HttpRequest, extensions: &[(&str, &str)]) -> Bytes {
+    let attributes = full::AttributeContext {
+        request: Some(context::Request { time: None, http: Some(http) }),
+        context_extensions: headers(extensions),
+        ..Default::default()
+    };
+    full::CheckRequest { attributes: Some(attributes) }.encode_to_vec().into()
+}
+
+fn listed(list: &[(&str, &str, &[u8])]) -> Option<core::HeaderMap> {
+    let header = |(key, value, raw): &(&str, &str, &[u8])| core::HeaderValue {
+        key: (*key).into(),
+        value: (*value).into(),
+        raw_value: raw.to_vec(),
+    };
+    Some(core::HeaderMap { headers: list.iter().map(header).collect() })
+}
+
+fn get() -> context::HttpRequest {
+    context::HttpRequest {
+        method: "GET".into(),
+        host: "shop.example".into(),
+        path: "/cart?x=1".into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn both_encodings_of_headers_become_one_list() {
+    let map = check(context::HttpRequest { headers: headers(&[("cookie", "a=1")]), ..get() }, &[]);
+    let list = [("cookie", "", &b"a=1"[..]), ("cookie", "", b"b=\xff"), ("x-empty", "", b""), ("x-plain", "1", b"")];
+    let list = check(context::HttpRequest { header_map: listed(&list), ..get() }, &[]);
+
+    let raw = read(map).unwrap();
+    assert_eq!((raw.method, raw.host, raw.path), ("GET".into(), "shop.example".into(), "/cart?x=1".into()));
+    assert_eq!(raw.headers, [("cookie".into(), "a=1".into())]);
+    let raw = read(list).unwrap();
+    let want = [("cookie", &b"a=1"[..]), ("cookie", b"b=\xff"), ("x-empty", b""), ("x-plain", b"1")];
+    assert_eq!(raw.headers, want.map(|(name, value)| (Bytes::from(name), Bytes::from_static(value))));
+}
+
+#[test]
+fn p30_a_pinned_policy_is_a_namespace_and_a_name() {
+    for (value, want) in [
+        ("shop/web", Ok(Some(("shop", "web")))),
+        ("web", Err(())),
+        ("/web", Err(())),
+        ("shop/", Err(())),
+        ("shop/web/x", Err(())),
+        ("", Err(())),
+    ] {
+        let pinned = read(check(get(), &[("cloakroom.policy", value), ("other", "x")])).map(|raw| raw.pinned);
+        let pinned = pinned.map_err(|reason| assert_eq!(reason, DenyReason::MalformedRequest));
+        let want = want.map(|pinned| {
+            pinned.map(|(namespace, name)| PolicyName { namespace: namespace.into(), name: name.into() })
+        });
+        assert_eq!(pinned, want, "{value:?}");
+    }
+    assert_eq!(read(check(get(), &[("policy", "shop/web")])).unwrap().pinned, None);
+}
+
+/// What a proxy does not send is written by hand: a map with a key twice.
+fn twice(tag: u8, parent: &[u8], mut message: Vec<u8>) -> Bytes {
+    let entry = [&[0x0a, 1, b'a', 0x12, 1][..], b"1"].concat();
+    let field = [&[tag, u8::try_from(entry.len()).unwrap()][..], &entry].concat();
+    let mut body = [field.clone(), field].concat();
+    for tag in parent {
+        body = [&[*tag, u8::try_from(body.len()).unwrap()][..], &body].concat();
+    }
+    message.extend(body);
+    message.into()
+}
+
+#[test]
+fn p03_what_could_be_read_in_two_ways_is_not_read() {
+    let both =
+        context::HttpRequest { headers: headers(&[("a", "1")]), header_map: listed(&[("a", "", b"2")]), ..get() };
+    let two_values = context::HttpRequest { header_map: listed(&[("cookie", "a=1", b"a=2")]), ..get() };
+    let no_http = full::CheckRequest {
+        attributes: Some(full::AttributeContext {
+            request: Some(context::Request { time: None, http: None }),
+            ..Default::default()
+        }),
+    };
+    for (what, message) in [
+        ("nothing", Bytes::new()),
+        ("no protobuf", Bytes::from_static(b"\xff\xff\xff\xff")),
+        ("cut short", check(get(), &[]).slice(..8)),
+        ("no http", no_http.encode_to_vec().into()),
+        ("both encodings", check(both, &[])),
+        ("two values", check(two_values, &[])),
+        // HttpRequest.headers = 3, in http = 2, in request = 4, in attributes = 1
+        ("a header twice", twice(0x1a, &[0x12, 0x22, 0x0a], check(get(), &[]).to_vec())),
+    ] {
+        assert_eq!(read(message).unwrap_err(), DenyReason::MalformedRequest, "{what}");
+    }
+    // A context extension that is not ours is nobody's concern, twice or not.
+    assert!(read(twice(0x52, &[0x0a], check(get(), &[]).to_vec())).is_ok());
+}
+
+#[test]
+fn many_headers_are_compared_too() {
+    let entry = |at: usize| Entry { key: format!("x-{at}").into(), value: Bytes::new() };
+    let mut entries: Vec<Entry> = (0..300).map(entry).collect();
+    assert!(!has_twice(&entries));
+    entries.push(entry(7));
+    assert!(has_twice(&entries));
+}
+
+#[test]
+fn hints_are_found_in_either_encoding_and_in_requests_that_are_refused() {
+    let fields = [("accept", "text/html"), ("x-request-id", "r-1")];
+    let list = fields.map(|(name, value)| (name, "", value.as_bytes()));
+    let both = context::HttpRequest { headers: headers(&fields), header_map: listed(&list), ..get() };
+    for http in [
+        context::HttpRequest { headers: headers(&fields), ..get() },
+        context::HttpRequest { header_map: listed(&list), ..get() },
+        both, // refused, and answered with a page all the same
+    ] {
+        let hints = Hints::of(check(http, &[]));
+        assert_eq!((hints.client, hints.request_id), (Client::Browser, "r-1".into()));
+        assert_eq!((hints.method, hints.host, hints.path), ("GET".into(), "shop.example".into(), "/cart?x=1".into()));
+    }
+    assert_eq!(Hints::of(check(context::HttpRequest { id: "7".into(), ..get() }, &[])).request_id, "7");
+    assert_eq!(Hints::of(Bytes::from_static(b"\xff")).client, Client::Api);
+}
