@@ -10,4 +10,5 @@ pub mod reason;
 pub mod session;
 pub mod verdict;
 
+pub use plan::explain::explain;
 pub use plan::{plan, settle};

@@ -1,11 +1,27 @@
 //! The two pure halves of a decision, around the one look-up: [`plan`] finds the rule and the credential, [`settle`] judges
 //! what was found behind it.
+//!
+//! Most requests have one policy. Where `Required` policies stand further out, each is asked in turn, the outermost first: all
+//! must let the request pass, and the most specific one that asked for a session says what the service is told.
+
+pub mod explain;
+mod redirect;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::attributes::RequestAttributes;
-use super::credential::{AccessToken, PresentedJwt};
-use super::policy::{PolicyIndex, SessionJwtRule};
-use super::session::{Realm, Timestamp};
-use super::verdict::{Decision, Lookup};
+use super::credential::{AccessToken, Carrier, Credential, Presented, PresentedJwt, TakeOff};
+use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, RuleRef, SessionJwtRule};
+use super::reason::{DenyReason, RefusalClass};
+use super::session::{Realm, Session, Timestamp};
+use super::verdict::{Challenge, Decision, Denial, Lookup, Permit};
+use crate::api::auth_policy::Mode;
+
+/// How far a session's own times may lie ahead of our clock before we say that the clock is wrong (P23).
+const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What to do next.
 #[derive(Debug)]
@@ -17,11 +33,25 @@ pub enum Plan {
 }
 
 /// A decision that waits for its session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pending {
-    // private: rule, wanted, realm, take_off, carrier, audit …
+    /// Those whose word hangs on the session, the outermost first; never empty.
+    asking: Vec<Asking>,
     wanted: Wanted,
-    realm: Realm,
+    carrier: Carrier,
+    take_off: TakeOff,
+    /// What an `Audit` policy would have refused it for already.
+    audit: Option<DenyReason>,
+    /// The most specific rule, which a request passes by that an `Audit` policy would have refused.
+    rule: RuleRef,
+}
+
+/// A rule that asks for a session.
+#[derive(Clone, Debug)]
+struct Asking {
+    judge: Judge,
+    /// Where an interactive request goes instead of a 401.
+    redirect_to: Option<Arc<str>>,
 }
 
 /// What has to be found.
@@ -39,20 +69,223 @@ impl Pending {
         &self.wanted
     }
 
-    /// In which realm.
+    /// In which realm: that of the outermost policy which enforces. A policy of another realm knows no session of this one.
     pub fn realm(&self) -> &Realm {
-        &self.realm
+        let enforces = |asking: &&Asking| asking.judge.form().mode == Mode::Enforce;
+        let asking = self.asking.iter().find(enforces).unwrap_or(&self.asking[0]);
+        &asking.judge.form().realm
     }
 }
 
 /// Finds the rule that judges the request and the credential it asks for.
 pub fn plan(index: &PolicyIndex, request: &RequestAttributes) -> Plan {
-    let _ = (index, request);
-    todo!()
+    match index.locate(request) {
+        Ok(located) => plan_located(index, request, located),
+        Err(reason) => Plan::Settled(Box::new(Decision::Deny(Denial::bare(reason)))),
+    }
+}
+
+fn plan_located(index: &PolicyIndex, request: &RequestAttributes, located: Located) -> Plan {
+    match Draft::begin(index, request, &located) {
+        Ok(draft) => draft.finish(index, request, located.inner),
+        Err(denial) => Plan::Settled(Box::new(Decision::Deny(denial))),
+    }
 }
 
 /// Judges what was found.
 pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
-    let _ = (pending, found, now);
-    todo!()
+    let Pending { asking, wanted, carrier, take_off, mut audit, rule } = pending;
+    for asking in &asking {
+        let Err(refusal) = session(found, &wanted, &asking.judge, now) else { continue };
+        if let Err(reason) = audited(&asking.judge, refusal.reason) {
+            let redirect_to = asking.redirect_to.clone();
+            return Decision::Deny(denial(&asking.judge, reason, refusal.challenge, redirect_to, Some(&carrier)));
+        }
+        audit.get_or_insert(refusal.reason);
+    }
+    // Reached only when every rule that enforces has seen a live session or would have let pass without one.
+    let (None, Lookup::Active(session), Some(inner)) = (audit, found, asking.last()) else {
+        return Decision::Anonymous { rule, take_off, audit };
+    };
+    let Some(mint) = inner.judge.mint() else {
+        // A rule that asks for a session has something to mint; anything else is a defect, and a defect refuses (P2).
+        return Decision::Deny(denial(&inner.judge, DenyReason::Internal, Challenge::default(), None, None));
+    };
+    let rule = inner.judge.rule().name.clone();
+    Decision::Permit(Box::new(Permit { session: session.clone(), rule, mint: mint.clone(), carrier, take_off }))
+}
+
+/// Whether the session found will do for this rule.
+fn session(found: &Lookup, wanted: &Wanted, judge: &Judge, now: Timestamp) -> Result<(), Refusal> {
+    let session = match found {
+        Lookup::Active(session) => session,
+        Lookup::Expired => return Err(DenyReason::ExpiredSession.into()),
+        Lookup::Idle => return Err(DenyReason::IdleSession.into()),
+        Lookup::Revoked => return Err(DenyReason::RevokedSession.into()),
+        Lookup::Unknown => return Err(DenyReason::UnknownSession.into()),
+        Lookup::Invalid => {
+            return Err(match wanted {
+                Wanted::Token(_) => DenyReason::InvalidToken,
+                Wanted::SessionJwt(..) => DenyReason::InvalidSessionJwt,
+            }
+            .into());
+        }
+        Lookup::Unavailable(reason) => return Err((*reason).into()),
+    };
+    is_alive(session, wanted, &judge.form().realm, now)?;
+    match &judge.rule().access {
+        Access::Authenticate(rule) => rule.require.check(session, now),
+        Access::Public => Ok(()),
+        Access::Deny(reason) => Err((*reason).into()),
+    }
+}
+
+/// What no look-up may be trusted with alone: that the session is the one asked for, of this realm, and within its times.
+fn is_alive(session: &Session, wanted: &Wanted, realm: &Realm, now: Timestamp) -> Result<(), Refusal> {
+    let is_other = matches!(wanted, Wanted::Token(token) if token.sid() != session.id);
+    if is_other || session.realm != *realm {
+        return Err(DenyReason::UnknownSession.into());
+    }
+    if now >= session.absolute_end {
+        return Err(DenyReason::ExpiredSession.into());
+    }
+    if session.created.max(session.auth_time).since(now) > CLOCK_LEEWAY {
+        return Err(DenyReason::ClockBehind.into());
+    }
+    Ok(())
+}
+
+/// A plan in the making.
+struct Draft {
+    asking: Vec<Asking>,
+    presented: Option<Presented>,
+    /// What all rules that take a session JWT agree about.
+    jwt_rule: Option<SessionJwtRule>,
+    audit: Option<DenyReason>,
+}
+
+impl Draft {
+    /// Asks every rule what it wants; the first that refuses is the answer.
+    fn begin(index: &PolicyIndex, request: &RequestAttributes, located: &Located) -> Result<Self, Denial> {
+        let mut draft = Self { asking: Vec::new(), presented: None, jwt_rule: None, audit: None };
+        for judge in located.judges() {
+            let reason = match &judge.rule().access {
+                Access::Public => continue,
+                Access::Deny(reason) => *reason,
+                Access::Authenticate(rule) => match draft.ask(index, request, judge, rule) {
+                    Ok(()) => continue,
+                    Err(reason) => reason,
+                },
+            };
+            if let Err(reason) = audited(judge, reason) {
+                let credential = draft.presented.as_ref().and_then(|presented| presented.credential.as_ref());
+                let carrier = credential.map(|(_, carrier)| carrier);
+                return Err(denial(judge, reason, Challenge::default(), redirect::target(judge, request), carrier));
+            }
+            draft.audit.get_or_insert(reason);
+        }
+        Ok(draft)
+    }
+
+    /// What `rule` makes of the credential, before anything is looked up.
+    fn ask(
+        &mut self,
+        index: &PolicyIndex,
+        request: &RequestAttributes,
+        judge: &Judge,
+        rule: &AuthRule,
+    ) -> Result<(), DenyReason> {
+        if self.presented.is_none() {
+            self.presented = Some(index.carriers.present(request)?);
+        }
+        let Some((credential, carrier)) = self.presented.as_ref().and_then(|it| it.credential.as_ref()) else {
+            return if rule.anonymous { Ok(()) } else { Err(DenyReason::NoCredential) };
+        };
+        match (credential, &rule.session, &rule.session_jwt) {
+            (Credential::Other, ..) => return Err(DenyReason::InvalidToken),
+            (Credential::Token(_), Some(carriers), _) => {
+                if carriers.as_ref().is_some_and(|carriers| !carriers.contains(carrier)) {
+                    return Err(DenyReason::WrongCarrier);
+                }
+            }
+            (Credential::Token(_), None, _) => return Err(DenyReason::WrongCarrier),
+            (Credential::SessionJwt(_), _, Some(accepted)) => {
+                let both = self.jwt_rule.as_ref().map_or_else(|| Some(accepted.clone()), |it| it.and(accepted));
+                self.jwt_rule = Some(both.ok_or(DenyReason::InvalidSessionJwt)?);
+            }
+            (Credential::SessionJwt(_), _, None) => return Err(DenyReason::InvalidSessionJwt),
+        }
+        // A cookie comes along with whatever makes the browser send a request; other carriers need a script of ours (P14).
+        if matches!(carrier, Carrier::Cookie(_)) && request.cross_site(&judge.form().allowed_origins) {
+            return Err(DenyReason::CrossSite);
+        }
+        self.asking.push(Asking { judge: judge.clone(), redirect_to: redirect::target(judge, request) });
+        Ok(())
+    }
+
+    fn finish(self, index: &PolicyIndex, request: &RequestAttributes, inner: Judge) -> Plan {
+        let Self { asking, presented, jwt_rule, audit } = self;
+        let rule = inner.rule().name.clone();
+        let take_off = index.take_off(request);
+        let credential = presented.and_then(|it| it.credential).filter(|_| !asking.is_empty());
+        let (wanted, carrier) = match (credential, jwt_rule) {
+            (Some((Credential::Token(token), carrier)), _) => (Wanted::Token(token), carrier),
+            (Some((Credential::SessionJwt(jwt), carrier)), Some(rule)) => (Wanted::SessionJwt(jwt, rule), carrier),
+            _ => return Plan::Settled(Box::new(Decision::Anonymous { rule, take_off, audit })),
+        };
+        Plan::Lookup(Box::new(Pending { asking, wanted, carrier, take_off, audit, rule }))
+    }
+}
+
+impl SessionJwtRule {
+    /// What both accept; `None` when that is nothing.
+    fn and(&self, other: &Self) -> Option<Self> {
+        let both = |one: &[String], two: &[String]| -> Arc<[String]> {
+            one.iter().filter(|it| two.contains(it)).cloned().collect()
+        };
+        let audiences = both(&self.audiences, &other.audiences);
+        let namespaces = both(&self.namespaces, &other.namespaces);
+        (!audiences.is_empty() && !namespaces.is_empty()).then_some(Self { audiences, namespaces })
+    }
+}
+
+/// Lets the refusals of an `Audit` policy pass; what is malformed stays refused, since no policy has read it (DESIGN 5).
+fn audited(judge: &Judge, reason: DenyReason) -> Result<(), DenyReason> {
+    match judge.form().mode {
+        Mode::Audit if reason.class() != RefusalClass::BadRequest => Ok(()),
+        Mode::Audit | Mode::Enforce => Err(reason),
+    }
+}
+
+/// The refusal of a rule, as the client gets to see it.
+fn denial(
+    judge: &Judge,
+    reason: DenyReason,
+    challenge: Challenge,
+    redirect_to: Option<Arc<str>>,
+    carrier: Option<&Carrier>,
+) -> Denial {
+    let signs_in = matches!(reason.class(), RefusalClass::Unauthorized | RefusalClass::StepUp);
+    Denial {
+        reason,
+        rule: Some(judge.rule().name.clone()),
+        redirect_to: redirect_to.filter(|_| signs_in),
+        challenge,
+        expire_cookie: match carrier {
+            Some(Carrier::Cookie(name)) if is_dead(reason) => Some(name.clone()),
+            _ => None,
+        },
+    }
+}
+
+/// Whether the credential will never count again, so that a browser may forget it. Unknown truth is not death.
+fn is_dead(reason: DenyReason) -> bool {
+    matches!(
+        reason,
+        DenyReason::InvalidToken
+            | DenyReason::UnknownSession
+            | DenyReason::RevokedSession
+            | DenyReason::ExpiredSession
+            | DenyReason::IdleSession
+    )
 }

@@ -1,8 +1,35 @@
 //! Policies as the decision uses them: compiled once from `api` objects into one immutable index.
 
+mod attach;
+mod compile;
+mod form;
+mod install;
+mod objects;
+mod problem;
+mod redirect;
+mod require;
+mod rule;
+mod scope;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use self::form::Form;
+pub(super) use self::form::{Access, AuthRule};
+pub use self::install::{HostsFrom, Install, ObjectName, RealmUse};
+pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
+pub use self::problem::{PolicyProblem, ProblemKind};
+pub(super) use self::require::Refusal;
+pub(super) use self::rule::carrier_text;
+use self::scope::{Chain, RouteTable};
+pub(super) use self::scope::{Judge, Located};
+use super::attributes::own_headers::OwnHeaders;
+use super::credential::Carriers;
+use super::matching::HostTable;
 use super::session::Realm;
 
 /// A policy's namespace and name.
@@ -83,9 +110,55 @@ pub struct SessionJwtRule {
     pub namespaces: Arc<[String]>,
 }
 
-/// All policies, compiled: what one check reads.
+/// All policies, compiled: what one check reads. Immutable; a change of any object makes a new one, which readers swap whole
+/// (P29).
 #[derive(Debug)]
 pub struct PolicyIndex {
     /// The install's realm, for policies that name none.
     pub default_realm: Realm,
+    /// Where tokens travel.
+    pub(super) carriers: Carriers,
+    /// The headers that are ours.
+    pub(super) own_headers: OwnHeaders,
+    /// Whether any policies have been compiled; before that every request is refused as [`super::reason::DenyReason::NotReady`].
+    pub(super) ready: bool,
+    /// Policies by `spec.hosts`.
+    hosts: HostTable<Arc<Chain>>,
+    /// Policies by the routes of each listener; equal listeners are one.
+    listeners: Vec<HostTable<Arc<RouteTable>>>,
+    /// The last good form of each policy there is.
+    good: HashMap<PolicyName, Arc<Form>>,
+    /// How many rules there are.
+    rules: usize,
+}
+
+impl PolicyIndex {
+    /// The index before any policies have been loaded: it refuses everything, with 503.
+    pub fn not_ready(install: &Install) -> Self {
+        Self {
+            default_realm: install.default_realm.clone(),
+            carriers: install.carriers.clone(),
+            own_headers: install.own_headers.clone(),
+            ready: false,
+            hosts: HostTable::default(),
+            listeners: Vec::new(),
+            good: HashMap::new(),
+            rules: 0,
+        }
+    }
+
+    /// How many policies are in force.
+    pub fn policies(&self) -> usize {
+        self.good.len()
+    }
+
+    /// How many rules they have in all.
+    pub fn rules(&self) -> usize {
+        self.rules
+    }
+
+    /// What must be taken off the request for its service (P7, P11).
+    pub(super) fn take_off(&self, request: &super::attributes::RequestAttributes) -> super::credential::TakeOff {
+        self.carriers.take_off(request, &self.own_headers)
+    }
 }

@@ -89,6 +89,9 @@ reasons! {
     AuthenticationTooOld = "authentication_too_old", StepUp;
     /// No policy applies to the request.
     NoPolicy = "no_policy", Forbidden;
+    /// Two listeners that the gate serves would send the request to routes with different policies; which one it came by is
+    /// not known.
+    ConflictingRoutes = "conflicting_routes", Forbidden;
     /// The policy is invalid and never had a good form: what it targets is closed (P26).
     BrokenPolicy = "broken_policy", Forbidden;
     /// The rule says `access: Deny`.

@@ -83,6 +83,8 @@ pub enum Decision {
         rule: RuleRef,
         /// What to take off.
         take_off: TakeOff,
+        /// What an `Audit` policy would have refused it for.
+        audit: Option<DenyReason>,
     },
     /// Do not pass.
     Deny(Denial),
@@ -119,7 +121,8 @@ pub struct Denial {
     pub reason: DenyReason,
     /// The rule, when one was found.
     pub rule: Option<RuleRef>,
-    /// Where an interactive request is sent instead (`deny.redirectTo`).
+    /// Where to send the client instead (`deny.redirectTo`): the whole `Location`, `return_to` and all. Only interactive requests
+    /// have one, only where they would get a 401, and never gRPC; so whoever renders it has nothing left to judge.
     pub redirect_to: Option<Arc<str>>,
     /// What a stronger authentication must give (RFC 9470 `acr_values`, `max_age`), or the scopes that are missing.
     pub challenge: Challenge,

@@ -1,0 +1,61 @@
+//! All objects that decide about requests, as they were found: what an index is compiled from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::PolicyName;
+use crate::api::auth_policy::{AuthPolicy, Salvage};
+use crate::api::gateway::{Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
+use crate::api::read::ReadError;
+
+/// Where an object was written, for people: `policies/shop.yaml:12`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin(pub Arc<str>);
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An object and where it was written.
+#[derive(Clone, Debug)]
+pub struct Sourced<T> {
+    /// Where.
+    pub origin: Origin,
+    /// The object.
+    pub object: T,
+}
+
+/// An AuthPolicy, readable or not.
+#[derive(Clone, Debug)]
+pub struct PolicyObject {
+    /// Its name.
+    pub name: PolicyName,
+    /// The object, or why it does not read.
+    pub body: Result<Arc<AuthPolicy>, Unreadable>,
+}
+
+/// A policy whose spec does not read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Why.
+    pub error: ReadError,
+    /// What it was meant to judge, and so what is closed.
+    pub salvage: Salvage,
+}
+
+/// The set that an index is compiled from. No order is expected.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyObjects {
+    /// AuthPolicies.
+    pub policies: Vec<Sourced<PolicyObject>>,
+    /// HTTPRoutes.
+    pub http_routes: Vec<Sourced<HttpRoute>>,
+    /// GRPCRoutes.
+    pub grpc_routes: Vec<Sourced<GrpcRoute>>,
+    /// Gateways.
+    pub gateways: Vec<Sourced<Gateway>>,
+    /// ReferenceGrants.
+    pub reference_grants: Vec<Sourced<ReferenceGrant>>,
+}

@@ -1,0 +1,113 @@
+//! What is wrong with an object, in words for the person who wrote it.
+
+use std::fmt;
+
+use super::{Origin, PolicyName};
+
+/// Something wrong with an object, and what is done about it meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyProblem {
+    /// Where the object was written.
+    pub origin: Origin,
+    /// Which object: `AuthPolicy shop/shop`.
+    pub object: String,
+    /// The field, as `spec.rules[2].matches[0].path.value`; empty for the whole object.
+    pub path: String,
+    /// What kind of problem it is; the reason in the object's conditions.
+    pub kind: ProblemKind,
+    /// What is wrong, and what would be right.
+    pub words: String,
+}
+
+/// See [`PolicyProblem::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProblemKind {
+    /// The object is not one that could be in force.
+    Invalid,
+    /// An older policy has the target.
+    Conflicted,
+    /// The target is not there.
+    TargetNotFound,
+    /// The target is in a namespace that did not consent.
+    RefNotPermitted,
+    /// Everything works, and something probably does not do what was meant.
+    Advice,
+}
+
+impl ProblemKind {
+    /// The reason's name, as in conditions (GEP-713).
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::Conflicted => "Conflicted",
+            Self::TargetNotFound => "TargetNotFound",
+            Self::RefNotPermitted => "RefNotPermitted",
+            Self::Advice => "Advice",
+        }
+    }
+
+    /// Whether something that was written is not in force.
+    pub const fn is_error(self) -> bool {
+        !matches!(self, Self::Advice)
+    }
+}
+
+impl PolicyProblem {
+    pub(super) fn of_policy(
+        origin: &Origin,
+        policy: &PolicyName,
+        path: impl Into<String>,
+        kind: ProblemKind,
+        words: impl Into<String>,
+    ) -> Self {
+        Self {
+            origin: origin.clone(),
+            object: format!("AuthPolicy {policy}"),
+            path: path.into(),
+            kind,
+            words: words.into(),
+        }
+    }
+}
+
+impl fmt::Display for PolicyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: ", self.origin, self.object)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.words)
+    }
+}
+
+/// Problems of one object's fields, gathered so that a person sees all of them at once.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<(String, String)>);
+
+impl Findings {
+    pub(super) fn add(&mut self, path: impl Into<String>, words: impl Into<String>) {
+        // A generated policy can be wrong in thousands of places; the first few will do.
+        if self.0.len() < 20 {
+            self.0.push((path.into(), words.into()));
+        }
+    }
+
+    /// Notes the error, if it is one.
+    pub(super) fn catch<T>(&mut self, path: impl Into<String>, result: Result<T, impl fmt::Display>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(words) => {
+                self.add(path, words.to_string());
+                None
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (String, String)> {
+        self.0.into_iter()
+    }
+}
