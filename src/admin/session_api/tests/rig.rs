@@ -26,6 +26,7 @@ use crate::sessions::keyring::{KeyRing, KeyRingConfig, ceremony};
 use crate::sessions::token::TokenKeys;
 use crate::sessions::{Sessions, SessionsConfig};
 use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
 use crate::store::memory::MemoryStore;
 
 /// The token of a caller who may read in `shop`.
@@ -48,9 +49,18 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
+        Self::start_on(|_| Store::Memory(MemoryStore::default())).await
+    }
+
+    /// One whose store is a file, and so can be closed.
+    pub(crate) async fn start_embedded() -> Self {
+        Self::start_on(|folder| Store::Embedded(EmbeddedStore::open(&folder.join("sessions.redb")).unwrap())).await
+    }
+
+    async fn start_on(store: impl FnOnce(&Path) -> Store) -> Self {
         let folder = TempDir::new().unwrap();
         let clock = Arc::new(Clock::start());
-        let store = Arc::new(Store::Memory(MemoryStore::default()));
+        let store = Arc::new(store(folder.path()));
         let sessions = Arc::new(sessions(folder.path(), &store, &clock));
         let realm = |name| Realm::parse(name).unwrap();
         let caller = |name: &str, verb| Caller {

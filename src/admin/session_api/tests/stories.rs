@@ -182,7 +182,7 @@ async fn p17_what_the_api_ended_is_refused() {
 
 #[tokio::test]
 async fn p20_a_store_that_fails_is_never_a_success() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_embedded().await;
     let issued = rig.create(json!({"subject": "ada"})).await;
     let path = format!("/v1/sessions/{}", issued["sid"].as_str().unwrap());
     rig.close_store().await;
