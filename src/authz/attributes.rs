@@ -76,17 +76,17 @@ impl RequestAttributes {
         let (host, port) = Host::parse(&raw.host).ok_or(DenyReason::MalformedHost)?;
         let (path, query) = target(&raw.path)?;
         let headers = HeaderView::read(raw.headers)?;
-        for (name, value) in headers.pseudo_and_host() {
-            match name {
-                b":method" if *value == raw.method => {}
-                b":authority" if *value == raw.host => {}
-                b":path" if *value == raw.path => {}
-                b":method" | b":authority" | b":path" => return Err(DenyReason::MalformedRequest),
-                b"host" if Host::parse(value).is_none_or(|(named, _)| named != host) => {
-                    return Err(DenyReason::MalformedHost);
-                }
-                _ => {}
-            }
+        let says_otherwise = |(name, value): (&[u8], &Bytes)| match name {
+            b":method" => *value != raw.method,
+            b":authority" => *value != raw.host,
+            b":path" => *value != raw.path,
+            _ => false,
+        };
+        if headers.pseudo().any(says_otherwise) {
+            return Err(DenyReason::MalformedRequest);
+        }
+        if headers.get("host").is_some_and(|named| Host::parse(&named).is_none_or(|(named, _)| named != host)) {
+            return Err(DenyReason::MalformedHost);
         }
         let overrides = Overrides::read(&method, &host, &headers)?;
         Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, overrides })

@@ -53,13 +53,14 @@ impl HeaderView {
         join(self.values(name))
     }
 
-    /// What the pseudo headers and `Host` say.
-    pub(super) fn pseudo_and_host(&self) -> impl Iterator<Item = (&[u8], &Bytes)> {
-        self.0.iter().filter_map(|(name, value)| match &**name {
-            [b':', ..] => Some((&**name, value)),
-            host if host.eq_ignore_ascii_case(b"host") => Some((&b"host"[..], value)),
-            _ => None,
-        })
+    /// The lines of this name, joined; empty when there are none.
+    pub(super) fn joined(&self, name: &[u8]) -> Bytes {
+        join(self.0.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value)).unwrap_or_default()
+    }
+
+    /// What the pseudo headers say.
+    pub(super) fn pseudo(&self) -> impl Iterator<Item = (&[u8], &Bytes)> {
+        self.0.iter().filter(|(name, _)| name.starts_with(b":")).map(|(name, value)| (&**name, value))
     }
 
     /// Whether the field `name` has a value that `matches`, for every server: those that take the first line or the last, that
@@ -84,7 +85,7 @@ impl HeaderView {
 
 /// The values that may have been lines of their own before they were joined: a comma that a blank follows was in the line
 /// already, since blanks around a line's value are not part of it. Nothing when there is only one.
-fn parts(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn parts(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = joined.contains(&b',').then_some(joined);
     std::iter::from_fn(move || {
         let text = rest?;

@@ -4,14 +4,15 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::headers::{HeaderView, same_name};
+use super::headers::{HeaderView, parts, same_name};
 use super::host::Host;
 use super::path::RequestPath;
 use crate::authz::reason::DenyReason;
 
 /// What a server may take for the method or the target instead of the request's own.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides {
+pub(super) struct Overrides {
+    /// Other methods than the request's own.
     pub(super) methods: Vec<Method>,
     pub(super) targets: Vec<(RequestPath, Bytes)>,
 }
@@ -30,15 +31,22 @@ impl Overrides {
         let mut found = Self::default();
         // Django and PHP frameworks put the method into capitals.
         found.add_method(method, method)?;
-        for (name, value) in headers.lines() {
+        for (index, (name, _)) in headers.lines().iter().enumerate() {
             if !matches!(name.first(), Some(b'x' | b'X')) || !matches!(name.len(), 13 | 14 | 17 | 22) {
                 continue;
             }
-            if METHOD_HEADERS.iter().any(|it| same_name(it, name)) {
+            let is_method = METHOD_HEADERS.iter().any(|it| same_name(it, name));
+            let is_target = TARGET_HEADERS.iter().any(|it| same_name(it, name));
+            if !(is_method || is_target) || headers.lines()[..index].iter().any(|(it, _)| it.eq_ignore_ascii_case(name))
+            {
+                continue;
+            }
+            let value = headers.joined(name);
+            if is_method {
                 let named = Method::from_bytes(value.trim_ascii()).map_err(|_| DenyReason::AmbiguousRequest)?;
                 found.add_method(method, &named)?;
-            } else if TARGET_HEADERS.iter().any(|it| same_name(it, name)) {
-                found.targets.push(target(value, host).ok_or(DenyReason::AmbiguousRequest)?);
+            } else {
+                found.add_targets(&value, host).ok_or(DenyReason::AmbiguousRequest)?;
             }
         }
         Ok((!found.methods.is_empty() || !found.targets.is_empty()).then(|| Box::new(found)))
@@ -57,6 +65,18 @@ impl Overrides {
         }
         add(named.clone());
         Ok(())
+    }
+
+    /// Adds the target and, as each may have been a line of its own, everything after a comma that looks like one.
+    fn add_targets(&mut self, value: &Bytes, host: &Host) -> Option<()> {
+        self.targets.push(target(value, host)?);
+        for part in parts(value).filter(|it| it.len() < value.len()) {
+            if [&b"/"[..], b"http://", b"https://"].iter().any(|start| part.starts_with(start)) {
+                self.targets.push(target(&value.slice_ref(part), host)?);
+            }
+        }
+        // A bound for the work; nobody sends more than one.
+        (self.targets.len() <= 8).then_some(())
     }
 }
 

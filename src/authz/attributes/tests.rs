@@ -1,1 +1,397 @@
+use super::*;
 
+type Lines = &'static [(&'static str, &'static str)];
+
+fn read(method: &str, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<RequestAttributes, DenyReason> {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    RequestAttributes::read(RawRequest {
+        method: bytes(method),
+        host: bytes(host),
+        path: bytes(path),
+        headers: headers.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+        pinned: None,
+    })
+}
+
+fn get(path: &str) -> Result<RequestAttributes, DenyReason> {
+    read("GET", "shop.example", path, &[])
+}
+
+/// A policy in miniature: `/admin` for staff, `/public` for all, a lone DELETE rule, the rest needs a session.
+fn rule(reading: &Reading<'_>) -> &'static str {
+    let path = if reading.fold_case { path::fold_case(reading.path) } else { reading.path.into() };
+    let under = |prefix: &[u8]| path.strip_prefix(prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')));
+    match () {
+        () if *reading.method == Method::DELETE => "delete",
+        () if under(b"/admin") => "admin",
+        () if under(b"/public") => "public",
+        () => "session",
+    }
+}
+
+#[test]
+fn methods_are_tokens() {
+    for (method, want) in [
+        ("GET", Ok(())),
+        ("PROPFIND", Ok(())),
+        ("M-SEARCH", Ok(())),
+        ("get", Ok(())),
+        ("", Err(DenyReason::MalformedMethod)),
+        ("GE T", Err(DenyReason::MalformedMethod)),
+        ("GET\r\n", Err(DenyReason::MalformedMethod)),
+        ("GÉT", Err(DenyReason::MalformedMethod)),
+        ("GET,POST", Err(DenyReason::MalformedMethod)),
+    ] {
+        assert_eq!(read(method, "shop.example", "/", &[]).map(|_| ()), want, "{method:?}");
+    }
+    assert_eq!(read("CONNECT", "shop.example:443", "", &[]).err(), Some(DenyReason::MalformedMethod));
+    assert!(read("CONNECT", "shop.example", "/chat", &[(":protocol", "websocket")]).is_ok());
+}
+
+#[test]
+fn p03_a_host_has_one_spelling() {
+    for (sent, want) in [
+        ("shop.example", Some(("shop.example", None))),
+        ("Shop.EXAMPLE", Some(("shop.example", None))),
+        ("shop.example:8443", Some(("shop.example", Some(8443)))),
+        ("shop.example:65535", Some(("shop.example", Some(65535)))),
+        ("localhost:1", Some(("localhost", Some(1)))),
+        ("127.0.0.1:80", Some(("127.0.0.1", Some(80)))),
+        ("[::1]", Some(("[::1]", None))),
+        ("[0:0::1]:8080", Some(("[::1]", Some(8080)))),
+        ("[2001:DB8::1]", Some(("[2001:db8::1]", None))),
+        ("orders_v2.shop.svc", Some(("orders_v2.shop.svc", None))),
+        ("", None),
+        (":80", None),
+        ("shop.example:", None),
+        ("shop.example:0", None),
+        ("shop.example:65536", None),
+        ("shop.example:080808", None),
+        ("shop.example:8a", None),
+        ("shop.example:+80", None),
+        ("shop.example.", None),
+        (".shop.example", None),
+        ("shop..example", None),
+        ("ada@shop.example", None),
+        ("shop%2eexample", None),
+        ("shop.éxample", None),
+        ("shop .example", None),
+        (" shop.example", None),
+        ("shop.example, evil.example", None),
+        ("shop.example,evil.example", None),
+        ("shop.example/x", None),
+        ("shop.example?x", None),
+        ("shop.example#x", None),
+        ("shop.example\\x", None),
+        ("*.example", None),
+        ("[::1", None),
+        ("[::1]x", None),
+        ("[::1]:", None),
+        ("[fe80::1%25eth0]", None),
+        ("[127.0.0.1]", None),
+        ("::1", None),
+    ] {
+        let found = read("GET", sent, "/", &[]).map(|it| (it.host.as_str().to_owned(), it.port));
+        let want = want.map(|(host, port)| (host.to_owned(), port)).ok_or(DenyReason::MalformedHost);
+        assert_eq!(found, want, "{sent:?}");
+    }
+    let long = format!("{}.example", "a".repeat(64));
+    assert_eq!(read("GET", &long, "/", &[]).err(), Some(DenyReason::MalformedHost));
+}
+
+#[test]
+fn p03_a_second_host_must_be_the_same() {
+    for (headers, want) in [
+        (&[("host", "shop.example")][..], Ok(())),
+        (&[("host", "SHOP.example:443")], Ok(())),
+        (&[("host", "evil.example")], Err(DenyReason::MalformedHost)),
+        (&[("Host", "evil.example")], Err(DenyReason::MalformedHost)),
+        (&[("host", "shop.example,evil.example")], Err(DenyReason::MalformedHost)),
+        (&[("host", "shop.example"), ("host", "evil.example")], Err(DenyReason::MalformedHost)),
+        (&[("host", "shop.example"), ("host", "shop.example")], Err(DenyReason::MalformedHost)),
+        (&[("host", "")], Err(DenyReason::MalformedHost)),
+        (&[(":authority", "shop.example"), (":path", "/"), (":method", "GET"), (":scheme", "https")], Ok(())),
+        (&[(":authority", "evil.example")], Err(DenyReason::MalformedRequest)),
+        (&[(":path", "/admin")], Err(DenyReason::MalformedRequest)),
+        (&[(":method", "POST")], Err(DenyReason::MalformedRequest)),
+        (&[("", "x")], Err(DenyReason::MalformedRequest)),
+        (&[("a b", "x")], Err(DenyReason::MalformedRequest)),
+        (&[("x-session-jwt ", "x")], Err(DenyReason::MalformedRequest)),
+        (&[("a\0", "x")], Err(DenyReason::MalformedRequest)),
+        // a client's hints are read by nobody here (P4)
+        (
+            &[("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "http"), ("forwarded", "host=evil.example")],
+            Ok(()),
+        ),
+    ] {
+        assert_eq!(read("GET", "shop.example", "/", headers).map(|_| ()), want, "{headers:?}");
+    }
+}
+
+#[test]
+fn queries_are_kept_as_sent() {
+    for (path, want) in [
+        ("/?q=a%20b", Ok("q=a%20b")),
+        ("/?", Ok("")),
+        ("/", Ok("")),
+        ("/?a=1?b=2", Ok("a=1?b=2")),
+        ("/?next=//evil.example/../x", Ok("next=//evil.example/../x")),
+        ("/?q=caf\u{e9}", Ok("q=caf\u{e9}")),
+        ("/?{\"a\":[1]}", Ok("{\"a\":[1]}")),
+        ("/?a b", Err(DenyReason::MalformedPath)),
+        ("/?a\r\nb", Err(DenyReason::MalformedPath)),
+        ("/?a#b", Err(DenyReason::MalformedPath)),
+        ("/a#b?c", Err(DenyReason::MalformedPath)),
+        ("?a=/x", Err(DenyReason::MalformedPath)),
+    ] {
+        let found = get(path).map(|it| it.query);
+        assert_eq!(found.as_deref(), want.map(str::as_bytes).as_ref().copied(), "{path:?}");
+    }
+}
+
+#[test]
+fn p03_ordinary_odd_looking_requests_pass_unchanged() {
+    for (path, want) in [
+        ("/projects/group%2Fname", "session"),
+        ("/img/https://cdn.example/x.png", "session"),
+        ("/img/https%3A%2F%2Fcdn.example%2Fx.png", "session"),
+        ("/list;sort=asc", "session"),
+        ("/list;jsessionid=1;v=2/item;v=3", "session"),
+        ("/50%25off", "session"),
+        ("/caf%C3%A9", "session"),
+        ("/Shop/Cart", "session"),
+        ("/a%20file.txt", "session"),
+        ("/wiki/C%2B%2B_(language)", "session"),
+        ("/compare/main...feature", "session"),
+        ("/.well-known/openid-configuration", "session"),
+        ("/a//b", "session"),
+        ("/note%20", "session"),
+        ("/J.R.R.", "session"),
+        ("/search/%3Fwhat%3F", "session"),
+        ("/%E6%97%A5%E6%9C%AC", "session"),
+        ("/public/img/https://cdn.example/x.png", "public"),
+        ("/public/a%2Fb", "public"),
+        ("/public/%61", "public"),
+        ("/public/x;v=1", "public"),
+        ("/admin/users/caf%C3%A9", "admin"),
+        ("/admin/users/a%2Fb;x=1//c.", "admin"),
+    ] {
+        let request = get(path).expect(path);
+        assert_eq!(request.path.as_sent(), path.as_bytes());
+        assert_eq!(request.judge(LetterCase::Unambiguous, rule), Ok(want), "{path}");
+    }
+}
+
+#[test]
+fn p03_requests_that_servers_would_judge_differently_are_refused() {
+    for path in [
+        "/%61dmin",
+        "/%2561dmin",
+        "/Admin",
+        "/ADMIN/x",
+        "/%41dmin",
+        "/public//x/../../admin",
+        "/public/..%2fadmin",
+        "/public%2fx",
+        "/x%2fadmin/../admin",
+        "/admin;x",
+        "/admin;x/users",
+        "/admin%3bx",
+        "/admin%253bx",
+        "/admin.",
+        "/admin./users",
+        "/admin%20",
+        "/admin%20/users",
+        "/admin%C2%A0/users",
+        "/admin%3fx",
+        "/admin%23",
+        "/admin%2fusers",
+        "/admin%252fusers",
+        "/;x=1/admin",
+        "/%20/admin",
+        "/admın",
+        "/adm%C4%B1n", // dotless i is I in capitals
+        "/public;x/../admin",
+        "/%2e%2e/admin",
+        "/public/%c0%ae%c0%ae/admin",
+        "/public\\..\\admin",
+    ] {
+        let outcome = get(path).and_then(|request| request.judge(LetterCase::Unambiguous, rule).map(str::to_owned));
+        assert!(
+            matches!(outcome, Err(DenyReason::AmbiguousRequest | DenyReason::MalformedPath)),
+            "{path}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn letter_case_counts_where_a_policy_says_so() {
+    let request = get("/Admin").expect("ordinary");
+    assert_eq!(request.judge(LetterCase::Unambiguous, rule), Err(DenyReason::AmbiguousRequest));
+    assert_eq!(request.judge(LetterCase::Sensitive, rule), Ok("session"));
+    // ... and nothing else does.
+    let request = get("/admin.").expect("ordinary");
+    assert_eq!(request.judge(LetterCase::Sensitive, rule), Err(DenyReason::AmbiguousRequest));
+    for (path, patterns, want) in [
+        ("/admin", false, LetterCase::Sensitive),
+        ("/Admin", false, LetterCase::Unambiguous),
+        ("/%41dmin", false, LetterCase::Unambiguous),
+        ("/admin", true, LetterCase::Unambiguous),
+    ] {
+        assert_eq!(LetterCase::Unambiguous.needed(&get(path).expect(path), patterns), want, "{path}");
+    }
+    let overridden = read("GET", "shop.example", "/a", &[("x-rewrite-url", "/Admin")]).expect("ordinary");
+    assert_eq!(LetterCase::Unambiguous.needed(&overridden, false), LetterCase::Unambiguous);
+}
+
+#[test]
+fn p04_overrides_must_meet_the_same_rule() {
+    let ambiguous = Err(DenyReason::AmbiguousRequest);
+    let rows: [(&str, &str, Lines, Result<&str, DenyReason>); 23] = [
+        ("POST", "/x", &[("x-http-method-override", "PUT")], Ok("session")),
+        ("POST", "/x", &[("x-http-method-override", "DELETE")], ambiguous),
+        ("POST", "/x", &[("X-HTTP-Method-Override", "DELETE")], ambiguous),
+        ("POST", "/x", &[("x_http_method_override", "DELETE")], ambiguous),
+        ("POST", "/x", &[("x-http-method", "DELETE")], ambiguous),
+        ("POST", "/x", &[("x.method.override", "delete")], ambiguous),
+        ("POST", "/x", &[("x-http-method-override", " DELETE ")], ambiguous),
+        ("POST", "/x", &[("x-http-method-override", "PUT,DELETE")], ambiguous),
+        ("POST", "/x", &[("x-http-method-override", "PUT"), ("x-http-method-override", "DELETE")], ambiguous),
+        ("POST", "/x", &[("x-http-method-override", "")], ambiguous),
+        ("delete", "/x", &[], ambiguous), // some frameworks put methods into capitals
+        ("patch", "/x", &[], Ok("session")),
+        ("GET", "/x", &[("x-original-url", "/x?y")], Ok("session")),
+        ("GET", "/x", &[("x-original-url", "/admin")], ambiguous),
+        ("GET", "/x", &[("X_Rewrite_Url", "/admin")], ambiguous),
+        ("GET", "/x", &[("x-rewrite-url", "/%61dmin")], ambiguous),
+        ("GET", "/x", &[("x-original-url", "https://shop.example/y")], Ok("session")),
+        ("GET", "/x", &[("x-original-url", "https://shop.example/admin")], ambiguous),
+        ("GET", "/x", &[("x-original-url", "https://evil.example/y")], ambiguous),
+        ("GET", "/x", &[("x-original-url", "/x,/admin")], ambiguous), // two lines, joined
+        ("GET", "/x", &[("x-original-url", "/x,y")], Ok("session")),
+        ("GET", "/x", &[("x-original-url", "../admin")], ambiguous),
+        ("GET", "/x", &[("x-original-url", "/y"), ("x-original-url", "/admin")], ambiguous),
+    ];
+    for (method, path, headers, want) in rows {
+        let outcome =
+            read(method, "shop.example", path, headers).and_then(|it| it.judge(LetterCase::Unambiguous, rule));
+        assert_eq!(outcome, want, "{method} {path} {headers:?}");
+    }
+}
+
+#[test]
+fn fields_hold_alike_from_lines_and_joined() {
+    let holds = |headers: &[(&str, &str)]| {
+        let request = read("GET", "shop.example", "/", headers).expect("ordinary");
+        request.headers.holds(b"x-tenant", |value| value == b"gold")
+    };
+    let rows: [(Lines, Holds); 13] = [
+        (&[("x-tenant", "gold")], Holds::Yes),
+        (&[("X-Tenant", "gold")], Holds::Yes),
+        (&[("x-tenant", "iron")], Holds::No),
+        (&[], Holds::No),
+        (&[("x-tenant", "")], Holds::No),
+        (&[("x-tenant", "iron, gold")], Holds::No), // one value with a comma
+        (&[("x-tenant", "iron,gold")], Holds::Unclear),
+        (&[("x-tenant", "iron"), ("x-tenant", "gold")], Holds::Unclear),
+        (&[("x-tenant", "gold"), ("x-tenant", "gold")], Holds::Unclear),
+        (&[("x-tenant", "iron"), ("x-tenant", "zinc")], Holds::No),
+        (&[("x_tenant", "gold")], Holds::Unclear),
+        (&[("x_tenant", "iron")], Holds::No),
+        (&[("x-tenant", "gold"), ("x.tenant", "iron")], Holds::Unclear),
+    ];
+    for (headers, want) in rows {
+        assert_eq!(holds(headers), want, "{headers:?}");
+    }
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0";
+    let request = read("GET", "shop.example", "/", &[("user-agent", agent), ("accept", "text/html,*/*;q=0.8")]);
+    let headers = request.expect("ordinary").headers;
+    assert_eq!(headers.holds(b"user-agent", |value| value.ends_with(b"Chrome/140.0")), Holds::Yes);
+    assert_eq!(headers.holds(b"accept", |value| value.starts_with(b"text/html")), Holds::Yes);
+}
+
+#[test]
+fn what_several_servers_say() {
+    assert_eq!(Holds::of([]), Holds::No);
+    assert_eq!(Holds::of([true, true]), Holds::Yes);
+    assert_eq!(Holds::of([false, false]), Holds::No);
+    assert_eq!(Holds::of([true, false]), Holds::Unclear);
+    let all = [Holds::Yes, Holds::No, Holds::Unclear];
+    for (one, two) in all.into_iter().flat_map(|one| all.map(|two| (one, two))) {
+        let want = match (one, two) {
+            (Holds::No, _) | (_, Holds::No) => Holds::No,
+            (Holds::Yes, Holds::Yes) => Holds::Yes,
+            _ => Holds::Unclear,
+        };
+        assert_eq!(one.and(|| two), want, "{one:?} and {two:?}");
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(most: usize) -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from)
+    }
+
+    proptest! {
+        #[test]
+        fn reading_is_total(
+            method in bytes(8), host in bytes(24), path in bytes(48),
+            headers in prop::collection::vec((bytes(12), bytes(24)), 0..6),
+        ) {
+            let raw = RawRequest { method, host, path, headers, pinned: None };
+            if let Err(reason) = RequestAttributes::read(raw) {
+                prop_assert_eq!(reason.class(), crate::authz::reason::RefusalClass::BadRequest);
+            }
+        }
+
+        #[test]
+        fn a_host_that_is_read_reads_as_itself(host in "[A-Za-z0-9._:\\[\\]@%-]{0,24}") {
+            if let Some((host, _)) = Host::parse(&Bytes::from(host)) {
+                let again = Host::parse(&Bytes::copy_from_slice(host.as_str().as_bytes()));
+                prop_assert_eq!(again, Some((host, None)));
+            }
+        }
+
+        /// Whatever a rule looks at: a request passes only when all its readings give the same answer.
+        #[test]
+        fn p03_a_request_is_refused_or_all_readings_agree(
+            path in "(/|//|;|%2f|%252f|%3b|\\.|%20|%61|a|b|B|x){0,10}",
+            rules in prop::collection::vec("(/|a|b|x){1,6}", 1..4),
+            folds: bool,
+        ) {
+            let Ok(request) = get(&format!("/{path}")) else { return Ok(()) };
+            let choose = |reading: &Reading<'_>| {
+                let path = if reading.fold_case { path::fold_case(reading.path) } else { reading.path.into() };
+                rules.iter().position(|rule| path.starts_with(rule.as_bytes()))
+            };
+            let letter_case = if folds { LetterCase::Unambiguous } else { LetterCase::Sensitive };
+            let answers: Vec<_> = request.path.readings().iter().flat_map(|path| {
+                let as_sent = request.reading(&request.method, path, b"", false);
+                let folded = request.reading(&request.method, path, b"", true);
+                std::iter::once(choose(&as_sent)).chain(folds.then(|| choose(&folded)))
+            }).collect();
+            match request.judge(letter_case, choose) {
+                Ok(answer) => prop_assert!(answers.iter().all(|it| *it == answer)),
+                Err(reason) => {
+                    prop_assert_eq!(reason, DenyReason::AmbiguousRequest);
+                    prop_assert!(answers.iter().any(|it| *it != answers[0]));
+                }
+            }
+        }
+
+        #[test]
+        fn both_encodings_give_the_same_answer(values in prop::collection::vec("(gold|iron|,|, | |x){0,3}", 1..4)) {
+            let lines: Vec<_> = values.iter().map(|it| ("x-tenant", it.trim())).collect();
+            let joined = lines.iter().map(|(_, value)| *value).collect::<Vec<_>>().join(",");
+            let raw = read("GET", "shop.example", "/", &lines).expect("ordinary").headers;
+            let map = read("GET", "shop.example", "/", &[("x-tenant", &joined)]).expect("ordinary").headers;
+            let is_gold = |value: &[u8]| value == b"gold";
+            prop_assert_eq!(raw.holds(b"x-tenant", is_gold), map.holds(b"x-tenant", is_gold));
+            prop_assert_eq!(raw.get("x-tenant"), map.get("x-tenant"));
+        }
+    }
+}

@@ -31,7 +31,9 @@ pub(super) fn find<'a>(field: &'a [u8], name: &[u8]) -> Cookie<'a> {
     };
     let text = pair.text.strip_prefix(b" ").unwrap_or(pair.text);
     match text.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"=")) {
-        Some(value) if pair.stands_alone() && !is_hidden(field, pair.start) => Cookie::Value(value),
+        Some(value) if pair.stands_alone() && !value.iter().any(|&it| it <= b' ') && !is_hidden(field, pair.start) => {
+            Cookie::Value(value)
+        }
         _ => Cookie::Ambiguous,
     }
 }
@@ -112,32 +114,37 @@ impl Pair<'_> {
         self.before != Some(b',') && self.after != Some(b',')
     }
 
-    /// Whether some server takes this for a cookie of our name: with another letter case, an encoded name (PHP before 7.4), `.`, `[`
-    /// or a blank for `_` (PHP), an index (`name[a]`), blanks, controls, quotes, signs or other bytes around, or no value.
+    /// Whether some server takes this, or what follows a blank in it (Python), for a cookie of our name.
     fn may_be(&self, name: &[u8]) -> bool {
-        let Some(start) = self.text.iter().position(|&it| !is_noise(it) && it != b'=') else {
-            return false;
-        };
-        let sent = &self.text[start..];
-        // Nearly every cookie is told by its first byte.
-        let Some(first) = name.first() else {
-            return false;
-        };
-        if sloppy(sent[0]) != sloppy(*first) && sent[0] != b'%' {
-            return false;
-        }
-        let mut sent = sent;
-        for &byte in name {
-            let Some((decoded, rest)) = next_byte(sent) else {
+        let mut rest = self.text;
+        // Each round starts behind the last, so that the time is linear.
+        while let Some(start) = rest.iter().position(|&it| !is_noise(it) && it != b'=') {
+            rest = &rest[start..];
+            if begins_with(rest, name) {
+                return true;
+            }
+            let Some(blank) = rest.iter().position(|&it| it <= b' ') else {
                 return false;
             };
-            if sloppy(decoded) != sloppy(byte) {
-                return false;
-            }
-            sent = rest;
+            rest = &rest[blank..];
         }
-        next_byte(sent).is_none_or(|(it, _)| it == b'=' || it == b'[' || is_noise(it))
+        false
     }
+}
+
+/// Whether this begins with our name for some server: in another letter case, encoded (PHP before 7.4), with `.`, `[` or a
+/// blank for `_` (PHP), with an index (`name[a]`); blanks, controls, quotes or other odd bytes behind it, or no value.
+fn begins_with(mut sent: &[u8], name: &[u8]) -> bool {
+    for &byte in name {
+        let Some((decoded, rest)) = next_byte(sent) else {
+            return false;
+        };
+        if sloppy(decoded) != sloppy(byte) {
+            return false;
+        }
+        sent = rest;
+    }
+    !name.is_empty() && next_byte(sent).is_none_or(|(it, _)| it == b'=' || it == b'[' || is_noise(it))
 }
 
 /// The next byte of a name, decoded.
