@@ -25,7 +25,8 @@ pub(super) fn read(field: &[u8]) -> Authorization<'_> {
     let field = field.trim_ascii();
     let (scheme, rest) = scheme(field);
     if scheme.eq_ignore_ascii_case(b"bearer") {
-        return if rest.contains(&b',') { Authorization::Ambiguous } else { Authorization::Bearer(rest.trim_ascii()) };
+        let token = &rest[rest.iter().take_while(|&&it| it == b' ').count()..];
+        return if token.contains(&b',') { Authorization::Ambiguous } else { Authorization::Bearer(token) };
     }
     if has_second(field) { Authorization::Ambiguous } else { Authorization::Foreign }
 }

@@ -123,3 +123,6 @@ impl<T> HostTable<T> {
         exact.into_iter().chain(below).chain(&self.any)
     }
 }
+
+#[cfg(test)]
+mod tests;
