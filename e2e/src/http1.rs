@@ -1,6 +1,7 @@
 //! HTTP/1.1 as bytes: a client that sends what it is told, however wrong, and the reader that the sloppy upstream shares
 //! with it. Nothing is normalised, so that tests see what really went over the wire.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub type Field = (Vec<u8>, Vec<u8>);
 
 /// A request or a response as it came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Message {
     /// The first line.
     pub start: Vec<u8>,
@@ -51,6 +52,17 @@ impl Message {
     pub fn status(&self) -> u16 {
         let line = String::from_utf8_lossy(&self.start);
         line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// As text: a failing test shows it.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}{}", String::from_utf8_lossy(&self.head), self.text())?;
+        for (name, value) in &self.trailers {
+            writeln!(f, "{}: {} (trailer)", String::from_utf8_lossy(name), String::from_utf8_lossy(value))?;
+        }
+        Ok(())
     }
 }
 
