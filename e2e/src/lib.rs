@@ -2,9 +2,11 @@
 //!
 //! Everything is started on ports of its own, waits until it is ready, and ends with the test.
 
+pub mod browser;
 pub mod envoy;
 pub mod gate;
 pub mod http1;
+pub mod jose;
 pub mod process;
 pub mod services;
 pub mod sloppy;

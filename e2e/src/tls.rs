@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData as _,
 };
 
 use crate::envoy::TlsFiles;
@@ -16,6 +19,8 @@ pub struct Certificates {
     pub ca: PathBuf,
     /// What the listener shows.
     pub server: TlsFiles,
+    /// SHA-256 of the listener's public key, in base64, for browsers that are told to trust it.
+    pub spki_sha256: String,
 }
 
 impl Certificates {
@@ -39,7 +44,9 @@ impl Certificates {
         let server_key = KeyPair::generate()?;
         let server_certificate = server.signed_by(&server_key, &Issuer::from_params(&ca, &ca_key))?;
 
+        let spki = server_key.subject_public_key_info();
         let made = Self {
+            spki_sha256: BASE64_STANDARD.encode(digest(&SHA256, &spki)),
             ca: folder.join("ca.pem"),
             server: TlsFiles { certificate: folder.join("server.pem"), key: folder.join("server.key") },
         };

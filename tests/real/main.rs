@@ -3,6 +3,7 @@
 //! `cargo xtask test real` runs these; what they need is installed under `target/tools`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod parts;
 mod shipped_envoy;
 
 /// Runs an async test on the oldest and the newest Envoy: `oldest::NAME` and `newest::NAME`.
