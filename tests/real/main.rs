@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod parts;
+mod scene;
 mod shipped_envoy;
 
 /// Runs an async test on the oldest and the newest Envoy: `oldest::NAME` and `newest::NAME`.
