@@ -1,1 +1,267 @@
-//! Where the parts meet.
+//! Where the parts meet: `cloakroom serve`, from its configuration to its end.
+
+mod listeners;
+mod shutdown;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use prometheus::process_collector::ProcessCollector;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::listeners::Listeners;
+use crate::admin::caller::Callers;
+use crate::admin::health::{self, Readiness, ReadyCheck};
+use crate::admin::jwks;
+use crate::admin::listener::{self, Limits};
+use crate::admin::session_api::{ApiParts, SessionApi};
+use crate::authz::attributes::own_headers::OwnHeaders;
+use crate::authz::policy::{HostsFrom, Install, RealmUse};
+use crate::config::{Config, StoreConfig};
+use crate::ext_authz::metrics::{self, CheckMetrics};
+use crate::ext_authz::service::{Gate, GateConfig};
+use crate::folder::PolicyFolder;
+use crate::sessions::Sessions;
+use crate::sessions::clock::Clock;
+use crate::sessions::keyring::KeyRing;
+use crate::sessions::token::TokenKeys;
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+use crate::store::memory::MemoryStore;
+use crate::telemetry::Telemetry;
+
+/// How often what is over is forgotten by the store.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often it is asked whether everything that readiness hangs on still holds.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the command line adds to the configuration file.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The file.
+    pub config: PathBuf,
+    /// Where to write the addresses that were bound.
+    pub addresses: Option<PathBuf>,
+    /// Instead of `telemetry.log`.
+    pub log: Option<String>,
+    /// Instead of `check.workers`.
+    pub workers: Option<usize>,
+}
+
+/// Runs the gate until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, with its cure; or the part that ended by itself.
+pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
+    let mut config = Config::load(&options.config)?;
+    if let Some(log) = &options.log {
+        config.telemetry.log.clone_from(log);
+    }
+    if let Some(workers) = options.workers {
+        anyhow::ensure!((1..=256).contains(&workers), "--workers: {workers} is out of bounds: 1 to 256");
+        config.check.workers = workers;
+    }
+    let registry = Registry::new();
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    let _telemetry = Telemetry::install(&config.telemetry.log, config.telemetry.format, &registry)?;
+    // One thread answers fastest while one core suffices: no work is stolen, nothing is woken on another core.
+    let mut builder = match config.check.workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime =
+        builder.worker_threads(config.check.workers).enable_all().build().context("cannot start the runtime")?;
+    let served = runtime.block_on(run(config, registry, options.addresses.clone()));
+    // What is still blocked in a system call must not keep the process from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
+    let clock = Arc::new(Clock::start());
+    let readiness = Readiness::default();
+    let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
+    readiness.set(ReadyCheck::TokenKey, true);
+    let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
+    let store = Arc::new(open_store(&config.store)?);
+    readiness.set(ReadyCheck::Store, true);
+    let folder = PolicyFolder::open(config.policies.clone(), install(&config)).context("policies.dir")?;
+    readiness.set(ReadyCheck::Policies, true);
+    let (policies, status) = (folder.index(), folder.status());
+    let sessions = Arc::new(Sessions::new(
+        config.sessions.clone(),
+        Arc::clone(&store),
+        token_keys,
+        Arc::clone(&keyring),
+        Arc::clone(&clock),
+    ));
+    metrics::register_sessions(&registry, Arc::clone(sessions.stats()))?;
+    let gate = Arc::new(Gate::new(
+        GateConfig {
+            realm: config.realm.clone(),
+            jwt_header: config.jwt.header.clone().into(),
+            deadline: config.check.timeout,
+            decisions: config.telemetry.decisions,
+        },
+        Arc::clone(&policies),
+        Arc::clone(&sessions),
+        Arc::clone(&clock),
+        CheckMetrics::register(&registry)?,
+    ));
+    let api = match config.callers.is_empty() {
+        true => None,
+        false => Some(SessionApi::new(ApiParts {
+            sessions: Arc::clone(&sessions),
+            callers: Callers::open(config.callers.clone()).context("api")?,
+            realm: config.realm.clone(),
+            realms: config.realms.iter().cloned().collect(),
+            clock: Arc::clone(&clock),
+        })),
+    };
+    let explain = axum::Router::new();
+    let _ = status;
+    let listeners = Listeners::bind(&config.listen).await?;
+    if let Some(path) = &addresses {
+        listeners.write(path)?;
+    }
+
+    // Watchers end at once when the end begins; listeners once readiness has been down long enough to be seen.
+    let (stop_watching, stop_listening) = (CancellationToken::new(), CancellationToken::new());
+    let (ready, known_ready) = watch::channel(false);
+    let mut tasks: JoinSet<(&str, anyhow::Result<()>)> = JoinSet::new();
+    let stop = || stop_listening.clone();
+    let Listeners { grpc, http, health, admin, sessions: sessions_listener } = listeners;
+    tasks.spawn({
+        let (gate, stop) = (Arc::clone(&gate), stop());
+        let check = move |message| {
+            let gate = Arc::clone(&gate);
+            async move { gate.check(message).await }
+        };
+        async move { ("the check listener", grpc.serve(check, known_ready, stop).await.map_err(Into::into)) }
+    });
+    for (name, listener, router) in [
+        ("the http listener", Some(http), Some(jwks::router(Arc::clone(&keyring), Arc::clone(&clock)))),
+        ("the health listener", Some(health), Some(health::router(readiness.clone(), registry))),
+        ("the admin listener", Some(admin), Some(explain)),
+        ("the session API", sessions_listener, api.as_ref().map(SessionApi::router)),
+    ] {
+        if let (Some(listener), Some(router)) = (listener, router) {
+            let stop = stop();
+            tasks.spawn(async move {
+                listener::serve(listener, router, Limits::default(), stop).await;
+                (name, Ok(()))
+            });
+        }
+    }
+    let mut watchers: JoinSet<&str> = JoinSet::new();
+    let stop = || stop_watching.clone();
+    watchers.spawn({
+        let stop = stop();
+        async move {
+            folder.watch(stop).await;
+            "the policy watch"
+        }
+    });
+    watchers.spawn({
+        let (keyring, stop) = (Arc::clone(&keyring), stop());
+        async move {
+            keyring.watch(stop).await;
+            "the key watch"
+        }
+    });
+    watchers.spawn({
+        let (store, clock, stop) = (Arc::clone(&store), Arc::clone(&clock), stop());
+        async move {
+            stop.run_until_cancelled(sweep(&store, &clock)).await;
+            "the sweep"
+        }
+    });
+    watchers.spawn({
+        let (readiness, keyring, stop) = (readiness.clone(), Arc::clone(&keyring), stop());
+        async move {
+            stop.run_until_cancelled(look(&readiness, &keyring, &clock, &ready)).await;
+            "readiness"
+        }
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving");
+
+    let ended = tokio::select! {
+        signal = shutdown::signal() => {
+            tracing::info!(signal = signal?, "draining");
+            Ok(())
+        }
+        Some(ended) = tasks.join_next() => Err(early(ended.map(|(part, outcome)| (part, outcome.err())))),
+        Some(ended) = watchers.join_next() => Err(early(ended.map(|part| (part, None)))),
+    };
+    readiness.close();
+    stop_watching.cancel();
+    while watchers.join_next().await.is_some() {}
+    tokio::time::sleep(if ended.is_ok() { config.shutdown.settle } else { Duration::ZERO }).await;
+    stop_listening.cancel();
+    let drained = tokio::time::timeout(config.shutdown.drain, async {
+        while tasks.join_next().await.is_some() {}
+        if let Some(api) = &api {
+            api.finish().await;
+        }
+        sessions.close().await;
+    });
+    if drained.await.is_err() {
+        tracing::warn!(drain = ?config.shutdown.drain, "what still ran after shutdown.drain was cut off");
+    }
+    store.close().await.context("the session store did not close in order")?;
+    tracing::info!("stopped");
+    ended
+}
+
+fn early(ended: Result<(&str, Option<anyhow::Error>), tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok((part, Some(error))) => error.context(format!("{part} failed")),
+        Ok((part, None)) => anyhow::anyhow!("{part} ended by itself"),
+        Err(error) => anyhow::Error::new(error).context("a part of the process panicked"),
+    }
+}
+
+fn open_store(config: &StoreConfig) -> anyhow::Result<Store> {
+    Ok(match config {
+        StoreConfig::Memory => Store::Memory(MemoryStore::default()),
+        StoreConfig::Embedded { path } => Store::Embedded(EmbeddedStore::open(path).context("sessions.store")?),
+    })
+}
+
+/// What policies may say here: a folder has one owner, so every namespace in it may use every realm and every host.
+pub(crate) fn install(config: &Config) -> Install {
+    Install {
+        default_realm: config.realm.clone(),
+        realms: config.realms.iter().map(|realm| (realm.clone(), RealmUse::Everyone)).collect(),
+        carriers: config.carriers.clone(),
+        own_headers: OwnHeaders::new(&config.jwt.header),
+        hosts: HostsFrom::Everyone,
+        gateways: None,
+    }
+}
+
+async fn sweep(store: &Store, clock: &Clock) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        match store.sweep(clock.now()).await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "sessions that are over were forgotten"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed; tried again later"),
+        }
+    }
+}
+
+/// Keeps readiness, and gRPC health after it, true to whether there is a key to sign with: keys have times.
+async fn look(readiness: &Readiness, keyring: &KeyRing, clock: &Clock, ready: &watch::Sender<bool>) {
+    loop {
+        readiness.set(ReadyCheck::Keys, keyring.signing_key("", clock.now()).is_some());
+        let now = readiness.is_ready();
+        ready.send_if_modified(|known| std::mem::replace(known, now) != now);
+        let _ = tokio::time::timeout(LOOK, readiness.changed_from(now)).await;
+    }
+}

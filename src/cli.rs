@@ -1,6 +1,88 @@
-//! The command line.
+//! The command line: one binary, subcommands that teach.
 
 pub mod client;
 pub mod keys;
 pub mod output;
+pub mod policy;
 pub mod session;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The session layer at the proxy: the client holds an opaque token, services get the session as a signed JWT.
+#[derive(Debug, Parser)]
+#[command(name = "cloakroom", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gate: answer Envoy's checks, serve JWKS, health and the session API.
+    Serve(ServeArgs),
+    /// Make, change, list and end sessions through a running gate's session API.
+    Session(session::SessionArgs),
+    /// Check policies before they are used.
+    Policy(policy::PolicyArgs),
+    /// Make and rotate the signing keys.
+    Keys(keys::KeysArgs),
+}
+
+/// Run the gate.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The first run, in an empty folder:
+  cloakroom keys generate --dir keys --token-key token.key
+  mkdir policies && $EDITOR policies/shop.yaml
+  cloakroom serve --config cloakroom.yaml
+
+SIGTERM and SIGINT drain: readiness falls, running checks finish, then the process ends with status 0.")]
+pub struct ServeArgs {
+    /// The configuration file. Relative paths in it are meant from its own folder.
+    #[arg(long, short, env = "CLOAKROOM_CONFIG", value_name = "FILE", default_value = "cloakroom.yaml")]
+    pub config: PathBuf,
+
+    /// Write the addresses that were bound to this file, as JSON, once all are: for ports given as 0.
+    #[arg(long, env = "CLOAKROOM_ADDRESSES", value_name = "FILE")]
+    pub addresses: Option<PathBuf>,
+
+    /// What to log, instead of the file's `telemetry.log`: a level, or a filter such as `info,cloakroom::sessions=debug`.
+    #[arg(long, env = "CLOAKROOM_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Threads that answer checks, instead of the file's `check.workers`.
+    #[arg(long, env = "CLOAKROOM_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+}
+
+impl From<ServeArgs> for crate::app::ServeOptions {
+    fn from(args: ServeArgs) -> Self {
+        Self { config: args.config, addresses: args.addresses, log: args.log, workers: args.workers }
+    }
+}
+
+/// Runs the command. What goes wrong is said on standard error, with its causes, and ends in status 1.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Serve(args) => crate::app::serve(&args.into()),
+        Command::Session(args) => on_a_runtime(session::run(args)),
+        Command::Policy(args) => policy::run(args),
+        Command::Keys(args) => keys::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere is left to say that this failed.
+            let _ = writeln!(std::io::stderr(), "cloakroom: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_a_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

@@ -10,11 +10,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::admin::caller::{Caller, CallerConfig, Realms, Verb};
 use crate::api::byte_size::ByteSize;
 use crate::api::duration::HumanDuration;
-use crate::authz::credential::Carrier;
+use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::session::Realm;
+use crate::ext_authz::record::Decisions;
+use crate::ext_authz::server::Address;
 use crate::sessions::SessionsConfig;
+use crate::sessions::keyring::KeyRingConfig;
+use crate::telemetry::LogFormat;
 
 /// Everything `serve` needs to know.
 #[derive(Clone, Debug)]
@@ -28,7 +33,7 @@ pub struct Config {
     /// The token keys' file.
     pub token_key_file: PathBuf,
     /// Where tokens travel.
-    pub carriers: Vec<Carrier>,
+    pub carriers: Carriers,
     /// Limits and the view.
     pub sessions: SessionsConfig,
     /// The store.
@@ -51,7 +56,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Listen {
     /// Where Envoy asks.
-    pub grpc: GrpcAddress,
+    pub grpc: Address,
     /// JWKS and discovery.
     pub http: SocketAddr,
     /// Health and metrics.
@@ -60,15 +65,6 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// The session API.
     pub sessions: Option<SocketAddr>,
-}
-
-/// `listen.grpc`: the local proxy only (P30).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GrpcAddress {
-    /// A socket file.
-    Unix(PathBuf),
-    /// A loopback address.
-    Loopback(SocketAddr),
 }
 
 /// `sessions.store`.
@@ -88,27 +84,8 @@ pub enum StoreConfig {
 pub struct JwtConfig {
     /// The header services read, in lower case.
     pub header: String,
-    /// The keys' folder.
-    pub keys_dir: PathBuf,
-    /// A JWT's life.
-    pub lifetime: Duration,
-    /// The issuer; no `/` at its end.
-    pub issuer: String,
-    /// The largest JWT that is sent.
-    pub max_bytes: usize,
-}
-
-/// One of `api.callers`.
-#[derive(Clone, Debug)]
-pub struct CallerConfig {
-    /// Its name, for the audit log.
-    pub name: String,
-    /// The file with its token.
-    pub token_file: PathBuf,
-    /// The realms it may touch; `None` all.
-    pub realms: Option<Vec<Realm>>,
-    /// What it may do; `None` all.
-    pub verbs: Option<Vec<String>>,
+    /// The keys and what is made with them.
+    pub ring: KeyRingConfig,
 }
 
 /// `telemetry`.
@@ -116,21 +93,10 @@ pub struct CallerConfig {
 pub struct TelemetryConfig {
     /// The filter.
     pub log: String,
-    /// Whether lines are JSON.
-    pub json: bool,
+    /// How lines look.
+    pub format: LogFormat,
     /// Which decisions leave a record.
     pub decisions: Decisions,
-}
-
-/// `telemetry.decisions`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decisions {
-    /// None at all; metrics still count them.
-    None,
-    /// One record per denial.
-    Denials,
-    /// One per check.
-    All,
 }
 
 /// `shutdown`.
@@ -303,7 +269,7 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
             if path.as_os_str().len() > 107 {
                 return Err(Wrong("listen.grpc", "a socket file's path has at most 107 bytes".into()));
             }
-            GrpcAddress::Unix(path)
+            Address::Unix(path)
         }
         text => {
             let address = tcp("listen.grpc", Some(text), "127.0.0.1:9443")?;
@@ -315,7 +281,7 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
                     ),
                 ));
             }
-            GrpcAddress::Loopback(address)
+            Address::Loopback(address)
         }
     };
     let admin = tcp("listen.admin", file.admin, "127.0.0.1:9090")?;
@@ -334,52 +300,34 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
     })
 }
 
-fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Vec<Carrier>, Wrong> {
+fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Carriers, Wrong> {
     let key = "token.carriers";
-    let Some(given) = given else {
-        return Ok(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer]);
-    };
+    let written = given.unwrap_or_else(|| {
+        vec![file::CarrierFile::Cookie("__Host-session".to_owned()), file::CarrierFile::Bearer(file::Empty {})]
+    });
     let mut carriers = Vec::new();
-    for carrier in given {
-        let carrier = match carrier {
+    for carrier in written {
+        carriers.push(match carrier {
             file::CarrierFile::Bearer(_) => Carrier::Bearer,
-            file::CarrierFile::Header(name) => {
-                let name = name.to_ascii_lowercase();
-                if http::HeaderName::from_bytes(name.as_bytes()).is_err()
-                    || ["authorization", "cookie"].contains(&name.as_str())
-                {
-                    return Err(Wrong(
-                        key,
-                        format!("`{name}` cannot carry a token: a header name of its own, such as x-access-token"),
-                    ));
-                }
-                Carrier::Header(name.into())
-            }
-            file::CarrierFile::Cookie(name) => {
-                let token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-                if !name.starts_with("__Host-") || name.len() <= 7 || name.len() > 64 || !token {
-                    return Err(Wrong(
-                        key,
-                        format!(
-                            "`{name}` is not host-bound: a cookie's name begins with `__Host-` and has letters, digits, - and _ after it"
-                        ),
-                    ));
-                }
+            file::CarrierFile::Header(name) => Carrier::Header(name.to_ascii_lowercase().into()),
+            // RFC 6265bis §4.1.3.2: only this prefix binds a cookie to its host, in every browser.
+            file::CarrierFile::Cookie(name) if name.starts_with("__Host-") && (8..=64).contains(&name.len()) => {
                 Carrier::Cookie(name.into())
             }
-        };
-        if carriers.contains(&carrier) {
-            return Err(Wrong(key, "the same carrier is listed twice".into()));
-        }
-        carriers.push(carrier);
+            file::CarrierFile::Cookie(name) => {
+                return Err(Wrong(
+                    key,
+                    format!(
+                        "`{name}` is not host-bound: begin the cookie's name with `__Host-`, at most 64 bytes in all"
+                    ),
+                ));
+            }
+        });
     }
-    if carriers.is_empty() || carriers.len() > 8 {
-        return Err(Wrong(key, "list 1 to 8 carriers".into()));
+    if carriers.len() > 8 || carriers.iter().filter(|it| matches!(it, Carrier::Cookie(_))).count() > 1 {
+        return Err(Wrong(key, "list at most 8 carriers and one cookie: two cookies would have to be ranked".into()));
     }
-    if carriers.iter().filter(|it| matches!(it, Carrier::Cookie(_))).count() > 1 {
-        return Err(Wrong(key, "list at most one cookie: two would have to be ranked".into()));
-    }
-    Ok(carriers)
+    Carriers::new(carriers).map_err(|error| Wrong(key, error.to_string()))
 }
 
 fn store(given: Option<&file::StoreFile>, folder: &Path) -> Result<StoreConfig, Wrong> {
@@ -437,11 +385,6 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
             format!("`{header}` belongs to the proxy: choose another, such as x-session-jwt"),
         ));
     }
-    if let Some(name) = file.algorithm.as_deref()
-        && !["ES256", "EdDSA", "RS256", "PS256", "ES384"].contains(&name)
-    {
-        return Err(Wrong("jwt.algorithm", format!("`{name}` is not one of ES256, EdDSA, RS256, PS256, ES384")));
-    }
     let Some(issuer) = file.issuer else {
         return Err(Wrong(
             "jwt.issuer",
@@ -460,58 +403,58 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
     }
     let max_bytes = file.max_bytes.map_or(6 * 1024, ByteSize::get);
     let max_bytes = usize::try_from(max_bytes).ok().filter(|it| (512..=60 * 1024).contains(it));
-    Ok(JwtConfig {
-        header,
-        keys_dir: folder.join(file.keys_dir.as_deref().unwrap_or("keys")),
-        lifetime: within("jwt.lifetime", file.lifetime, 60_000, 10_000, 60_000)?,
+    let ring = KeyRingConfig {
+        dir: folder.join(file.keys_dir.as_deref().unwrap_or("keys")),
         issuer: issuer.trim_end_matches('/').to_owned(),
+        algorithm: file.algorithm.unwrap_or_default(),
+        lifetime: within("jwt.lifetime", file.lifetime, 60_000, 10_000, 60_000)?,
         max_bytes: max_bytes.ok_or_else(|| {
             Wrong("jwt.maxBytes", "is out of bounds: 512 to 60Ki (Envoy's default for all headers together)".into())
         })?,
-    })
+    };
+    Ok(JwtConfig { header, ring })
 }
 
 fn callers(file: file::ApiFile, folder: &Path, known: &[Realm]) -> Result<Vec<CallerConfig>, Wrong> {
-    let mut callers: Vec<_> = file
-        .token_file
-        .map(|path| CallerConfig { name: "admin".to_owned(), token_file: folder.join(path), realms: None, verbs: None })
-        .into_iter()
-        .collect();
-    for caller in file.callers {
-        if caller.name.is_empty() || caller.name.len() > 64 || callers.iter().any(|it| it.name == caller.name) {
-            return Err(Wrong(
-                "api.callers",
-                format!(
-                    "`{}` is not a name of its own, 1 to 64 bytes (`admin` is the caller of api.tokenFile)",
-                    caller.name
-                ),
-            ));
+    let mut callers: Vec<_> = file.token_file.map(|path| CallerConfig::admin(folder.join(path))).into_iter().collect();
+    for written in file.callers {
+        let name = written.name;
+        if name.is_empty() || name.len() > 64 || callers.iter().any(|it| it.caller.name == name) {
+            let problem =
+                format!("`{name}` is not a name of its own, 1 to 64 bytes (`admin` is the caller of api.tokenFile)");
+            return Err(Wrong("api.callers", problem));
         }
-        let mut realms = None;
-        for name in caller.realms.into_iter().flatten() {
-            let named = realm("api.callers.realms", &name)?;
-            if !known.contains(&named) {
-                return Err(Wrong(
-                    "api.callers.realms",
-                    format!("`{name}` is not a realm of this install: add it to realms"),
-                ));
-            }
-            realms.get_or_insert_with(Vec::new).push(named);
-        }
-        callers.push(CallerConfig {
-            name: caller.name,
-            token_file: folder.join(caller.token_file),
-            realms,
-            verbs: caller.verbs,
-        });
+        let realms = match written.realms {
+            None => Realms::Any,
+            Some(names) => Realms::Only(names.iter().map(|name| known_realm(name, known)).collect::<Result<_, _>>()?),
+        };
+        let verbs = match written.verbs {
+            None => Verb::ALL.into(),
+            Some(names) => names.iter().map(|name| verb(name)).collect::<Result<_, _>>()?,
+        };
+        callers
+            .push(CallerConfig { caller: Caller { name, realms, verbs }, token_file: folder.join(written.token_file) });
     }
     Ok(callers)
 }
 
+fn known_realm(name: &str, known: &[Realm]) -> Result<Realm, Wrong> {
+    let named = realm("api.callers.realms", name)?;
+    let problem = || Wrong("api.callers.realms", format!("`{name}` is not a realm of this install: add it to realms"));
+    if known.contains(&named) { Ok(named) } else { Err(problem()) }
+}
+
+fn verb(name: &str) -> Result<Verb, Wrong> {
+    let known: Vec<&str> = Verb::ALL.iter().map(|verb| verb.name()).collect();
+    Verb::parse(name).ok_or_else(|| {
+        Wrong("api.callers.verbs", format!("no verb `{name}`: there are {}", crate::api::read::listed(&known)))
+    })
+}
+
 fn telemetry(file: file::TelemetryFile) -> Result<TelemetryConfig, Wrong> {
-    let json = match file.format.as_deref().unwrap_or("json") {
-        "json" => true,
-        "text" => false,
+    let format = match file.format.as_deref().unwrap_or("json") {
+        "json" => LogFormat::Json,
+        "text" => LogFormat::Text,
         other => return Err(Wrong("telemetry.format", format!("`{other}` is not one of json, text"))),
     };
     let decisions = match file.decisions.as_deref().unwrap_or("denials") {
@@ -520,5 +463,5 @@ fn telemetry(file: file::TelemetryFile) -> Result<TelemetryConfig, Wrong> {
         "all" => Decisions::All,
         other => return Err(Wrong("telemetry.decisions", format!("`{other}` is not one of none, denials, all"))),
     };
-    Ok(TelemetryConfig { log: file.log.unwrap_or_else(|| "info".to_owned()), json, decisions })
+    Ok(TelemetryConfig { log: file.log.unwrap_or_else(|| "info".to_owned()), format, decisions })
 }

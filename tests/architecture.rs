@@ -13,7 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("folder", &["api", "authz"]),
     ("ext_authz", &["api", "authz", "sessions", "store"]),
     ("admin", &["api", "authz", "sessions", "store"]),
-    ("telemetry", &[]),
+    ("telemetry", &["ext_authz"]),
     ("config", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder"]),
     ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "config", "app"]),
     ("app", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "config"]),

@@ -76,7 +76,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct Folder {
     /// The folder of the keys (`jwt.keysDir` in the configuration).
-    #[arg(long, value_name = "DIR", env = "CLOAKROOM_JWT_KEYS_DIR", default_value = "keys")]
+    #[arg(long = "dir", short, value_name = "DIR", env = "CLOAKROOM_JWT_KEYS_DIR", default_value = "keys")]
     keys_dir: PathBuf,
 }
 

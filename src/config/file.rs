@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::api::byte_size::ByteSize;
 use crate::api::duration::HumanDuration;
+use crate::sessions::keyring::algorithm::SigningAlgorithm;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -114,7 +115,7 @@ pub(super) struct ViewFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct JwtFile {
     pub(super) header: Option<String>,
-    pub(super) algorithm: Option<String>,
+    pub(super) algorithm: Option<SigningAlgorithm>,
     pub(super) keys_dir: Option<String>,
     pub(super) lifetime: Option<HumanDuration>,
     pub(super) issuer: Option<String>,

@@ -13,14 +13,14 @@ fn parse(text: &str) -> Result<Config, String> {
 fn what_is_left_out_has_the_documented_default() {
     let config = parse(LEAST).unwrap();
     assert_eq!(config.realm.as_str(), "default");
-    assert_eq!(config.listen.grpc, GrpcAddress::Unix("/run/cloakroom/gate.sock".into()));
+    assert_eq!(config.listen.grpc, Address::Unix("/run/cloakroom/gate.sock".into()));
     assert_eq!(config.listen.sessions, None);
     assert_eq!(config.store, StoreConfig::Embedded { path: "/etc/cloakroom/sessions.redb".into() });
-    assert_eq!(config.carriers, [Carrier::Cookie("__Host-session".into()), Carrier::Bearer]);
+    assert_eq!(config.carriers.as_slice(), [Carrier::Cookie("__Host-session".into()), Carrier::Bearer]);
     assert_eq!(config.sessions.idle, Duration::from_secs(3600));
     assert_eq!(config.sessions.rotate_every, Some(Duration::from_secs(900)));
     assert_eq!(config.jwt.header, "x-session-jwt");
-    assert_eq!(config.jwt.max_bytes, 6144);
+    assert_eq!(config.jwt.ring.max_bytes, 6144);
     assert_eq!(config.policies, Path::new("/etc/cloakroom/policies"));
     assert_eq!(config.check.timeout, Duration::from_millis(200));
 }
@@ -52,7 +52,7 @@ shutdown: { settle: 2s, drain: 10s }
     let config = parse(text).unwrap();
     assert_eq!(config.realm.as_str(), "shop");
     assert_eq!(config.realms.len(), 1);
-    assert_eq!(config.callers[0].name, "admin");
+    assert_eq!(config.callers[0].caller.name, "admin");
 }
 
 /// Each row: what is added to the least file, and what the error must say.
@@ -64,12 +64,16 @@ fn wrong_values_name_the_key_and_the_cure() {
         ("realm: Shop", vec!["realm", "a-z"]),
         ("listen: { grpc: '0.0.0.0:9443' }", vec!["listen.grpc", "local proxy"]),
         ("listen: { grpc: 'localhost:9443' }", vec!["listen.grpc", "IP:PORT"]),
+        (
+            "api: { tokenFile: t, callers: [{ name: a, tokenFile: f, verbs: [destroy] }] }\nlisten: { sessions: '127.0.0.1:0' }",
+            vec!["destroy", "revoke"],
+        ),
         ("listen: { admin: '10.0.0.1:9090' }", vec!["listen.admin", "loopback"]),
         ("listen: { sessions: '127.0.0.1:9081' }", vec!["api", "tokenFile"]),
         ("api: { tokenFile: t }", vec!["listen.sessions", "127.0.0.1:9081"]),
         ("token: { carriers: [{ cookie: session }] }", vec!["__Host-"]),
         ("token: { carriers: [{ header: cookie }] }", vec!["token.carriers"]),
-        ("token: { carriers: [] }", vec!["1 to 8"]),
+        ("token: { carriers: [] }", vec!["no carrier"]),
         ("token: { carriers: [{ bearer: {} }, { bearer: {} }] }", vec!["twice"]),
         ("sessions: { store: { kind: memory, path: x } }", vec!["sessions.store.path", "embedded"]),
         ("sessions: { store: { kind: redis } }", vec!["redis", "embedded"]),

@@ -166,8 +166,8 @@ impl Gate {
 /// The verdict on what needs no session. A permit is made by `settle` alone, so that one without a look-up is a defect.
 fn without_session(decision: Decision) -> Verdict {
     match decision {
-        Decision::Anonymous { rule, take_off } => {
-            Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit: None })
+        Decision::Anonymous { rule, take_off, audit } => {
+            Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit })
         }
         Decision::Deny(denial) => Verdict::Deny(denial),
         Decision::Permit(_) => Verdict::Deny(Denial::bare(DenyReason::Internal)),

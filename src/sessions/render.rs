@@ -18,8 +18,8 @@ impl Sessions {
         let permit = match decision {
             Decision::Permit(permit) => permit,
             Decision::Deny(denial) => return Verdict::Deny(denial),
-            Decision::Anonymous { rule, take_off } => {
-                return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit: None });
+            Decision::Anonymous { rule, take_off, audit } => {
+                return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit });
             }
         };
         // A permit comes from an active look-up, and that has an entry.

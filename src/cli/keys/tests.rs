@@ -18,7 +18,7 @@ struct Cli {
 fn keys(dir: &TempDir, line: &str, minutes: u64) -> Result<String, String> {
     let mut words: Vec<String> = format!("keys {line}").split(' ').map(str::to_owned).collect();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    words.extend(["--keys-dir".to_owned(), path("keys")]);
+    words.extend(["--dir".to_owned(), path("keys")]);
     if line.starts_with("generate") {
         words.extend(["--token-key".to_owned(), path("token.key")]);
     }

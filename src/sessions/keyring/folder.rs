@@ -26,7 +26,7 @@ const MAX_FILE: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
     /// There is none.
-    #[error("{}: no key ring here; make one with `cloakroom keys generate --keys-dir {}`", .0.display(), .0.display())]
+    #[error("{}: no key ring here; make one with `cloakroom keys generate --dir {}`", .0.display(), .0.display())]
     Missing(PathBuf),
     /// The file system refused.
     #[error("{}: cannot {action}", path.display())]
