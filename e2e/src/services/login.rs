@@ -121,13 +121,15 @@ fn redirect(to: &ReturnTo, cookie: &str) -> Response {
 impl Desk {
     async fn create(&self, subject: &str, roles: &[&str], agent: &str) -> Result<String> {
         let agent: String = agent.chars().take(200).collect();
-        let body = json!({
+        let mut body = json!({
             "subject": subject,
             "roles": roles,
             "amr": ["pwd"],
             "claims": { "cart": [], "tier": if roles.contains(&"admin") { "gold" } else { "silver" } },
-            "device": { "userAgent": agent },
         });
+        if !agent.is_empty() {
+            body["device"] = json!({ "userAgent": agent });
+        }
         let request = self.client.post(format!("http://{}/v1/sessions", self.api.address)).bearer_auth(&self.api.token);
         let answer = request.json(&body).send().await?;
         ensure!(answer.status() == StatusCode::CREATED, "{}", answer.status());
