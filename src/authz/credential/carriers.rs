@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::authorization::{self, Authorization};
 use super::cookie::{self, Cookie};
 use super::{AccessToken, Carrier, Credential, Presented, PresentedJwt, TakeOff};
@@ -140,10 +138,8 @@ impl Carriers {
     /// in `Authorization`, the header carriers, and what only we may say, in every spelling.
     pub fn take_off(&self, request: &RequestAttributes, own: &OwnHeaders) -> TakeOff {
         let mut off = TakeOff::default();
-        let mut cookies: Vec<&Bytes> = Vec::new();
         for (name, value) in request.headers.lines() {
             let is_ours = if name.eq_ignore_ascii_case(b"cookie") {
-                cookies.push(value);
                 false
             } else if name.eq_ignore_ascii_case(b"authorization") {
                 authorization::is_ours(value) || request.headers.values("authorization").nth(1).is_some()
@@ -154,15 +150,12 @@ impl Carriers {
                 off.headers.push(name.clone());
             }
         }
-        if !cookies.is_empty() {
-            let names: Vec<&[u8]> = self.cookie_names().map(str::as_bytes).collect();
-            off.cookie = cookie::without(&cookies, &names);
-        }
+        off.cookie = cookie::without(request.headers.values("cookie"), self.cookie_names());
         off
     }
 
     /// The names of the cookies that carry tokens.
-    pub fn cookie_names(&self) -> impl Iterator<Item = &str> {
+    pub fn cookie_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.iter().filter_map(|carrier| match carrier {
             Carrier::Cookie(name) => Some(&**name),
             Carrier::Bearer | Carrier::Header(_) => None,

@@ -40,49 +40,59 @@ pub(super) fn find<'a>(field: &'a [u8], name: &[u8]) -> Cookie<'a> {
 
 /// The lines without every pair that some server takes for one of ours, and every other byte as sent; `None` when there is
 /// nothing of ours.
-pub(super) fn without(lines: &[&Bytes], names: &[&[u8]]) -> Option<CookieRest> {
-    let rests: Vec<_> = lines.iter().map(|line| line_without(line, names)).collect();
-    if rests.iter().all(Option::is_none) {
-        return None;
+pub(super) fn without<'a>(
+    lines: impl Iterator<Item = &'a Bytes>,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Option<CookieRest> {
+    let mut found = false;
+    let mut others: Option<Bytes> = None;
+    for line in lines {
+        let rest = line_without(line, names.clone());
+        found |= rest.is_some();
+        let rest = rest.unwrap_or_else(|| line.clone());
+        if rest.iter().all(|it| matches!(it, b' ' | b'\t' | b';' | b',')) {
+            continue;
+        }
+        others = Some(match others {
+            None => rest,
+            Some(others) => [&others[..], b"; ", &rest[..]].concat().into(),
+        });
     }
-    let mut rests = rests.into_iter().zip(lines).map(|(rest, line)| rest.unwrap_or_else(|| (*line).clone()));
-    let mut kept = rests.by_ref().filter(|rest| !rest.iter().all(|it| matches!(it, b' ' | b'\t' | b';' | b',')));
-    let Some(first) = kept.next() else {
-        return Some(CookieRest::Nothing);
-    };
-    Some(CookieRest::Others(kept.fold(first, |all, line| [&all[..], b"; ", &line[..]].concat().into())))
+    found.then(|| others.map_or(CookieRest::Nothing, CookieRest::Others))
 }
 
-fn line_without(line: &Bytes, names: &[&[u8]]) -> Option<Bytes> {
-    let ours = |pair: &Pair<'_>| names.iter().any(|name| pair.may_be(name));
-    if !pairs(line).any(|pair| ours(&pair)) {
-        return None;
-    }
-    // The pieces to keep, as ranges of the line; neighbours are joined so that a cookie at an end costs no copy.
-    let mut kept: Vec<(usize, usize)> = Vec::new();
-    let mut after_ours = false;
+fn line_without<'a>(line: &Bytes, names: impl Iterator<Item = &'a str> + Clone) -> Option<Bytes> {
+    // What is kept: one range of the line as long as it is in one piece, so that a cookie of ours at an end costs no copy.
+    let mut kept: Option<(usize, usize)> = None;
+    let mut copied = BytesMut::new();
+    let (mut found, mut after_ours) = (false, false);
     for pair in pairs(line) {
+        let is_ours = names.clone().any(|name| pair.may_be(name.as_bytes()));
+        found |= is_ours;
         // Bare text after a comma after ours is the rest of our value for whoever splits at `;` alone.
-        after_ours = ours(&pair) || (after_ours && pair.before == Some(b',') && !pair.text.contains(&b'='));
+        after_ours = is_ours || (after_ours && pair.before == Some(b',') && !pair.text.contains(&b'='));
         if after_ours {
             continue;
         }
         let end = pair.start + pair.text.len();
-        match kept.last_mut() {
-            Some((_, last)) if *last + 1 == pair.start => *last = end,
-            // With the separator before it, but for the first.
-            Some(_) => kept.push((pair.start - 1, end)),
-            None => kept.push((pair.start + line[pair.start..end].iter().take_while(|&&it| it == b' ').count(), end)),
-        }
+        kept = Some(match kept {
+            Some((start, last)) if last + 1 == pair.start => (start, end),
+            Some((start, last)) => {
+                copied.extend_from_slice(&line[start..last]);
+                // With the separator before it.
+                (pair.start - 1, end)
+            }
+            None if found => (pair.start + pair.text.iter().take_while(|&&it| it == b' ').count(), end),
+            None => (pair.start, end),
+        });
     }
-    Some(match &*kept {
-        [] => Bytes::new(),
-        [(start, end)] => line.slice(start..end),
-        several => {
-            let mut rest = BytesMut::with_capacity(line.len());
-            several.iter().for_each(|&(start, end)| rest.extend_from_slice(&line[start..end]));
-            rest.freeze()
+    let last = kept.map_or(0..0, |(start, end)| start..end);
+    found.then(|| {
+        if copied.is_empty() {
+            return line.slice(last);
         }
+        copied.extend_from_slice(&line[last]);
+        copied.freeze()
     })
 }
 
@@ -94,6 +104,8 @@ struct Pair<'a> {
     /// The separator before it, and the one after it.
     before: Option<u8>,
     after: Option<u8>,
+    /// Whether a blank or a control stands in it, not only before it.
+    has_blank: bool,
 }
 
 /// The field taken apart at every `;` and every `,`, quoted or not.
@@ -101,10 +113,18 @@ fn pairs(field: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     let mut next = Some((0, None));
     std::iter::from_fn(move || {
         let (start, before) = next?;
-        let end = field[start..].iter().position(|&it| it == b';' || it == b',').map(|len| start + len);
-        let after = end.map(|end| field[end]);
-        next = end.map(|end| (end + 1, after));
-        Some(Pair { start, text: &field[start..end.unwrap_or(field.len())], before, after })
+        let (mut end, mut begun, mut has_blank) = (start, false, false);
+        while let Some(&byte) = field.get(end)
+            && byte != b';'
+            && byte != b','
+        {
+            has_blank |= begun && byte <= b' ';
+            begun |= byte > b' ';
+            end += 1;
+        }
+        let after = field.get(end).copied();
+        next = after.map(|_| (end + 1, after));
+        Some(Pair { start, text: &field[start..end], before, after, has_blank })
     })
 }
 
@@ -123,7 +143,8 @@ impl Pair<'_> {
             if begins_with(rest, name) {
                 return true;
             }
-            let Some(blank) = rest.iter().position(|&it| it <= b' ') else {
+            let blank = if self.has_blank { rest.iter().position(|&it| it <= b' ') } else { None };
+            let Some(blank) = blank else {
                 return false;
             };
             rest = &rest[blank..];

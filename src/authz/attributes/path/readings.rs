@@ -7,6 +7,9 @@ use crate::authz::reason::DenyReason;
 /// More readings than this are refused: a bound for the work. Ordinary paths have a handful.
 const MAX: usize = 64;
 
+/// What a server may do to a path.
+type Step = fn(&str) -> String;
+
 /// All readings of a path that begins with one `/` and is ASCII, without repetitions; the first is decoded once.
 pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
     let mut found = Found::default();
@@ -22,7 +25,7 @@ pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
         }
     }
     // Each may or may not be done, in this order: cutting can leave dots and blanks, and dropping those can leave `//`.
-    let steps: [&[fn(&str) -> String]; 4] = [
+    let steps: [&[Step]; 4] = [
         &[without_parameters, |path| before(path, &[';'])],
         &[|path| before(path, &['?', '#'])],
         &[trimmed],

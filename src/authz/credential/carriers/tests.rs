@@ -1,5 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::super::CookieRest;
@@ -152,7 +153,8 @@ fn p07_everything_of_ours_is_taken_off() {
     let own = OwnHeaders::new("x-session-jwt");
     let session = jwt(r#"{"typ":"session+jwt"}"#);
     let other_cookies = |text: &'static str| Some(CookieRest::Others(text.into()));
-    let rows: Vec<(Vec<(&str, String)>, Option<CookieRest>, &[&str])> = vec![
+    type Row = (Vec<(&'static str, String)>, Option<CookieRest>, &'static [&'static str]);
+    let rows: Vec<Row> = vec![
         (vec![], None, &[]),
         (
             vec![("cookie", "a=1".into()), ("authorization", "Basic YWRhOng=".into()), ("x-other", "1".into())],
