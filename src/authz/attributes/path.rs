@@ -44,7 +44,7 @@ impl RequestPath {
     /// in a path (RFC 3986 §3.3: controls, blanks, `\`, `#`, beyond ASCII), a broken `%` triplet, and in any reading a
     /// control, a `\`, broken UTF-8 or a dot segment. [`DenyReason::AmbiguousRequest`] when there is no end to its readings.
     pub(super) fn parse(sent: &Bytes) -> Result<Self, DenyReason> {
-        if sent.len() > MAX_LEN || sent.first() != Some(&b'/') || sent.get(1) == Some(&b'/') {
+        if sent.len() > MAX_LEN || sent.first() != Some(&b'/') {
             return Err(DenyReason::MalformedPath);
         }
         let (mut seen, mut before) = (0, 0);

@@ -10,7 +10,7 @@ const MAX: usize = 64;
 /// What a server may do to a path.
 type Step = fn(&str) -> String;
 
-/// All readings of a path that begins with one `/` and is ASCII, without repetitions; the first is decoded once.
+/// All readings of a path that begins with `/` and is ASCII, without repetitions; the first is decoded once.
 pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
     let mut found = Found::default();
     for decoded in decodings(sent).ok_or(DenyReason::MalformedPath)? {

@@ -118,6 +118,7 @@ fn p13_cookies_that_servers_would_find_differently_are_refused() {
         "a=\"x\\\"; __Host-session=T; b=\"y\"",
         "a=\"x\\\\\\\"; __Host-session=T; b=\"",
         "a= \"x; __Host-session=T",
+        "a=\"x\\\"=\"; __Host-session=T",
         // RFC 2965
         "$Version=1; __Host-session=T",
         "$Version=\"1\"; __Host-session=T; $Path=\"/\"",

@@ -152,6 +152,8 @@ fn get_judges_head_where_nothing_names_head() {
     assert_eq!(find(&named, &request("HEAD /b tier:gold")), Ok(Some(4)));
     assert_eq!(find(&named, &request("HEAD /b tier:gold,iron")), Err(DenyReason::AmbiguousRequest));
     assert_eq!(find(&named, &request("GET /a")), Ok(Some(1)));
+    let same = table(&[("/b HEAD tier:gold", 1), ("/b", 1)]);
+    assert_eq!(find(&same, &request("HEAD /b tier:gold,iron")), Ok(Some(1)));
 }
 
 #[test]
