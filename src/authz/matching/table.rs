@@ -48,7 +48,6 @@ impl<T: PartialEq> MatchTable<T> {
             for &entry in &order {
                 index.insert(&matches[entry].0.path, fold, entry);
             }
-            index.prefixes.link();
             index
         };
         let has_case = |path: &PathPattern| match path {
@@ -183,9 +182,8 @@ struct PrefixTree(Vec<Node>);
 struct Node {
     children: HashMap<Box<[u8]>, usize>,
     entries: Vec<usize>,
-    parent: usize,
-    /// The next shorter prefix that has entries.
-    shorter: Option<usize>,
+    /// The prefix that is a segment shorter.
+    parent: Option<usize>,
 }
 
 impl Default for PrefixTree {
@@ -203,22 +201,13 @@ impl PrefixTree {
                 Some(&child) => child,
                 None => {
                     let child = self.0.len();
-                    self.0.push(Node { parent: node, ..Node::default() });
+                    self.0.push(Node { parent: Some(node), ..Node::default() });
                     self.0[node].children.insert(segment.into(), child);
                     child
                 }
             };
         }
         self.0[node].entries.push(entry);
-    }
-
-    /// Notes for each node the next shorter prefix with entries. Parents come before their children.
-    fn link(&mut self) {
-        for index in 1..self.0.len() {
-            let parent = self.0[index].parent;
-            let above = &self.0[parent];
-            self.0[index].shorter = if above.entries.is_empty() { above.shorter } else { Some(parent) };
-        }
     }
 
     /// The entries of every prefix of the path, the longest prefix first.
@@ -230,7 +219,7 @@ impl PrefixTree {
                 None => break,
             }
         }
-        std::iter::successors(Some(deepest), |&node| self.0[node].shorter).map(|node| &self.0[node].entries[..])
+        std::iter::successors(Some(deepest), |&node| self.0[node].parent).map(|node| &self.0[node].entries[..])
     }
 }
 

@@ -54,6 +54,7 @@ fn servers_differ_and_every_way_is_listed() {
         ("/%61%3Bb", &["/a;b", "/%61%3Bb", "/a%3Bb", "/a"]),
         ("/%2561%252Fb", &["/%61%2Fb", "/a/b", "/a%2Fb"]),
         ("/x%2Fb%2561", &["/x/b%61", "/x/ba", "/x%2Fb%61", "/x%2Fba"]),
+        ("/a%2Fb%252Fc%2561", &["/a/b%2Fc%61", "/a/b/ca", "/a%2Fb%2Fc%61", "/a/b%2Fca", "/a%2Fb%2Fca"]),
         ("/a//b", &["/a//b", "/a/b"]),
         ("/a///b", &["/a///b", "/a/b"]),
         ("/list;sort=asc", &["/list;sort=asc", "/list"]),

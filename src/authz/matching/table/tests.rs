@@ -211,6 +211,8 @@ fn p03_headers_and_parameters_are_ambiguous_only_where_a_rule_hangs_on_them() {
     // Two doubtful rules before a sure one that agrees with the first only.
     let doubtful = table(&[("/ a:1 b:1", 1), ("/ a:1", 2), ("/", 1)]);
     assert_eq!(find(&doubtful, &request("GET / a:1,2 b:1")), ambiguous);
+    let doubtful = table(&[("/ a:1 b:1", 2), ("/ a:1", 1), ("/", 1)]);
+    assert_eq!(find(&doubtful, &request("GET / a:1,2 b:1")), ambiguous);
 }
 
 #[test]
