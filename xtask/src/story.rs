@@ -230,12 +230,12 @@ impl Story<'_> {
         terminal::detail(&line);
         let reached = self.stage.shop.requests() > before;
         let seen: Option<Seen> = reached.then(|| serde_json::from_str(&text).ok()).flatten();
-        if let Some(seen) = &seen {
-            let whom = seen
-                .identity
-                .as_ref()
-                .map_or_else(|| "a stranger".to_owned(), |it| serde_json::to_string(it).unwrap_or_default());
-            terminal::detail(&format!("     the shop saw {whom}"));
+        match &seen {
+            Some(Seen { identity: Some(identity), .. }) => {
+                terminal::detail(&format!("     the shop saw {} ({})", identity.sub, identity.roles.join(", ")));
+            }
+            Some(_) => terminal::detail("     the shop saw a stranger"),
+            None => {}
         }
         Ok(Answer { status, headers, text, seen })
     }

@@ -98,7 +98,7 @@ async fn log_in(State(desk): State<Arc<Desk>>, headers: HeaderMap, Form(entry): 
     let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     match desk.create(name, roles, agent).await {
         Ok(token) => redirect(&return_to, &format!("__Host-session={token}; {COOKIE}")),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the session API does not answer\n").into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "no session could be made; try again\n").into_response(),
     }
 }
 
@@ -108,7 +108,7 @@ async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response 
     };
     match desk.revoke(&identity.sid).await {
         Ok(()) => redirect(&ReturnTo("/".to_owned()), &format!("__Host-session=; {COOKIE}; Max-Age=0")),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the session API does not answer; you are still logged in\n")
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the session could not be ended; you are still logged in\n")
             .into_response(),
     }
 }
