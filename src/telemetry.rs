@@ -15,7 +15,8 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry as Spans};
 
 use self::writer::LineWriter;
-use crate::ext_authz::record;
+/// The target of decision records: which of them there are is said by `telemetry.decisions`, not by how much else is logged.
+const DECISIONS: &str = "cloakroom::decision";
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let mut levels = EnvFilter::builder().parse(filter)?;
-    if !filter.contains(record::TARGET) {
-        // Which decisions leave a record is said by `telemetry.decisions`, not by how much else is logged.
-        levels = levels.add_directive(format!("{}=info", record::TARGET).parse()?);
+    if !filter.contains(DECISIONS) {
+        levels = levels.add_directive(format!("{DECISIONS}=info").parse()?);
     }
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {

@@ -54,6 +54,7 @@ fn a_filter_that_is_none_is_an_error() {
 
 #[test]
 fn decision_records_do_not_hang_on_the_level_of_the_rest() {
+    assert_eq!(DECISIONS, crate::ext_authz::record::TARGET);
     let events = || {
         tracing::info!("chatter");
         tracing::info!(target: "cloakroom::decision", "record");

@@ -1,1 +1,232 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
+use envoy_types::pb::envoy::service::auth::v3 as full;
+use full::authorization_client::AuthorizationClient;
+use tempfile::TempDir;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::*;
+use crate::authz::reason::DenyReason;
+use crate::authz::session::Realm;
+use crate::authz::verdict::Denial;
+use crate::ext_authz::answer;
+use crate::ext_authz::refusal::Renderer;
+use crate::ext_authz::request::Hints;
+
+/// Answers with a refusal: `no_policy` for a check, `malformed_request` for what is none.
+fn refuse(message: Result<Bytes, Unreadable>) -> Bytes {
+    let denial = Denial::bare(message.map_or(DenyReason::MalformedRequest, |_| DenyReason::NoPolicy));
+    answer::deny(&denial, &Renderer::new(&Realm::parse("shop").unwrap()).render(&denial, &Hints::default()))
+}
+
+/// A folder that only we may write to.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+struct Running {
+    address: Address,
+    ready: watch::Sender<bool>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl Running {
+    async fn start<C, F>(address: &Address, check: C) -> Self
+    where
+        C: Fn(Result<Bytes, Unreadable>) -> F + Clone + Send + 'static,
+        F: Future<Output = Bytes> + Send + 'static,
+    {
+        let listener = Listener::bind(address).await.unwrap();
+        let address = listener.address().unwrap();
+        let (ready, readiness) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(listener.serve(check, readiness, stop.clone()));
+        Self { address, ready, stop, task }
+    }
+
+    async fn channel(&self) -> Channel {
+        let uri = match &self.address {
+            Address::Unix(path) => format!("unix://{}", path.display()),
+            Address::Loopback(address) => format!("http://{address}"),
+        };
+        Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("drains").unwrap().unwrap();
+    }
+}
+
+fn loopback() -> Address {
+    Address::Loopback(([127, 0, 0, 1], 0).into())
+}
+
+fn status(response: &full::CheckResponse) -> i32 {
+    match &response.http_response {
+        Some(full::check_response::HttpResponse::DeniedResponse(denied)) => denied.status.as_ref().unwrap().code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn checks_are_answered_on_a_socket_file_and_on_a_loopback_port() {
+    let folder = folder();
+    for address in [Address::Unix(folder.path().join("gate.sock")), loopback()] {
+        let server = Running::start(&address, async |message| refuse(message)).await;
+        let mut client = AuthorizationClient::new(server.channel().await);
+        for _ in 0..3 {
+            assert_eq!(status(client.check(full::CheckRequest::default()).await.unwrap().get_ref()), 403);
+        }
+        // A check of many frames.
+        let big = full::attribute_context::HttpRequest { path: "/".repeat(300_000), ..Default::default() };
+        let check = |http| full::CheckRequest {
+            attributes: Some(full::AttributeContext {
+                request: Some(full::attribute_context::Request { time: None, http: Some(http) }),
+                ..Default::default()
+            }),
+        };
+        assert_eq!(status(client.check(check(big)).await.unwrap().get_ref()), 403);
+        drop(client);
+        server.end().await;
+    }
+}
+
+#[tokio::test]
+async fn p02_a_check_too_large_to_read_is_refused_and_not_failed() {
+    let server = Running::start(&loopback(), async |message| refuse(message)).await;
+    let mut client = AuthorizationClient::new(server.channel().await);
+    let http = full::attribute_context::HttpRequest { path: "/".repeat(3 * unary::MAX_MESSAGE), ..Default::default() };
+    let request = full::attribute_context::Request { time: None, http: Some(http) };
+    let attributes = full::AttributeContext { request: Some(request), ..Default::default() };
+    let answered = client.check(full::CheckRequest { attributes: Some(attributes) }).await.unwrap();
+    assert_eq!(status(answered.get_ref()), 400);
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn health_follows_readiness_and_lets_go_at_the_end() {
+    use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
+
+    let server = Running::start(&loopback(), async |message| refuse(message)).await;
+    let mut client = HealthClient::new(server.channel().await);
+    let mut watched = client.watch(HealthCheckRequest { service: SERVICE.into() }).await.unwrap().into_inner();
+    let mut next = async || watched.message().await.unwrap().map(|response| response.status());
+    // The first answer may precede the first report.
+    let mut first = next().await;
+    if first == Some(Serving) {
+        first = next().await;
+    }
+    assert_eq!(first, Some(NotServing));
+    server.ready.send(true).unwrap();
+    assert_eq!(next().await, Some(Serving));
+    let overall = client.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(overall.get_ref().status(), Serving);
+    server.ready.send(false).unwrap();
+    assert_eq!(next().await, Some(NotServing));
+
+    server.stop.cancel();
+    assert_eq!(next().await, None, "a watch that nobody ends would hold up the drain");
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn p33_a_check_under_way_is_answered_before_the_end() {
+    let (arrived, may_go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let server = {
+        let (arrived, may_go) = (arrived.clone(), may_go.clone());
+        Running::start(&loopback(), move |message| {
+            let (arrived, may_go) = (arrived.clone(), may_go.clone());
+            async move {
+                arrived.add_permits(1);
+                may_go.acquire().await.unwrap().forget();
+                refuse(message)
+            }
+        })
+        .await
+    };
+    let mut client = AuthorizationClient::new(server.channel().await);
+    let check = tokio::spawn(async move { client.check(full::CheckRequest::default()).await });
+    arrived.acquire().await.unwrap().forget();
+    server.stop.cancel();
+    may_go.add_permits(1);
+    assert_eq!(status(check.await.unwrap().unwrap().get_ref()), 403);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn p30_only_a_loopback_address_is_listened_on() {
+    for address in ["0.0.0.0:0", "192.0.2.1:9443", "[::]:0"] {
+        let refused = Listener::bind(&Address::Loopback(address.parse().unwrap())).await;
+        assert!(matches!(refused, Err(BindError::NotLoopback(_))), "{address}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn p30_the_socket_lies_where_nobody_can_exchange_it() {
+    let folder = folder();
+    let path = folder.path().join("gate.sock");
+    for (mode, accepted) in [(0o700, true), (0o755, true), (0o775, false), (0o757, false), (0o1777, false), (0o2770, false)] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        match Listener::bind(&Address::Unix(path.clone())).await {
+            Ok(_) => {
+                assert!(accepted, "{mode:o}");
+            }
+            Err(BindError::Folder { .. }) => assert!(!accepted, "{mode:o}"),
+            Err(other) => panic!("{mode:o}: {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_socket_file_comes_with_its_mode_and_goes_with_its_listener() {
+    let folder = folder();
+    let path = folder.path().join("gate.sock");
+    let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o660);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
+    drop(listener);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let folder = folder();
+    let path = folder.path().join("gate.sock");
+    let address = Address::Unix(path.clone());
+
+    drop(UnixListener::bind(&path).unwrap()); // tokio leaves the file where it was
+    let first = Listener::bind(&address).await.unwrap();
+
+    let second = Listener::bind(&address).await;
+    assert!(matches!(second, Err(BindError::InUse(_))), "{second:?}");
+    UnixStream::connect(&path).await.expect("the first is still there");
+
+    // Somebody moved another socket into its place: that one is not ours to remove.
+    fs::remove_file(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
+    drop(first);
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("gate.sock");
+    fs::write(&path, "somebody's notes").unwrap();
+    let refused = Listener::bind(&Address::Unix(path.clone())).await;
+    assert!(matches!(refused, Err(BindError::NotASocket(_))), "{refused:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
+}
