@@ -1,5 +1,6 @@
 //! The project's own commands. Each installs what it needs, shows what it does, and works on a fresh clone.
 
+mod bench;
 mod cargo;
 mod ci;
 mod demo;
@@ -28,6 +29,8 @@ enum Command {
     Test(suites::Options),
     /// Everything a change must pass: format, lints, docs, dependencies, the demo, the tests.
     Ci(ci::Options),
+    /// Measures, and prints ratios taken in one run.
+    Bench(bench::Options),
     /// Finds or installs the tools that tests and the demo need, under target/tools.
     Tools,
 }
@@ -47,6 +50,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => suites::run(&options),
         Command::Ci(options) => ci::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Tools => tools(),
     }
 }

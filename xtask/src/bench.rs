@@ -1,0 +1,46 @@
+//! The benchmarks: ratios taken in one run on this machine, never a verdict.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::cargo;
+use crate::terminal;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What to measure.
+    #[arg(value_enum, default_value_t)]
+    which: Bench,
+    /// A third of the rounds: to see whether it runs, not to quote.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A benchmark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// CPU of a check against a bare tonic server, saturated and one at a time, at 10, 100 and 10,000 rules; misses; writes;
+    /// memory.
+    #[default]
+    Checks,
+    /// Allocations and time of a decision inside the process.
+    Decision,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let name = match options.which {
+        Bench::Checks => "checks",
+        Bench::Decision => "decision",
+    };
+    terminal::line("Building with optimisations; the first time takes several minutes");
+    let mut command = cargo::cargo();
+    command.args(["bench", "--package", "cloakroom", "--bench", name]);
+    if options.quick {
+        command.env("CLOAKROOM_BENCH_QUICK", "1");
+    }
+    let status = command.status()?;
+    ensure!(status.success(), "the benchmark failed: {status}");
+    Ok(ExitCode::SUCCESS)
+}
