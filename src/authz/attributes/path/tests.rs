@@ -223,7 +223,8 @@ mod properties {
         fn percent(path: &str, keep: &[u8]) -> String {
             let (bytes, mut out, mut at) = (path.as_bytes(), Vec::new(), 0);
             while at < bytes.len() {
-                let byte = (bytes[at] == b'%').then(|| path.get(at + 1..at + 3)).flatten();
+                let digits = (bytes[at] == b'%').then(|| path.get(at + 1..at + 3)).flatten();
+                let byte = digits.filter(|it| it.bytes().all(|it| it.is_ascii_hexdigit()));
                 match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
                     Some(byte) if !keep.contains(&byte) => {
                         out.push(byte);
