@@ -4,7 +4,7 @@
 //! list of *readings*, and [`RequestAttributes::judge`] lets a request through only when the rules say the same of each. An
 //! ordinary request has one reading, found in one pass over its bytes and without an allocation.
 
-mod fetch;
+pub mod fetch;
 pub mod headers;
 pub mod host;
 mod overrides;
@@ -15,6 +15,7 @@ pub mod query;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,8 +28,8 @@ use self::path::RequestPath;
 use super::policy::PolicyName;
 use super::reason::DenyReason;
 
-/// What a check says of a request, before anything has been read into it. Bytes are the client's.
-#[derive(Clone, Debug, Default)]
+/// What a check says of a request, before anything has been read into it. Bytes are the client's, and `Debug` shows none.
+#[derive(Clone, Default)]
 pub struct RawRequest {
     /// `:method`.
     pub method: Bytes,
@@ -42,8 +43,14 @@ pub struct RawRequest {
     pub pinned: Option<PolicyName>,
 }
 
-/// A request, read.
-#[derive(Clone, Debug)]
+impl fmt::Debug for RawRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRequest").field("pinned", &self.pinned).finish_non_exhaustive()
+    }
+}
+
+/// A request, read. `Debug` shows neither headers nor path nor query: clients put credentials into each.
+#[derive(Clone)]
 pub struct RequestAttributes {
     /// The method (RFC 9110 §9.1), case-sensitive.
     pub method: Method,
@@ -61,6 +68,14 @@ pub struct RequestAttributes {
     pub pinned: Option<PolicyName>,
     /// What sloppy servers take for the method or the target instead; hardly any request has some.
     overrides: Option<Box<Overrides>>,
+}
+
+impl fmt::Debug for RequestAttributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("RequestAttributes");
+        shown.field("method", &self.method).field("host", &self.host).field("port", &self.port);
+        shown.field("pinned", &self.pinned).finish_non_exhaustive()
+    }
 }
 
 impl RequestAttributes {

@@ -104,11 +104,20 @@ pub struct TakeOff {
     pub headers: Vec<Bytes>,
 }
 
-/// What is left of `Cookie`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is left of `Cookie`. `Debug` shows no byte of it: other cookies are other applications' sessions.
+#[derive(Clone, PartialEq, Eq)]
 pub enum CookieRest {
     /// Nothing: remove the field.
     Nothing,
     /// Replace the field by this.
     Others(Bytes),
+}
+
+impl fmt::Debug for CookieRest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Others(_) => "Others(redacted)",
+        })
+    }
 }

@@ -139,10 +139,16 @@ impl fmt::Display for Realm {
 }
 
 /// The application's claims of a session: one JSON object, at most [`Claims::MAX_BYTES`], kept as text so that a cached
-/// session costs what its text costs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// session costs what its text costs. `Debug` shows its length alone.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Claims(Box<RawValue>);
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claims({} bytes)", self.as_json().len())
+    }
+}
 
 impl Claims {
     /// The largest encoding of a session's claims (DESIGN 2), in bytes.

@@ -1,5 +1,6 @@
 //! What is to be said about a request.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,8 +100,8 @@ pub enum Verdict {
     Deny(Denial),
 }
 
-/// A request that passes.
-#[derive(Clone, Debug)]
+/// A request that passes. `Debug` shows neither the JWT nor the new token.
+#[derive(Clone)]
 pub struct Allow {
     /// The rule that allowed it.
     pub rule: RuleRef,
@@ -112,6 +113,18 @@ pub struct Allow {
     pub set_cookie: Option<String>,
     /// What an `Audit` policy would have refused it for.
     pub audit: Option<DenyReason>,
+}
+
+impl fmt::Debug for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Allow")
+            .field("rule", &self.rule)
+            .field("jwt", &self.jwt.is_some())
+            .field("take_off", &self.take_off)
+            .field("set_cookie", &self.set_cookie.is_some())
+            .field("audit", &self.audit)
+            .finish()
+    }
 }
 
 /// A request that does not.

@@ -58,7 +58,7 @@ impl Renderer {
         if class == RefusalClass::Unavailable {
             headers.push(("retry-after", RETRY_AFTER.into()));
         }
-        if let Some(location) = redirect(denial, hints) {
+        if let Some(location) = redirect(denial) {
             headers.push(("location", location.into()));
             // 303 sends the browser on with GET whatever it came with; after a GET or HEAD, 302 is what everybody expects.
             let follows = matches!(hints.method.as_ref(), b"GET" | b"HEAD");
@@ -102,11 +102,11 @@ const fn grpc_status(class: RefusalClass) -> &'static str {
     }
 }
 
-/// Where a person is sent instead: only people, only where the policy says so, and never for a request that cannot be read or
-/// an outage, which no signing-in cures.
-fn redirect(denial: &Denial, hints: &Hints) -> Option<String> {
-    let cured = !matches!(denial.reason.class(), RefusalClass::BadRequest | RefusalClass::Unavailable);
-    let target = denial.redirect_to.as_deref().filter(|_| cured && hints.client == Client::Browser)?;
+/// Where a person is sent instead. That a person waits has been judged by whoever made the denial; here it is only seen to that
+/// no redirect answers what signing in does not cure.
+fn redirect(denial: &Denial) -> Option<String> {
+    let cured = matches!(denial.reason.class(), RefusalClass::Unauthorized | RefusalClass::StepUp);
+    let target = denial.redirect_to.as_deref().filter(|_| cured)?;
     // The policy's bounds have seen to this already; a header with a line break in it would be worth a second look.
     (!target.is_empty() && target.bytes().all(|byte| byte.is_ascii_graphic())).then(|| target.to_owned())
 }

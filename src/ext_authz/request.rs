@@ -103,14 +103,16 @@ impl Hints {
                 let value = if header.raw_value.is_empty() { &header.value } else { &header.raw_value };
                 (&header.key, value)
             });
-            in_map.chain(listed).find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+            let named = in_map.chain(listed).filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
+            let values: Vec<&[u8]> = named.map(|(_, value)| value.as_ref()).collect();
+            (!values.is_empty()).then(|| values.join(&b","[..])) // as the proxy joins them in a map
         };
         let client = Client::judge(
-            field("content-type").map_or(&[], Bytes::as_ref),
-            field("sec-fetch-mode").map(Bytes::as_ref),
-            field("accept").map_or(&[], Bytes::as_ref),
+            field("content-type").as_deref(),
+            field("sec-fetch-mode").as_deref(),
+            field("accept").as_deref(),
         );
-        let request_id = field("x-request-id").unwrap_or(&http.id).clone();
+        let request_id = field("x-request-id").map_or_else(|| http.id.clone(), Bytes::from);
         Self { client, method: http.method, host: http.host, path: http.path, request_id }
     }
 }

@@ -49,21 +49,30 @@ impl RequestAttributes {
             && (secure.is_some() || came_plain() || matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
     }
 
-    /// Whether a person waits for a page (DESIGN 8): `Sec-Fetch-Mode: navigate` or, that absent, an `Accept` that prefers HTML.
+    /// Whether a person waits for a page; see [`is_interactive`].
     pub fn is_interactive(&self) -> bool {
-        match self.headers.get("sec-fetch-mode") {
-            Some(mode) => &*mode == b"navigate",
-            None => self.headers.get("accept").is_some_and(|accept| prefers_html(&accept)),
-        }
+        is_interactive(self.headers.get("sec-fetch-mode").as_deref(), self.headers.get("accept").as_deref())
     }
 
-    /// Whether the answer must be a gRPC status: `Content-Type: application/grpc`, with or without a suffix.
+    /// Whether the answer must be a gRPC status; see [`is_grpc`].
     pub fn is_grpc(&self) -> bool {
-        let value = self.headers.get("content-type").unwrap_or_default();
-        const GRPC: &[u8] = b"application/grpc";
-        value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-            && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
+        self.headers.get("content-type").is_some_and(|value| is_grpc(&value))
     }
+}
+
+/// Whether a person waits for a page (DESIGN 8): `Sec-Fetch-Mode: navigate` or, that absent, an `Accept` that prefers HTML.
+pub fn is_interactive(sec_fetch_mode: Option<&[u8]>, accept: Option<&[u8]>) -> bool {
+    match sec_fetch_mode {
+        Some(mode) => mode == b"navigate",
+        None => accept.is_some_and(prefers_html),
+    }
+}
+
+/// Whether the answer must be a gRPC status: `Content-Type: application/grpc`, with or without a suffix.
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+        && matches!(content_type.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
 }
 
 /// Whether HTML is what the client likes best (RFC 9110 §12.5.1), the first of equals counting as liked better.

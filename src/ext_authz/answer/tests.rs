@@ -143,7 +143,7 @@ fn the_rule_and_the_reason_go_along_for_logs() {
     let rule_line = (RULE_METADATA.to_owned(), "shop/web/admin".to_owned());
     let reason_line = |reason: &str| (REASON_METADATA.to_owned(), reason.to_owned());
     let plain = pass(Some("j"), TakeOff::default());
-    assert_eq!(metadata(&allow(&plain, JWT).unwrap()), [rule_line.clone()]);
+    assert_eq!(metadata(&allow(&plain, JWT).unwrap()), std::slice::from_ref(&rule_line));
     let audited = Allow { audit: Some(DenyReason::MissingRole), ..plain };
     assert_eq!(metadata(&allow(&audited, JWT).unwrap()), [reason_line("missing_role"), rule_line.clone()]);
 

@@ -124,13 +124,13 @@ fn hints_are_found_in_either_encoding_and_in_requests_that_are_refused() {
     let fields = [("accept", "text/html"), ("x-request-id", "r-1")];
     let list = fields.map(|(name, value)| (name, "", value.as_bytes()));
     let both = context::HttpRequest { headers: headers(&fields), header_map: listed(&list), ..get() };
-    for http in [
-        context::HttpRequest { headers: headers(&fields), ..get() },
-        context::HttpRequest { header_map: listed(&list), ..get() },
-        both, // refused, and answered with a page all the same
+    for (http, request_id) in [
+        (context::HttpRequest { headers: headers(&fields), ..get() }, "r-1"),
+        (context::HttpRequest { header_map: listed(&list), ..get() }, "r-1"),
+        (both, "r-1,r-1"), // refused, and answered with a page all the same
     ] {
         let hints = Hints::of(check(http, &[]));
-        assert_eq!((hints.client, hints.request_id), (Client::Browser, "r-1".into()));
+        assert_eq!((hints.client, hints.request_id), (Client::Browser, request_id.into()));
         assert_eq!((hints.method, hints.host, hints.path), ("GET".into(), "shop.example".into(), "/cart?x=1".into()));
     }
     assert_eq!(Hints::of(check(context::HttpRequest { id: "7".into(), ..get() }, &[])).request_id, "7");

@@ -178,7 +178,9 @@ async fn p30_only_a_loopback_address_is_listened_on() {
 async fn p30_the_socket_lies_where_nobody_can_exchange_it() {
     let folder = folder();
     let path = folder.path().join("gate.sock");
-    for (mode, accepted) in [(0o700, true), (0o755, true), (0o775, false), (0o757, false), (0o1777, false), (0o2770, false)] {
+    for (mode, accepted) in
+        [(0o700, true), (0o755, true), (0o775, false), (0o757, false), (0o1777, false), (0o2770, false)]
+    {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
         match Listener::bind(&Address::Unix(path.clone())).await {
             Ok(_) => {
