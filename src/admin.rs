@@ -2,6 +2,7 @@
 //! of its own, and [`listener::serve`] serves them all under the same limits.
 
 pub mod caller;
+pub mod explain;
 pub mod health;
 pub mod jwks;
 pub mod listener;

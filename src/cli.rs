@@ -1,6 +1,7 @@
 //! The command line: one binary, subcommands that teach.
 
 pub mod client;
+pub mod explain;
 pub mod keys;
 pub mod output;
 pub mod policy;

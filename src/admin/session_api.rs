@@ -2,43 +2,41 @@
 
 pub mod audit;
 pub mod document;
+mod identify;
 pub mod openapi;
 pub mod read;
+pub mod request;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod update;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
+use http::StatusCode;
 use http::header::{ETAG, LOCATION};
-use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use self::audit::{REQUEST_ID, RequestId, Target};
-use self::document::{
-    CreateRequest, IssuedDocument, ListQuery, RealmQuery, Revoked, RotateRequest, SessionDocument, SessionPage,
-    SessionPatch,
-};
+use self::audit::{RequestId, Target};
+use self::document::{IssuedDocument, Revoked, SessionDocument, SessionPage};
+use self::identify::{Identified, Sid, request_id};
 use self::read::{IfMatch, JsonBody, Params, PatchBody, cursor_text, read_cursor};
-use super::caller::{Caller, Callers, Grant, Verb};
+use self::request::{CreateRequest, ListQuery, RealmQuery, RotateRequest, SessionPatch};
+use super::caller::{Callers, Grant, Verb};
 use super::origin::same_origin;
 use super::problem::{Problem, ProblemKind, problems};
 use crate::authz::credential::AccessToken;
-use crate::authz::session::{Realm, Session, SessionId};
+use crate::authz::session::{Realm, Session, SessionId, Timestamp};
 use crate::sessions::clock::Clock;
-use crate::sessions::{Issued, SessionChange, SessionError, Sessions};
+use crate::sessions::{Issued, SessionError, Sessions};
 
 /// How many sessions a page has unless told, and at most.
 const PAGE: (usize, usize) = (50, 200);
-/// How often a patch that depends on the present device is tried when others change the session meanwhile.
-const PATCH_ATTEMPTS: usize = 8;
 
 /// What the API is made of.
 #[derive(Debug)]
@@ -93,7 +91,7 @@ impl SessionApi {
         &self.0.parts.sessions
     }
 
-    fn now(&self) -> crate::authz::session::Timestamp {
+    fn now(&self) -> Timestamp {
         self.0.parts.clock.now()
     }
 
@@ -137,80 +135,6 @@ fn routes() -> [(&'static str, MethodRouter<SessionApi>); 5] {
         ("/v1/subjects/{subject}/sessions", delete(revoke_subject)),
         ("/openapi.json", get(openapi::document)),
     ]
-}
-
-/// The caller of a request, by its credential.
-struct Identified {
-    caller: Arc<Caller>,
-    request: RequestId,
-}
-
-impl FromRequestParts<SessionApi> for Identified {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &SessionApi) -> Result<Self, Problem> {
-        let caller = api.0.parts.callers.identify(&parts.headers).await?;
-        let Ok(request) = RequestId::from_request_parts(parts, api).await;
-        Ok(Self { caller, request })
-    }
-}
-
-impl Identified {
-    /// The caller's right to `verb` in `realm`; a refusal is in the audit log.
-    fn grant(&self, verb: Verb, realm: Realm) -> Result<Grant, Problem> {
-        Grant::check(Arc::clone(&self.caller), verb, realm.clone())
-            .inspect_err(|_| audit::refused(&self.caller.name, verb.name(), realm.as_str(), &self.request))
-    }
-}
-
-/// Reads the id of a session from the path.
-struct Sid(SessionId);
-
-impl<S: Send + Sync> FromRequestParts<S> for Sid {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let malformed = || Problem::malformed("a session's id is 22 characters of base64url");
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| malformed())?;
-        SessionId::parse(&text).map(Self).ok_or_else(malformed)
-    }
-}
-
-/// Gives every request an id and says it in the answer.
-async fn request_id(request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let id = RequestId::of(&parts);
-    let value = HeaderValue::from_str(&id.to_string());
-    parts.extensions.insert(id);
-    let mut response = next.run(Request::from_parts(parts, body)).await;
-    if let Ok(value) = value {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
-}
-
-impl From<SessionError> for Problem {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::OutOfBounds { field, problem } => Self::out_of_bounds(field, problem),
-            SessionError::NotFound => Self::new(ProblemKind::NoSuchSession, "no such session in this realm"),
-            SessionError::VersionMismatch(_) => {
-                Self::new(ProblemKind::VersionMismatch, "the session has changed: read it again")
-            }
-            SessionError::WrongToken => {
-                Self::new(ProblemKind::WrongToken, "only who holds the session's present token gets the next")
-            }
-            SessionError::JwtTooLarge(..) => Self::out_of_bounds("claims", error.to_string()),
-            SessionError::Store(_) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "session store");
-                Self::unavailable("the session store does not answer; nothing is known to have changed")
-            }
-            SessionError::Keys => {
-                tracing::error!(error = &error as &dyn std::error::Error, "no token was made");
-                Self::unavailable("no token could be made; the log has more")
-            }
-        }
-    }
 }
 
 fn etag(session: &Session) -> [(http::HeaderName, String); 1] {
@@ -339,41 +263,6 @@ async fn update(
     let work = async move { service.apply(&realm, sid, &patch, change, if_match).await };
     let session = api.change(caller.request, grant, target, work, |_| None).await?;
     Ok(described(&session))
-}
-
-impl SessionApi {
-    async fn apply(
-        &self,
-        realm: &Realm,
-        sid: SessionId,
-        patch: &SessionPatch,
-        mut change: SessionChange,
-        if_match: IfMatch,
-    ) -> Result<Arc<Session>, SessionError> {
-        let asked = match if_match {
-            IfMatch::Any => None,
-            IfMatch::Version(version) => Some(version),
-            // A session that is not there is 404 whatever was asked of its version.
-            IfMatch::Never => {
-                let session = self.sessions().get(realm, sid, self.now()).await?;
-                return Err(SessionError::VersionMismatch(session.version));
-            }
-        };
-        if !matches!(patch.device, Some(Some(_))) {
-            return self.sessions().update(realm, sid, &change, asked, self.now()).await;
-        }
-        // A patch of some of the device's members needs the others as they are when it is written.
-        let mut attempt = 1;
-        loop {
-            let session = self.sessions().get(realm, sid, self.now()).await?;
-            let version = asked.unwrap_or(session.version);
-            change.device = patch.device_of(session.device.as_ref());
-            match self.sessions().update(realm, sid, &change, Some(version), self.now()).await {
-                Err(SessionError::VersionMismatch(_)) if asked.is_none() && attempt < PATCH_ATTEMPTS => attempt += 1,
-                outcome => return outcome,
-            }
-        }
-    }
 }
 
 /// Replaces a session's token.

@@ -10,6 +10,7 @@ mod redirect;
 mod require;
 mod rule;
 mod scope;
+mod summary;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub(super) use self::require::Refusal;
 pub(super) use self::rule::carrier_text;
 use self::scope::{Chain, RouteTable};
 pub(super) use self::scope::{Judge, Located};
+pub use self::summary::PolicySummary;
 use super::attributes::own_headers::OwnHeaders;
 use super::credential::Carriers;
 use super::matching::HostTable;

@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use super::client::{ApiClient, ClientArgs, read_secret, read_text};
 use super::output::{self, Output, Table, plain};
 use crate::admin::session_api::document::{
-    CreateRequest, DeviceDocument, DevicePatch, IssuedDocument, ProviderDocument, Revoked, RotateRequest,
-    SessionDocument, SessionPage, SessionPatch, TokenText,
+    DeviceDocument, IssuedDocument, ProviderDocument, Revoked, SessionDocument, SessionPage, TokenText,
 };
+use crate::admin::session_api::request::{CreateRequest, DevicePatch, RotateRequest, SessionPatch};
 
 /// Makes, reads, changes and ends sessions through the session API.
 #[derive(Clone, Debug, Args)]
@@ -204,7 +204,10 @@ pub async fn run_to(args: SessionArgs, out: &mut dyn Write) -> anyhow::Result<()
             let done: Revoked = api.fetch(request).await?;
             match output {
                 Output::Json => output::json(out, &done)?,
-                Output::Table => writeln!(out, "{} sessions of {} are over", done.revoked, plain(&subject))?,
+                Output::Table => {
+                    let (noun, verb) = if done.revoked == 1 { ("session", "is") } else { ("sessions", "are") };
+                    writeln!(out, "{} {noun} of {} {verb} over", done.revoked, plain(&subject))?;
+                }
             }
             Ok(())
         }
@@ -384,3 +387,6 @@ fn described(session: &SessionDocument) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderName};
 use serde::de::{DeserializeOwned, Unexpected};
 use serde_json::error::Category;
 
-use super::document::object;
+use super::request::object;
 use crate::admin::problem::{Problem, ProblemKind};
+use crate::api::read::cure;
 use crate::authz::session::SessionId;
 
 /// The most bytes of a body.
@@ -114,7 +115,7 @@ fn expectation(message: &str) -> String {
         let plain = |name: &&str| name.len() <= MAX_ECHO && name.bytes().all(|b| b.is_ascii_alphanumeric());
         return match (name.filter(plain), expected) {
             (Some(name), Some("") | None) => format!("{words}{name}`"),
-            (Some(name), Some(expected)) => format!("{words}{name}`, expected {expected}"),
+            (Some(name), Some(expected)) => cure(&format!("{words}{name}`, expected {expected}")),
             (None, _) => words.trim_end_matches(" `").to_owned(),
         };
     }
@@ -235,11 +236,11 @@ mod tests {
             ("invalid type: string \"ckr_secret\", expected a sequence", "wrong type or value: expected a sequence"),
             ("invalid type: string \"a, expected b\", expected u64", "wrong type or value: expected u64"),
             ("invalid value: integer `7`, expected a string", "wrong type or value: expected a string"),
-            ("unknown field `subjekt`, expected `subject`", "unknown field `subjekt`, expected `subject`"),
+            ("unknown field `subjekt`, expected `subject`", "unknown field `subjekt`: did you mean `subject`?"),
             ("unknown field `ckr_0123`, expected `subject`", "unknown field"),
             ("unknown field `a`, expected ckr_secret`, expected `subject`", "unknown field"),
             ("missing field `subject`", "missing field `subject`"),
-            ("realms: unknown field `realms`, expected `realm`", "unknown field `realms`, expected `realm`"),
+            ("realms: unknown field `realms`, expected `realm`", "unknown field `realms`: did you mean `realm`?"),
             ("ckr_secret: unknown field `ckr_secret`, expected `realm`", "unknown field"),
             ("missing field `ckr_secret`: invalid digit found in string", "missing field"),
             ("a text of somebody else's", "wrong type or value"),

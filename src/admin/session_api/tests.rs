@@ -1,7 +1,7 @@
 //! The API as its callers meet it: the real router on a real socket, over real sessions in a memory store.
 
 mod refusals;
-mod rig;
+pub(crate) mod rig;
 mod stories;
 
 use std::collections::BTreeSet;

@@ -9,6 +9,7 @@ use crate::api::http_match::HttpRouteMatch;
 use crate::authz::attributes::RequestAttributes;
 use crate::authz::credential::{CookieRest, Credential, TakeOff};
 use crate::authz::policy::{ClaimPath, ForwardClaims, Judge, Located, MintSpec, PolicyIndex, carrier_text};
+use crate::authz::reason::DenyReason;
 use crate::authz::session::{Session, SessionId, Timestamp};
 use crate::authz::verdict::{Challenge, Decision, Denial, Lookup};
 
@@ -229,6 +230,11 @@ fn credential(index: &PolicyIndex, request: &RequestAttributes) -> ExplainedCred
 }
 
 impl Explanation {
+    /// The explanation of a request that cannot be read in exactly one way, for this reason.
+    pub fn unreadable(reason: DenyReason) -> Self {
+        Self::of_denial(&Denial::bare(reason), ExplainedCredential { kind: "none", carrier: None })
+    }
+
     fn new(verdict: Saying, credential: ExplainedCredential) -> Self {
         Self {
             verdict,

@@ -1,0 +1,262 @@
+//! Why the running gate says what it says, for people on its machine: `POST /explain` and `GET /policies`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::origin::loopback_only;
+use super::problem::{Problem, problems};
+use super::session_api::document::TokenText;
+use super::session_api::read::JsonBody;
+use crate::authz::attributes::{RawRequest, RequestAttributes};
+use crate::authz::credential::{Carrier, Carriers};
+use crate::authz::plan::Plan;
+use crate::authz::plan::explain::{ExplainedJwt, Explanation, SessionFacts};
+use crate::authz::policy::{PolicyIndex, PolicyProblem, PolicySummary};
+use crate::authz::{self};
+use crate::sessions::Sessions;
+use crate::sessions::clock::Clock;
+
+/// What the admin listener is made of.
+#[derive(Clone)]
+pub struct ExplainParts {
+    /// The policies in force.
+    pub policies: Arc<ArcSwap<PolicyIndex>>,
+    /// What is wrong with those that were written.
+    pub report: Report,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The process's clock.
+    pub clock: Arc<Clock>,
+    /// Where tokens travel; one that comes beside the request is put into the first place.
+    pub carriers: Carriers,
+    /// The header of the session JWT.
+    pub jwt_header: Box<str>,
+    /// The base of every `iss`.
+    pub issuer: Box<str>,
+}
+
+/// Tells what is wrong with the policies as they are written now.
+#[derive(Clone)]
+pub struct Report(Arc<dyn Fn() -> PolicyReport + Send + Sync>);
+
+impl Report {
+    /// A report made by `tell`.
+    pub fn new(tell: impl Fn() -> PolicyReport + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report")
+    }
+}
+
+/// See [`Report`].
+#[derive(Clone, Debug, Default)]
+pub struct PolicyReport {
+    /// Grows with each index that is published.
+    pub generation: u64,
+    /// Problems of objects; the other objects are in force.
+    pub problems: Vec<PolicyProblem>,
+    /// Why the source does not read now; the set before it is in force.
+    pub errors: Vec<String>,
+}
+
+impl fmt::Debug for ExplainParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExplainParts").finish_non_exhaustive()
+    }
+}
+
+/// `/explain` and `/policies`. Its listener is bound to loopback ([`super::listener::bind_loopback`]); pages of other sites
+/// are refused here.
+pub fn router(parts: ExplainParts) -> Router {
+    Router::new()
+        .route("/explain", post(explain))
+        .route("/policies", get(policies))
+        .layer(middleware::from_fn(loopback_only))
+        .layer(middleware::from_fn(problems))
+        .with_state(parts)
+}
+
+/// A request to explain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// The method.
+    pub method: String,
+    /// The host, with its port if it has one.
+    pub host: String,
+    /// Path and query, as sent.
+    pub path: String,
+    /// The headers, in order; a name may come more than once.
+    #[serde(default)]
+    pub headers: Vec<HeaderField>,
+    /// An access token to send along, in the first place in which the install looks for one. It is looked up, never repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenText>,
+}
+
+/// A header. `Debug` shows its name only.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderField {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl fmt::Debug for HeaderField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: …", self.name)
+    }
+}
+
+impl ExplainRequest {
+    fn resolve(self, carriers: &Carriers) -> RawRequest {
+        let mut headers: Vec<(Bytes, Bytes)> =
+            self.headers.into_iter().map(|it| (it.name.into(), it.value.into())).collect();
+        if let (Some(token), Some(carrier)) = (self.token, carriers.as_slice().first()) {
+            carry(&mut headers, carrier, token.0.trim_ascii());
+        }
+        RawRequest { method: self.method.into(), host: self.host.into(), path: self.path.into(), headers, pinned: None }
+    }
+}
+
+/// Puts a token where clients put it.
+fn carry(headers: &mut Vec<(Bytes, Bytes)>, carrier: &Carrier, token: &str) {
+    match carrier {
+        Carrier::Bearer => headers.push((Bytes::from_static(b"authorization"), format!("Bearer {token}").into())),
+        Carrier::Header(name) => headers.push((name.to_string().into(), token.to_owned().into())),
+        Carrier::Cookie(name) => {
+            let pair = format!("{name}={token}");
+            // A client sends one `Cookie` field (RFC 6265 §5.4).
+            match headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(b"cookie")) {
+                Some((_, value)) => *value = [value, b"; ".as_slice(), pair.as_bytes()].concat().into(),
+                None => headers.push((Bytes::from_static(b"cookie"), pair.into())),
+            }
+        }
+    }
+}
+
+/// What the request meets, and why.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExplainAnswer {
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// What would be put on the request for the service.
+    set_headers: Vec<SetHeader>,
+}
+
+#[derive(Debug, Serialize)]
+struct SetHeader {
+    name: Box<str>,
+    jwt: JwtDescription,
+}
+
+/// What the session JWT would say. Of the application's claims the names only.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JwtDescription {
+    iss: String,
+    aud: String,
+    sub: String,
+    sid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<String>,
+    auth_time: i64,
+    scope: String,
+    roles: Vec<String>,
+    claims: Vec<String>,
+}
+
+impl JwtDescription {
+    fn of(jwt: &ExplainedJwt, session: &SessionFacts, issuer: &str) -> Self {
+        Self {
+            iss: format!("{issuer}/ns/{}", jwt.namespace),
+            aud: jwt.audience.clone(),
+            sub: session.subject.clone(),
+            sid: session.sid.to_string(),
+            acr: session.acr.clone(),
+            auth_time: session.auth_time.as_secs(),
+            scope: session.scopes.join(" "),
+            roles: session.roles.clone(),
+            claims: jwt.claims.clone(),
+        }
+    }
+}
+
+/// Looks at the request as the gate would, with the policies and sessions as they are. Nothing is minted, rotated or touched.
+async fn explain(
+    State(parts): State<ExplainParts>,
+    JsonBody(body): JsonBody<ExplainRequest>,
+) -> Result<Json<ExplainAnswer>, Problem> {
+    let explanation = match RequestAttributes::read(body.resolve(&parts.carriers)) {
+        Err(reason) => Explanation::unreadable(reason),
+        Ok(request) => {
+            let (index, now) = (parts.policies.load_full(), parts.clock.now());
+            let found = match authz::plan(&index, &request) {
+                Plan::Settled(_) => None,
+                Plan::Lookup(pending) => {
+                    Some(parts.sessions.resolve(pending.wanted(), pending.realm(), now).await.lookup)
+                }
+            };
+            authz::explain(&index, &request, found.as_ref(), now)
+        }
+    };
+    let facts = explanation.session.as_ref().and_then(|session| session.facts.as_ref());
+    let jwt = explanation.jwt.as_ref().zip(facts);
+    let set_headers = jwt.map(|(jwt, facts)| SetHeader {
+        name: parts.jwt_header.clone(),
+        jwt: JwtDescription::of(jwt, facts, &parts.issuer),
+    });
+    Ok(Json(ExplainAnswer { set_headers: set_headers.into_iter().collect(), explanation }))
+}
+
+#[derive(Debug, Serialize)]
+struct PoliciesAnswer {
+    generation: u64,
+    policies: Vec<PolicySummary>,
+    problems: Vec<ProblemText>,
+    errors: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemText {
+    origin: String,
+    object: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    path: String,
+    kind: &'static str,
+    words: String,
+}
+
+async fn policies(State(parts): State<ExplainParts>) -> Json<PoliciesAnswer> {
+    let report = (parts.report.0)();
+    let text = |problem: PolicyProblem| ProblemText {
+        origin: problem.origin.to_string(),
+        object: problem.object,
+        path: problem.path,
+        kind: problem.kind.label(),
+        words: problem.words,
+    };
+    Json(PoliciesAnswer {
+        generation: report.generation,
+        policies: parts.policies.load().summaries(),
+        problems: report.problems.into_iter().map(text).collect(),
+        errors: report.errors,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
