@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::output::plain;
 use crate::admin::problem::ProblemDocument;
 
-/// The most bytes of a file or an answer that a command reads.
+/// The most bytes of a file that a command reads.
 const MAX_READ: u64 = 16 * 1024 * 1024;
 
 /// Where the session API is, and who calls.
