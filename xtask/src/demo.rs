@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use e2e::stage::{HOST, Stage};
 use e2e::tools::{self, EnvoyVersion};
+use tokio::signal::unix::SignalKind;
 
 use crate::{cargo, story, terminal};
 
@@ -37,8 +38,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         your_turn(&stage);
+        let mut terminated = tokio::signal::unix::signal(SignalKind::terminate())?;
         tokio::select! {
             signal = tokio::signal::ctrl_c() => signal.context("waiting for Ctrl-C")?,
+            _ = terminated.recv() => {}
             () = a_part_ends(&stage) => anyhow::bail!("a part of the demo ended; cloakroom wrote:\n{}", stage.gate.output().tail(20)),
         }
         terminal::line("\nclosing");
@@ -94,7 +97,7 @@ fn your_turn(stage: &Stage) {
         "  curl -s -H \"Authorization: Bearer $(cat {folder}/admin.token)\" 'http://{}/v1/sessions?subject=bob'",
         stage.gate.sessions()
     ));
-    terminal::line(&format!("  curl -s http://{}/metrics | grep cloakroom_", stage.gate.health()));
+    terminal::line(&format!("  curl -s http://{}/metrics | grep verdicts_total | grep -v ' 0$'", stage.gate.health()));
     terminal::line(&format!(
         "  edit {folder}/policies/shop.yaml                              # policies are read again at once"
     ));

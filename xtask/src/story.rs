@@ -116,6 +116,9 @@ impl Story<'_> {
             "the JWT verifies with the keys that cloakroom serves, and names bob",
         );
         let identity = answer.seen.as_ref().and_then(|seen| seen.identity.clone()).context("the shop saw nobody")?;
+        for (name, value) in serde_json::to_value(&identity)?.as_object().into_iter().flatten() {
+            terminal::line(&format!("     | {name:<9} {value}"));
+        }
         self.check(
             identity.aud == "shop" && identity.iss.ends_with("/ns/shop"),
             "for the audience shop, by this namespace's issuer",
