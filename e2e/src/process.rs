@@ -16,6 +16,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Lines of output kept for each process.
 const KEPT_LINES: usize = 4096;
+/// How long the output of an ended process may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A running child. Dropping it kills it and waits for its end; if a panic is on its way, its last output is printed.
 ///
@@ -133,7 +135,7 @@ impl Process {
         let deadline = Instant::now() + patience;
         while !condition().await {
             if let Some(status) = self.ended() {
-                bail!("{} ended ({status}) before {what}:\n{}", self.name, self.output.tail(40));
+                bail!("{} ended ({status}) before {what}:\n{}", self.name, self.output.last_words(40));
             }
             if Instant::now() > deadline {
                 bail!("{}: no {what} within {patience:?}:\n{}", self.name, self.output.tail(40));
@@ -152,47 +154,63 @@ impl Drop for Process {
             keeper.join().ok();
         }
         if std::thread::panicking() {
-            eprintln!("---- the last lines of {} ----\n{}", self.name, self.output.tail(80));
+            eprintln!("---- the last lines of {} ----\n{}", self.name, self.output.last_words(80));
         }
     }
 }
 
 /// The last lines a process wrote.
 #[derive(Clone, Default)]
-pub struct Output(Arc<Mutex<VecDeque<String>>>);
+pub struct Output(Arc<(Mutex<Written>, Condvar)>);
+
+#[derive(Default)]
+struct Written {
+    lines: VecDeque<String>,
+    open_streams: usize,
+}
 
 impl Output {
     fn follow(&self, stream: impl Read + Send + 'static) {
-        let lines = Arc::clone(&self.0);
+        let written = Arc::clone(&self.0);
+        lock(&written.0).open_streams += 1;
         std::thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut line = Vec::new();
             while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                let mut lines = lock(&lines);
-                if lines.len() == KEPT_LINES {
-                    lines.pop_front();
+                let mut written = lock(&written.0);
+                if written.lines.len() == KEPT_LINES {
+                    written.lines.pop_front();
                 }
-                lines.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
+                written.lines.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
                 line.clear();
             }
+            lock(&written.0).open_streams -= 1;
+            written.1.notify_all();
         });
+    }
+
+    /// The last lines of a process that has ended. A grandchild may hold its pipes open for ever, so the wait is short.
+    fn last_words(&self, count: usize) -> String {
+        let written = self.0.1.wait_timeout_while(lock(&self.0.0), LAST_WORDS, |written| written.open_streams > 0);
+        drop(written);
+        self.tail(count)
     }
 
     /// All lines kept.
     pub fn lines(&self) -> Vec<String> {
-        lock(&self.0).iter().cloned().collect()
+        lock(&self.0.0).lines.iter().cloned().collect()
     }
 
     /// Whether a kept line contains `text`.
     pub fn contains(&self, text: &str) -> bool {
-        lock(&self.0).iter().any(|line| line.contains(text))
+        lock(&self.0.0).lines.iter().any(|line| line.contains(text))
     }
 
     /// The last `count` lines.
     pub fn tail(&self, count: usize) -> String {
-        let lines = lock(&self.0);
-        let skip = lines.len().saturating_sub(count);
-        lines.iter().skip(skip).map(String::as_str).collect::<Vec<_>>().join("\n")
+        let written = lock(&self.0.0);
+        let skip = written.lines.len().saturating_sub(count);
+        written.lines.iter().skip(skip).map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }
 
