@@ -5,11 +5,11 @@
 //! the processor away. Latency and throughput do move, so they are not reported.
 
 mod checks {
-    pub mod cost;
-    pub mod floor;
-    pub mod gate;
-    pub mod load;
-    pub mod report;
+    pub(crate) mod cost;
+    pub(crate) mod floor;
+    pub(crate) mod gate;
+    pub(crate) mod load;
+    pub(crate) mod report;
 }
 
 use std::path::PathBuf;
@@ -56,12 +56,22 @@ async fn run(effort: Effort) -> anyhow::Result<()> {
             ("one at a time", Load::OneAtATime, effort.single),
             ("2,000/s", Load::Rate(2_000), effort.single.min(8_000)),
         ] {
-            let (ours, floors) = in_turns(effort.rounds, checks, load, (gate.usage(), gate.socket()), (floor.usage(), floor.socket()), &hot).await?;
+            let (ours, floors) = in_turns(
+                effort.rounds,
+                checks,
+                load,
+                (gate.usage(), gate.socket()),
+                (floor.usage(), floor.socket()),
+                &hot,
+            )
+            .await?;
             report.push(Row::ratio(format!("hit, {} rules, {how}", policies.count()), &ours, &floors));
             if matches!(load, Load::Saturated) {
                 match (&at_ten_rules, policies.count()) {
                     (None, 10) => at_ten_rules = Some(ours),
-                    (Some(ten), 10_000) => report.push(Row::ratio("10,000 rules against 10, saturated".to_owned(), &ours, ten)),
+                    (Some(ten), 10_000) => {
+                        report.push(Row::ratio("10,000 rules against 10, saturated".to_owned(), &ours, ten))
+                    }
                     _ => {}
                 }
             }

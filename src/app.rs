@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::listeners::Listeners;
 use crate::admin::caller::Callers;
+use crate::admin::explain::{self, ExplainParts, PolicyReport, Report};
 use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
 use crate::admin::listener::{self, Limits};
@@ -123,8 +124,23 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             clock: Arc::clone(&clock),
         })),
     };
-    let explain = axum::Router::new();
-    let _ = status;
+    let report = Report::new(move || {
+        let status = status.load();
+        PolicyReport {
+            generation: status.generation,
+            problems: status.problems.clone(),
+            errors: status.errors.iter().map(ToString::to_string).collect(),
+        }
+    });
+    let explain = explain::router(ExplainParts {
+        policies: Arc::clone(&policies),
+        report,
+        sessions: Arc::clone(&sessions),
+        clock: Arc::clone(&clock),
+        carriers: config.carriers.clone(),
+        jwt_header: config.jwt.header.clone().into(),
+        issuer: config.jwt.ring.issuer.clone().into(),
+    });
     let listeners = Listeners::bind(&config.listen).await?;
     if let Some(path) = &addresses {
         listeners.write(path)?;

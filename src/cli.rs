@@ -27,6 +27,8 @@ enum Command {
     Serve(ServeArgs),
     /// Make, change, list and end sessions through a running gate's session API.
     Session(session::SessionArgs),
+    /// Say which policy, rule, session and headers a request would get from a running gate, and why.
+    Explain(explain::ExplainArgs),
     /// Check policies before they are used.
     Policy(policy::PolicyArgs),
     /// Make and rotate the signing keys.
@@ -71,6 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => crate::app::serve(&args.into()),
         Command::Session(args) => on_a_runtime(session::run(args)),
+        Command::Explain(args) => on_a_runtime(explain::run(args)),
         Command::Policy(args) => policy::run(args),
         Command::Keys(args) => keys::run(args),
     };

@@ -56,9 +56,16 @@ struct Always {
 impl Authorization for Always {
     async fn check(&self, _: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let header = HeaderValue { key: "x-session-jwt".to_owned(), value: self.jwt.clone(), ..Default::default() };
-        let ok = OkHttpResponse { headers: vec![HeaderValueOption { header: Some(header), ..Default::default() }], ..Default::default() };
+        let ok = OkHttpResponse {
+            headers: vec![HeaderValueOption { header: Some(header), ..Default::default() }],
+            ..Default::default()
+        };
         let status = Some(rpc::Status::default());
-        Ok(Response::new(CheckResponse { status, http_response: Some(HttpResponse::OkResponse(ok)), ..Default::default() }))
+        Ok(Response::new(CheckResponse {
+            status,
+            http_response: Some(HttpResponse::OkResponse(ok)),
+            ..Default::default()
+        }))
     }
 }
 

@@ -48,7 +48,10 @@ impl Policies {
                  spec:\n  hosts: [h{host}.example]\n  rules:\n"
             )?;
             for rule in 0..self.rules / self.hosts {
-                writeln!(text, "  - matches: [{{ path: {{ type: PathPrefix, value: /area-{rule} }} }}]\n    require: {{ roles: [customer] }}")?;
+                writeln!(
+                    text,
+                    "  - matches: [{{ path: {{ type: PathPrefix, value: /area-{rule} }} }}]\n    require: {{ roles: [customer] }}"
+                )?;
             }
             if text.len() > 200_000 {
                 std::fs::write(folder.join(format!("policies-{host}.yaml")), std::mem::take(&mut text))?;
@@ -90,7 +93,8 @@ impl Gate {
             .stdout(Stdio::null())
             .status()?;
         ensure!(keys.success(), "keys generate failed");
-        let mut gate = Self { child: None, folder, api: String::new(), http: reqwest::Client::new(), hot: policies.hot() };
+        let mut gate =
+            Self { child: None, folder, api: String::new(), http: reqwest::Client::new(), hot: policies.hot() };
         gate.spawn().await?;
         Ok(gate)
     }
@@ -184,7 +188,10 @@ impl Gate {
             size: -1,
             ..Default::default()
         };
-        let attributes = AttributeContext { request: Some(Request { http: Some(http), ..Default::default() }), ..Default::default() };
+        let attributes = AttributeContext {
+            request: Some(Request { http: Some(http), ..Default::default() }),
+            ..Default::default()
+        };
         CheckRequest { attributes: Some(attributes) }.encode_to_vec().into()
     }
 
@@ -212,7 +219,12 @@ async fn create(http: &reqwest::Client, api: &str, n: usize, bytes: usize) -> an
         "subject": format!("user-{n}"), "roles": ["customer"], "scopes": ["orders"], "amr": ["pwd"],
         "claims": { "tenant": "gold", "filling": "x".repeat(bytes.saturating_sub(40)) },
     });
-    let answer = http.post(format!("{api}/v1/sessions")).bearer_auth("benchmark-token-benchmark-token-benchmark").json(&body).send().await?;
+    let answer = http
+        .post(format!("{api}/v1/sessions"))
+        .bearer_auth("benchmark-token-benchmark-token-benchmark")
+        .json(&body)
+        .send()
+        .await?;
     let status = answer.status();
     let answer: Value = answer.json().await?;
     ensure!(status == 201, "creating a session: {status} {answer}");

@@ -44,7 +44,13 @@ impl Requests {
 
 impl Load {
     /// Sends `checks` checks and answers what each cost the server.
-    pub async fn measure(self, usage: &Usage, socket: &Path, requests: &Requests, checks: usize) -> anyhow::Result<Cost> {
+    pub async fn measure(
+        self,
+        usage: &Usage,
+        socket: &Path,
+        requests: &Requests,
+        checks: usize,
+    ) -> anyhow::Result<Cost> {
         let channel = connect(socket).await?;
         // The connection and its handshake are not what is measured.
         ask(&channel, requests.nth(0)).await?;

@@ -18,7 +18,13 @@ impl Row {
         let mut ratios: Vec<f64> = ours.iter().zip(other).map(|(a, b)| a.cpu / b.cpu).collect();
         ratios.sort_by(f64::total_cmp);
         let ratio = [ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]];
-        Self::Ratio { what, ratio, ours: median(ours, |it| it.cpu), other: median(other, |it| it.cpu), writes: median(ours, |it| it.writes) }
+        Self::Ratio {
+            what,
+            ratio,
+            ours: median(ours, |it| it.cpu),
+            other: median(other, |it| it.cpu),
+            writes: median(ours, |it| it.writes),
+        }
     }
 
     pub fn bytes(what: &str, bytes: u64, among: u64) -> Self {
@@ -56,7 +62,12 @@ impl Row {
     fn line(&self) -> String {
         match self {
             Self::Ratio { what, ratio: [least, middle, most], ours, other, writes } => {
-                format!("{what:<58} {middle:>7.2} {:>15} {:>9.1} {:>9.1} {writes:>8.2}", format!("{least:.2}..{most:.2}"), ours / 1e3, other / 1e3)
+                format!(
+                    "{what:<58} {middle:>7.2} {:>15} {:>9.1} {:>9.1} {writes:>8.2}",
+                    format!("{least:.2}..{most:.2}"),
+                    ours / 1e3,
+                    other / 1e3
+                )
             }
             Self::Bytes { what, each } => format!("{what:<58} {:>9.0} KiB ({each:.0} bytes)", each / 1024.0),
         }
