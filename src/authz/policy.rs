@@ -13,7 +13,7 @@ mod scope;
 mod summary;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

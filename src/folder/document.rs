@@ -148,7 +148,7 @@ fn auth_policy(document: &Document<'_>, value: Value, metadata: &ObjectMeta) -> 
         (Err(error), Some(salvage)) => Err(Unreadable { error, salvage }),
         (Err(error), None) => return Err(document.field_error("", &error)),
     };
-    Ok(PolicyObject { name, body })
+    Ok(PolicyObject { name, created: metadata.creation_timestamp.clone(), body })
 }
 
 /// Takes a file apart where documents begin. A `---` at the beginning of a line can be nothing else (YAML 1.2 §9.1.2).
@@ -196,7 +196,9 @@ impl Document<'_> {
             Ok(_) => Err(self.error("an object is expected, with `apiVersion`, `kind`, `metadata` and `spec`")),
             Err(error) => {
                 let line = error.location().map(|location| self.line + location.line().saturating_sub(1));
+                // Its own words end with a place in the document; ours begin with one in the file.
                 let words = error.to_string();
+                let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
                 Err(FileError { line: line.or(Some(self.first_line())), ..FileError::new(self.file, words) })
             }
         }
@@ -209,13 +211,13 @@ impl Document<'_> {
     /// The first line that says something.
     fn first_line(&self) -> u64 {
         let says_nothing = |line: &&str| {
-            let line = line.trim();
-            line.is_empty() || line.starts_with('#') || line == "---"
+            let line = line.strip_prefix("---").unwrap_or(line).trim();
+            line.is_empty() || line.starts_with('#')
         };
         self.line + self.text.lines().take_while(says_nothing).count() as u64
     }
 
-    /// The line on which a field stands that does not read: where its name, or the word in question, is found first.
+    /// What is wrong with a field, at the document's first line: the path says where in it.
     fn field_error(&self, below: &str, error: &ReadError) -> FileError {
         let path =
             [below, error.path.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");

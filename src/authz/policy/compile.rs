@@ -50,17 +50,20 @@ pub(super) struct Formed {
 }
 
 /// Conflicts are won by the oldest; objects without a time come first; then namespace and name decide (GEP-713).
-pub(super) fn seniority(meta: &ObjectMeta) -> (Option<jiff::Timestamp>, String, String) {
-    let created = meta.creation_timestamp.as_deref().and_then(|time| time.parse().ok());
-    (created, meta.namespace.clone(), meta.name.clone())
+pub(super) fn seniority(meta: &ObjectMeta) -> Seniority {
+    (time(meta.creation_timestamp.as_deref()), meta.namespace.clone(), meta.name.clone())
 }
 
-fn age(policy: &Sourced<PolicyObject>) -> (Option<jiff::Timestamp>, String, String, Origin) {
-    let (created, namespace, name) = match &policy.object.body {
-        Ok(object) => seniority(&object.metadata),
-        Err(_) => (None, policy.object.name.namespace.to_string(), policy.object.name.name.to_string()),
-    };
-    (created, namespace, name, policy.origin.clone())
+/// See [`seniority`].
+pub(super) type Seniority = (Option<jiff::Timestamp>, String, String);
+
+fn time(text: Option<&str>) -> Option<jiff::Timestamp> {
+    text?.parse().ok()
+}
+
+fn age(policy: &Sourced<PolicyObject>) -> (Seniority, Origin) {
+    let PolicyObject { name, created, .. } = &policy.object;
+    ((time(created.as_deref()), name.namespace.to_string(), name.name.to_string()), policy.origin.clone())
 }
 
 /// The form of each policy, the oldest first.
@@ -94,7 +97,7 @@ fn form(
     good: Option<&Arc<Form>>,
     problems: &mut Vec<PolicyProblem>,
 ) -> Arc<Form> {
-    let Sourced { origin, object: PolicyObject { name, body } } = policy;
+    let Sourced { origin, object: PolicyObject { name, body, .. } } = policy;
     let (findings, salvage) = match body {
         // An unchanged policy needs no second compilation.
         Ok(object) if good.is_some_and(|good| good.source.as_ref() == Some(object)) => {

@@ -157,12 +157,19 @@ impl Form {
         let access = Access::Deny(DenyReason::BrokenPolicy);
         // Claiming a host is a right of its own, which a broken policy does not have either (P27).
         let may_claim = targets::hosts_allowed(&name.namespace, install);
-        let readable = salvage.hosts.iter().filter_map(|host| HostPattern::parse(host).ok());
+        let mut hosts: Vec<HostPattern> = Vec::new();
+        for host in salvage.hosts.iter().take(MAX_HOSTS).filter(|_| may_claim) {
+            hosts.extend(HostPattern::parse(host).ok().filter(|pattern| !hosts.contains(pattern)));
+        }
+        let mut target_refs: Vec<TargetRef> = Vec::new();
+        for target in salvage.target_refs.iter().take(MAX_TARGETS).filter(|target| targets::is_possible(target)) {
+            target_refs.extend((!target_refs.contains(target)).then(|| target.clone()));
+        }
         Self {
             name: name.clone(),
             source: None,
-            target_refs: salvage.target_refs.iter().take(MAX_TARGETS).cloned().collect(),
-            hosts: readable.filter(|_| may_claim).take(MAX_HOSTS).collect(),
+            target_refs,
+            hosts,
             inheritance: salvage.inheritance,
             mode: Mode::Enforce,
             letter_case: LetterCase::Sensitive,

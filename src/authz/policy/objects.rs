@@ -32,6 +32,8 @@ pub struct Sourced<T> {
 pub struct PolicyObject {
     /// Its name.
     pub name: PolicyName,
+    /// When it was created (RFC 3339), if that is known; decides conflicts.
+    pub created: Option<String>,
     /// The object, or why it does not read.
     pub body: Result<Arc<AuthPolicy>, Unreadable>,
 }

@@ -304,11 +304,11 @@ impl ClaimPath {
             }
         }
         let hint = match nearest(path, FIELDS.iter().map(|(name, _)| *name)) {
-            Some(near) => format!("did you mean `{near}`? "),
-            None => String::new(),
+            Some(near) => format!("did you mean `{near}`? Known"),
+            None => "known".to_owned(),
         };
         Err(format!(
-            "{path:?} is not a plain path: {hint}Known are `session.claims.NAME` (and `.NAME` below it), `session.subject`, \
+            "{path:?} is not a plain path: {hint} are `session.claims.NAME` (and `.NAME` below it), `session.subject`, \
              `session.sid`, `session.realm`, `session.acr`, `session.amr`, `session.scopes` and `session.roles`; expressions \
              are not in this version"
         ))

@@ -15,6 +15,11 @@ pub(super) const MAX_TARGETS: usize = 16;
 const MAX_ORIGINS: usize = 32;
 const KINDS: [&str; 3] = ["Gateway", "HTTPRoute", "GRPCRoute"];
 
+/// Whether there could be such a target at all.
+pub(super) fn is_possible(target: &TargetRef) -> bool {
+    target.group == GROUP && KINDS.contains(&target.kind.as_str())
+}
+
 /// Checks `spec.targetRefs`, whether or not there is such an object.
 pub(super) fn check_refs(refs: &[TargetRef], findings: &mut Findings) {
     if refs.len() > MAX_TARGETS {

@@ -1,1 +1,7 @@
+//! What policies may say, and what a person is told who says something else.
 
+pub(in crate::authz) mod fixture;
+mod last_good;
+mod problems;
+mod properties;
+mod targets;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::super::PolicyName;
-use super::super::compile::seniority;
+use super::super::compile::{Seniority, seniority};
 use super::super::form::Form;
 use super::super::install::{Install, ObjectName};
 use super::super::objects::{Origin, PolicyObjects};
@@ -137,8 +137,6 @@ impl Route {
         }
     }
 }
-
-type Seniority = (Option<jiff::Timestamp>, String, String);
 
 struct Reading<'a> {
     kind: &'static str,
