@@ -15,6 +15,12 @@ struct Message {
     executable: Option<PathBuf>,
     manifest_path: Option<PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +39,8 @@ pub(crate) struct Executable {
     pub(crate) kind: String,
     /// Its package's `Cargo.toml`.
     pub(crate) manifest: PathBuf,
+    /// Whether it is a program of tests. Cargo also builds the programs that those start.
+    pub(crate) is_test: bool,
 }
 
 /// The cargo that runs us.
@@ -58,7 +66,8 @@ pub(crate) fn build<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> 
         }
         if let (Some(path), Some(target), Some(manifest)) = (message.executable, message.target, message.manifest_path)
         {
-            made.push(Executable { path, name: target.name, kind: target.kind.join(","), manifest });
+            let is_test = message.profile.is_some_and(|it| it.test);
+            made.push(Executable { path, name: target.name, kind: target.kind.join(","), manifest, is_test });
         }
     }
     let status = child.wait()?;

@@ -91,7 +91,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let wanted = if options.suites.is_empty() { all.to_vec() } else { options.suites.clone() };
 
     terminal::heading("Building the tests");
-    let executables = cargo::build(["test", "--no-run", "--workspace", "--lib", "--bins", "--tests"])?;
+    let mut executables = cargo::build(["test", "--no-run", "--workspace", "--lib", "--bins", "--tests"])?;
+    executables.retain(|it| it.is_test);
 
     let mut counts: Vec<(Suite, Count)> = Vec::new();
     for suite in wanted {
