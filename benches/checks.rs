@@ -4,6 +4,17 @@
 //! CPU is `/proc/PID/task/*/schedstat`: time on a processor as the kernel counts it, which hardly moves when neighbours take
 //! the processor away. Latency and throughput do move, so they are not reported.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a benchmark reports to a terminal"
+)]
+
+/// The floor runs on the allocator that the gate runs on.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod checks {
     pub(crate) mod cost;
     pub(crate) mod floor;
@@ -13,7 +24,6 @@ mod checks {
 }
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use checks::cost::{Cost, Usage};
 use checks::gate::{Gate, Policies};
@@ -48,7 +58,7 @@ async fn run(effort: Effort) -> anyhow::Result<()> {
     let mut at_ten_rules = None;
     for policies in [Policies::rules(10, 1), Policies::rules(100, 1), Policies::rules(10_000, 1_000)] {
         let gate = Gate::start(&policies).await?;
-        let session = gate.create_session(0, 256).await?;
+        let session = gate.create_session(0, 256, "customer").await?;
         let floor = checks::floor::Floor::start(gate.jwt_bytes(&session).await?)?;
         let hot = Requests::one(gate.request(&session.token, policies.hot()));
         for (how, load, checks) in [
@@ -105,40 +115,57 @@ async fn in_turns(
 }
 
 /// Cold sessions of the embedded store against hot ones: every check of a miss round asks for a session that this gate has
-/// never loaded, so the sessions are made by one gate and asked of the next on the same file.
+/// never loaded, so the sessions are made by one gate and asked of the next on the same file. A refusal shows the cost of the
+/// load alone; an allowed request also signs the session's first JWT.
 async fn miss(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
     let policies = Policies::rules(100, 1);
     let per_round = 4_000;
-    let gate = Gate::start(&policies).await?;
-    let mut tokens = Vec::new();
-    for batch in 0..effort.rounds {
-        tokens.push(gate.create_sessions(batch * per_round, per_round, 256).await?);
+    for (what, role) in [
+        ("miss against hit, embedded store, refused (no JWT)", "stranger"),
+        ("miss against hit, embedded store, allowed (JWT signed)", "customer"),
+    ] {
+        let gate = Gate::start(&policies).await?;
+        let mut tokens = Vec::new();
+        for batch in 0..effort.rounds {
+            tokens.push(gate.create_sessions(batch * per_round, per_round, 256, role).await?);
+        }
+        let gate = gate.restart().await?;
+        let (mut misses, mut hits) = (Vec::new(), Vec::new());
+        for batch in &tokens {
+            let requests = Requests::many(batch.iter().map(|token| gate.request(token, policies.hot())).collect());
+            misses.push(Load::Saturated.measure(&gate.usage(), &gate.socket(), &requests, per_round).await?);
+            hits.push(Load::Saturated.measure(&gate.usage(), &gate.socket(), &requests, per_round).await?);
+        }
+        report.push(Row::ratio(what.to_owned(), &misses, &hits));
     }
-    let gate = gate.restart().await?;
-    let (mut misses, mut hits) = (Vec::new(), Vec::new());
-    for batch in &tokens {
-        let requests = Requests::many(batch.iter().map(|token| gate.request(token, policies.hot())).collect());
-        let load = Load::Saturated;
-        misses.push(load.measure(&gate.usage(), &gate.socket(), &requests, per_round).await?);
-        hits.push(load.measure(&gate.usage(), &gate.socket(), &requests, per_round).await?);
-    }
-    report.push(Row::ratio("miss against hit, embedded store (JWT minted)".to_owned(), &misses, &hits));
     Ok(())
 }
 
-/// Resident memory of an idle gate, and what 10,000 cached sessions of 1 KiB add to it.
+/// Resident memory of an idle gate, and what 10,000 cached sessions of 1 KiB add to it, without and with a JWT beside each.
 async fn memory(report: &mut Report) -> anyhow::Result<()> {
+    const SESSIONS: usize = 10_000;
     let policies = Policies::rules(100, 1);
     let gate = Gate::start(&policies).await?;
-    report.push(Row::bytes("idle, resident", gate.usage().resident()?, 1));
-    let tokens = gate.create_sessions(0, 10_000, 1_024).await?;
-    let gate = gate.restart().await?;
-    let before = gate.usage().resident()?;
-    let requests = Requests::many(tokens.iter().map(|token| gate.request(token, policies.hot())).collect());
-    Load::Saturated.measure(&gate.usage(), &gate.socket(), &requests, tokens.len()).await?;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let after = gate.usage().resident()?;
-    report.push(Row::bytes("with 10,000 sessions of 1 KiB and their JWTs, resident", after, 1));
-    report.push(Row::bytes("per cached session of 1 KiB and its JWT", after.saturating_sub(before), 10_000));
+    report.push(Row::bytes("idle, anonymous memory", gate.usage().anonymous()?, 1));
+    report.push(Row::bytes("idle, resident (with the program's own pages)", gate.usage().resident()?, 1));
+    for (what, role) in [("1 KiB", "stranger"), ("1 KiB and its JWT", "customer")] {
+        let gate = Gate::start(&policies).await?;
+        let tokens = gate.create_sessions(0, SESSIONS, 1_024, role).await?;
+        let gate = gate.restart().await?;
+        let before = gate.usage().anonymous()?;
+        let requests = Requests::many(tokens.iter().map(|token| gate.request(token, policies.hot())).collect());
+        Load::Saturated.measure(&gate.usage(), &gate.socket(), &requests, tokens.len()).await?;
+        let after = gate.usage().anonymous()?;
+        report.push(Row::bytes(
+            &format!("10,000 cached sessions of {what}, resident in all"),
+            gate.usage().resident()?,
+            1,
+        ));
+        report.push(Row::bytes(
+            &format!("per cached session of {what}"),
+            after.saturating_sub(before),
+            SESSIONS as u64,
+        ));
+    }
     Ok(())
 }

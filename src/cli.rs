@@ -26,7 +26,7 @@ enum Command {
     /// Run the gate: answer Envoy's checks, serve JWKS, health and the session API.
     Serve(ServeArgs),
     /// Make, change, list and end sessions through a running gate's session API.
-    Session(session::SessionArgs),
+    Session(Box<session::SessionArgs>),
     /// Say which policy, rule, session and headers a request would get from a running gate, and why.
     Explain(explain::ExplainArgs),
     /// Check policies before they are used.
@@ -72,7 +72,7 @@ impl From<ServeArgs> for crate::app::ServeOptions {
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => crate::app::serve(&args.into()),
-        Command::Session(args) => on_a_runtime(session::run(args)),
+        Command::Session(args) => on_a_runtime(session::run(*args)),
         Command::Explain(args) => on_a_runtime(explain::run(args)),
         Command::Policy(args) => policy::run(args),
         Command::Keys(args) => keys::run(args),

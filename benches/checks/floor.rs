@@ -15,14 +15,14 @@ use tonic::{Request, Response, Status};
 use super::cost::Usage;
 
 /// A running floor; ends with the benchmark.
-pub struct Floor {
+pub(crate) struct Floor {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Floor {
     /// Starts one whose header has as many bytes as a real session JWT.
-    pub fn start(header_bytes: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(header_bytes: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("floor.sock");
         let child = Command::new(std::env::current_exe()?)
@@ -32,11 +32,11 @@ impl Floor {
         Ok(Self { child, folder })
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("floor.sock")
     }
 
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         Usage::of(self.child.id())
     }
 }
@@ -70,7 +70,7 @@ impl Authorization for Always {
 }
 
 /// Runs the floor in this process, on one thread as the gate runs by default.
-pub fn serve(socket: &Path, header_bytes: usize) -> anyhow::Result<()> {
+pub(crate) fn serve(socket: &Path, header_bytes: usize) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = UnixListenerStream::new(UnixListener::bind(socket)?);
         let service = AuthorizationServer::new(Always { jwt: "j".repeat(header_bytes) });

@@ -18,22 +18,22 @@ use super::cost::Usage;
 const BINARY: &str = env!("CARGO_BIN_EXE_cloakroom");
 
 /// A number of rules over a number of hosts: per host path prefixes with methods and roles, as an install grows them.
-pub struct Policies {
+pub(crate) struct Policies {
     rules: usize,
     hosts: usize,
 }
 
 impl Policies {
-    pub fn rules(rules: usize, hosts: usize) -> Self {
+    pub(crate) fn rules(rules: usize, hosts: usize) -> Self {
         Self { rules, hosts }
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.rules
     }
 
     /// A host and path that one of the rules in the middle judges.
-    pub fn hot(&self) -> (String, String) {
+    pub(crate) fn hot(&self) -> (String, String) {
         let per_host = self.rules / self.hosts;
         (format!("h{}.example", self.hosts / 2), format!("/area-{}/orders/7", per_host / 2))
     }
@@ -63,12 +63,12 @@ impl Policies {
 }
 
 /// A session, for requests.
-pub struct Session {
-    pub token: String,
+pub(crate) struct Session {
+    pub(crate) token: String,
 }
 
 /// A running gate; ends with the benchmark.
-pub struct Gate {
+pub(crate) struct Gate {
     child: Option<Child>,
     folder: tempfile::TempDir,
     api: String,
@@ -77,7 +77,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub async fn start(policies: &Policies) -> anyhow::Result<Self> {
+    pub(crate) async fn start(policies: &Policies) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         policies.write(&folder.path().join("policies"))?;
         std::fs::write(folder.path().join("api.token"), "benchmark-token-benchmark-token-benchmark")?;
@@ -100,7 +100,7 @@ impl Gate {
     }
 
     /// The same gate anew: its view is empty, its store is not.
-    pub async fn restart(mut self) -> anyhow::Result<Self> {
+    pub(crate) async fn restart(mut self) -> anyhow::Result<Self> {
         self.end();
         self.spawn().await?;
         Ok(self)
@@ -132,21 +132,27 @@ impl Gate {
         }
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("gate.sock")
     }
 
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         Usage::of(self.child.as_ref().expect("running").id())
     }
 
     /// Makes a session whose claims have about `bytes` bytes.
-    pub async fn create_session(&self, n: usize, bytes: usize) -> anyhow::Result<Session> {
-        create(&self.http, &self.api, n, bytes).await
+    pub(crate) async fn create_session(&self, n: usize, bytes: usize, role: &str) -> anyhow::Result<Session> {
+        create(&self.http, &self.api, n, bytes, role).await
     }
 
     /// Makes many, 64 at a time.
-    pub async fn create_sessions(&self, from: usize, count: usize, bytes: usize) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn create_sessions(
+        &self,
+        from: usize,
+        count: usize,
+        bytes: usize,
+        role: &'static str,
+    ) -> anyhow::Result<Vec<String>> {
         let mut running = tokio::task::JoinSet::new();
         let mut tokens = Vec::with_capacity(count);
         for n in from..from + count {
@@ -154,7 +160,7 @@ impl Gate {
                 tokens.push(running.join_next().await.context("one runs")???);
             }
             let (http, api) = (self.http.clone(), self.api.clone());
-            running.spawn(async move { create(&http, &api, n, bytes).await.map(|session| session.token) });
+            running.spawn(async move { create(&http, &api, n, bytes, role).await.map(|session| session.token) });
         }
         while let Some(done) = running.join_next().await {
             tokens.push(done??);
@@ -163,7 +169,7 @@ impl Gate {
     }
 
     /// A CheckRequest as Envoy sends it for a browser's request: eleven headers, the token in a cookie beside another.
-    pub fn request(&self, token: &str, (host, path): (String, String)) -> Bytes {
+    pub(crate) fn request(&self, token: &str, (host, path): (String, String)) -> Bytes {
         let headers = [
             (":authority", host.as_str()),
             (":path", path.as_str()),
@@ -196,7 +202,7 @@ impl Gate {
     }
 
     /// How many bytes the JWT has that this session gets.
-    pub async fn jwt_bytes(&self, session: &Session) -> anyhow::Result<usize> {
+    pub(crate) async fn jwt_bytes(&self, session: &Session) -> anyhow::Result<usize> {
         let channel = super::load::connect(&self.socket()).await?;
         let answer = super::load::ask(&channel, self.request(&session.token, self.hot.clone())).await?;
         let answer = CheckResponse::decode(answer)?;
@@ -214,9 +220,9 @@ impl Drop for Gate {
     }
 }
 
-async fn create(http: &reqwest::Client, api: &str, n: usize, bytes: usize) -> anyhow::Result<Session> {
+async fn create(http: &reqwest::Client, api: &str, n: usize, bytes: usize, role: &str) -> anyhow::Result<Session> {
     let body = json!({
-        "subject": format!("user-{n}"), "roles": ["customer"], "scopes": ["orders"], "amr": ["pwd"],
+        "subject": format!("user-{n}"), "roles": [role], "scopes": ["orders"], "amr": ["pwd"],
         "claims": { "tenant": "gold", "filling": "x".repeat(bytes.saturating_sub(40)) },
     });
     let answer = http

@@ -15,7 +15,7 @@ use super::cost::{Cost, Usage};
 
 /// How checks are sent.
 #[derive(Clone, Copy)]
-pub enum Load {
+pub(crate) enum Load {
     /// 128 at a time.
     Saturated,
     /// Each when the one before was answered.
@@ -26,14 +26,14 @@ pub enum Load {
 
 /// Encoded CheckRequests, sent round and round.
 #[derive(Clone)]
-pub struct Requests(Arc<[Bytes]>);
+pub(crate) struct Requests(Arc<[Bytes]>);
 
 impl Requests {
-    pub fn one(request: Bytes) -> Self {
+    pub(crate) fn one(request: Bytes) -> Self {
         Self([request].into())
     }
 
-    pub fn many(requests: Vec<Bytes>) -> Self {
+    pub(crate) fn many(requests: Vec<Bytes>) -> Self {
         Self(requests.into())
     }
 
@@ -44,7 +44,7 @@ impl Requests {
 
 impl Load {
     /// Sends `checks` checks and answers what each cost the server.
-    pub async fn measure(
+    pub(crate) async fn measure(
         self,
         usage: &Usage,
         socket: &Path,
@@ -104,7 +104,7 @@ async fn at_rate(channel: &Channel, requests: &Requests, checks: usize, rate: u3
 }
 
 /// One check; its answer as bytes.
-pub async fn ask(channel: &Channel, request: Bytes) -> anyhow::Result<Bytes> {
+pub(crate) async fn ask(channel: &Channel, request: Bytes) -> anyhow::Result<Bytes> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await?;
     let path = http::uri::PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Check");
@@ -113,7 +113,7 @@ pub async fn ask(channel: &Channel, request: Bytes) -> anyhow::Result<Bytes> {
 }
 
 /// A connection to the server on `socket`, as soon as it listens.
-pub async fn connect(socket: &Path) -> anyhow::Result<Channel> {
+pub(crate) async fn connect(socket: &Path) -> anyhow::Result<Channel> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {
         match Endpoint::try_from(format!("unix://{}", socket.display()))?.connect().await {

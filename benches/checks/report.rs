@@ -5,16 +5,16 @@ use serde_json::json;
 use super::cost::Cost;
 
 #[derive(Default)]
-pub struct Report(Vec<Row>);
+pub(crate) struct Report(Vec<Row>);
 
-pub enum Row {
-    Ratio { what: String, ratio: [f64; 3], ours: f64, other: f64, writes: f64 },
+pub(crate) enum Row {
+    Ratio { what: String, ratio: [f64; 3], ours: f64, other: f64 },
     Bytes { what: String, each: f64 },
 }
 
 impl Row {
     /// Pairs taken in turns: the median of their ratios, with the least and the most.
-    pub fn ratio(what: String, ours: &[Cost], other: &[Cost]) -> Self {
+    pub(crate) fn ratio(what: String, ours: &[Cost], other: &[Cost]) -> Self {
         let mut ratios: Vec<f64> = ours.iter().zip(other).map(|(a, b)| a.cpu / b.cpu).collect();
         ratios.sort_by(f64::total_cmp);
         let ratio = [ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]];
@@ -23,11 +23,10 @@ impl Row {
             ratio,
             ours: median(ours, |it| it.cpu),
             other: median(other, |it| it.cpu),
-            writes: median(ours, |it| it.writes),
         }
     }
 
-    pub fn bytes(what: &str, bytes: u64, among: u64) -> Self {
+    pub(crate) fn bytes(what: &str, bytes: u64, among: u64) -> Self {
         Self::Bytes { what: what.to_owned(), each: bytes as f64 / among as f64 }
     }
 }
@@ -39,13 +38,13 @@ fn median(costs: &[Cost], of: impl Fn(&Cost) -> f64) -> f64 {
 }
 
 impl Report {
-    pub fn push(&mut self, row: Row) {
+    pub(crate) fn push(&mut self, row: Row) {
         eprintln!("{}", row.line());
         self.0.push(row);
     }
 
-    pub fn print(&self) -> anyhow::Result<()> {
-        println!("\n{:<58} {:>7} {:>15} {:>9} {:>9} {:>8}", "what", "ratio", "least..most", "µs", "other µs", "writes");
+    pub(crate) fn print(&self) -> anyhow::Result<()> {
+        println!("\n{:<58} {:>7} {:>15} {:>9} {:>9}", "what", "ratio", "least..most", "µs", "other µs");
         for row in &self.0 {
             println!("{}", row.line());
         }
@@ -61,9 +60,9 @@ impl Report {
 impl Row {
     fn line(&self) -> String {
         match self {
-            Self::Ratio { what, ratio: [least, middle, most], ours, other, writes } => {
+            Self::Ratio { what, ratio: [least, middle, most], ours, other } => {
                 format!(
-                    "{what:<58} {middle:>7.2} {:>15} {:>9.1} {:>9.1} {writes:>8.2}",
+                    "{what:<58} {middle:>7.2} {:>15} {:>9.1} {:>9.1}",
                     format!("{least:.2}..{most:.2}"),
                     ours / 1e3,
                     other / 1e3
@@ -75,8 +74,8 @@ impl Row {
 
     fn json(&self) -> serde_json::Value {
         match self {
-            Self::Ratio { what, ratio: [least, median, most], ours, other, writes } => {
-                json!({ "what": what, "ratio": median, "least": least, "most": most, "cpuNanos": ours, "otherCpuNanos": other, "writes": writes })
+            Self::Ratio { what, ratio: [least, median, most], ours, other } => {
+                json!({ "what": what, "ratio": median, "least": least, "most": most, "cpuNanos": ours, "otherCpuNanos": other })
             }
             Self::Bytes { what, each } => json!({ "what": what, "bytes": each }),
         }

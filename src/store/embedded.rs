@@ -74,7 +74,7 @@ impl EmbeddedStore {
     /// How many writes may wait; one more is [`StoreError::Busy`] (P32).
     pub const QUEUE: usize = 4_096;
     /// The most memory that is used for pages of the file, in bytes.
-    pub const CACHE_BYTES: usize = 32 * 1024 * 1024;
+    pub const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
     /// Opens the store in the file at `path`, or makes it there (mode 0600), and repairs it when its last process was killed.
     ///
