@@ -103,7 +103,7 @@ fn the_issuer_and_the_header_are_checked() {
         ("{ issuer: 'https://x.example', header: x_jwt }", "x-"),
         ("{ issuer: 'https://x.example', header: x-forwarded-for }", "proxy"),
         ("{ issuer: 'https://x.example', lifetime: 2m }", "jwt.lifetime"),
-        ("{ issuer: 'https://x.example', algorithm: HS256 }", "ES256"),
+        ("{ issuer: 'https://x.example', algorithm: HS256 }", "HS256"),
         ("{ issuer: 'https://x.example', maxBytes: 1Mi }", "jwt.maxBytes"),
     ] {
         let error = parse(&format!("jwt: {jwt}\n")).unwrap_err();

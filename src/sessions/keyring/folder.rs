@@ -118,8 +118,8 @@ pub(super) fn load(dir: &Path) -> Result<Timeline, KeyRingError> {
 
 /// Reads the folder's keys and their list.
 pub(super) fn read(dir: &Path) -> Result<(RingFile, Timeline), KeyRingError> {
-    // One rotation may end while we read; more than a few at once is no rotation.
-    let mut attempts = 3;
+    // A rotation may end while we read. The bound is for a folder that never stands still.
+    let mut attempts = 32;
     loop {
         let text = read_list(dir)?;
         match assemble(dir, &text) {
