@@ -41,7 +41,7 @@ pub enum Loaded {
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No answer in time.
+    /// No answer in time. The change may still be made; every change can be repeated.
     #[error("session store did not answer within {0:?}")]
     Timeout(Duration),
     /// The record is not what it should be: damaged, or of another version, key or realm.

@@ -224,6 +224,8 @@ fn transact(
     let mut run = || -> Result<Box<Snapshot>, Box<Failed>> {
         let failed = |error: redb::Error| Box::new(Failed::from(error));
         let mut write = database.begin_write().map_err(|error| failed(error.into()))?;
+        // One `fsync` a commit. redb can make it two, against someone who chooses the order in which pages reach the disk:
+        // whoever can do that owns the disk, and has the file anyway.
         let durability = if now { Durability::Immediate } else { Durability::None };
         write.set_durability(durability).map_err(|error| failed(error.into()))?;
         let mut tables = Tables::of(&write).map_err(|error| failed(error.into()))?;
