@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod fuzz;
 mod story;
 mod suites;
 mod terminal;
@@ -31,6 +32,8 @@ enum Command {
     Ci(ci::Options),
     /// Measures, and prints ratios taken in one run.
     Bench(bench::Options),
+    /// Feeds the parsers what nobody thought of, for a while each.
+    Fuzz(fuzz::Options),
     /// Finds or installs the tools that tests and the demo need, under target/tools.
     Tools,
 }
@@ -51,6 +54,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(options) => suites::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Tools => tools(),
     }
 }

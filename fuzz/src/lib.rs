@@ -1,0 +1,5 @@
+//! What the fuzz targets share: an install, its policies, its sessions, and servers to hold our readings against.
+
+pub mod ask;
+pub mod install;
+pub mod servers;
