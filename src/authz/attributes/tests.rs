@@ -129,6 +129,22 @@ fn p03_a_second_host_must_be_the_same() {
 }
 
 #[test]
+fn p03_p07_a_value_stays_one_line() {
+    for (value, want) in [
+        ("a=1; b=\"x y\"\t; c=\u{e9}\u{1}", Ok(())),
+        ("", Ok(())),
+        ("a=1\r\nx-session-jwt: forged", Err(DenyReason::MalformedRequest)),
+        ("a=1\nx-session-jwt: forged", Err(DenyReason::MalformedRequest)),
+        ("a=1\rx-session-jwt: forged", Err(DenyReason::MalformedRequest)),
+        ("a=1\0", Err(DenyReason::MalformedRequest)),
+    ] {
+        for name in ["cookie", "x-anything"] {
+            assert_eq!(read("GET", "shop.example", "/", &[(name, value)]).map(|_| ()), want, "{value:?}");
+        }
+    }
+}
+
+#[test]
 fn queries_are_kept_as_sent() {
     for (path, want) in [
         ("/?q=a%20b", Ok("q=a%20b")),

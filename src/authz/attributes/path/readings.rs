@@ -27,7 +27,7 @@ pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
     // Each may or may not be done, in this order: cutting can leave dots and blanks, and dropping those can leave `//`.
     let steps: [&[Step]; 4] = [
         &[without_parameters, |path| before(path, &[';'])],
-        &[|path| before(path, &['?', '#'])],
+        &[|path| before(path, &['?']), |path| before(path, &['#'])],
         &[trimmed],
         &[merged],
     ];

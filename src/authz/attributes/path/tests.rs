@@ -67,6 +67,8 @@ fn servers_differ_and_every_way_is_listed() {
         ("/admin./x", &["/admin./x", "/admin/x"]),
         ("/admin%3Fx", &["/admin?x", "/admin"]),
         ("/admin%23x", &["/admin#x", "/admin"]),
+        ("/a%23b%3Fc", &["/a#b?c", "/a", "/a#b"]), // a server that cuts at a query may know no fragment
+        ("/a%3Fb%23c", &["/a?b#c", "/a", "/a?b"]),
         ("/img/https://cdn/x", &["/img/https://cdn/x", "/img/https:/cdn/x"]),
         ("/a;x%2Fb/c", &["/a;x/b/c", "/a;x%2Fb/c", "/a/c", "/a", "/a/b/c"]),
         ("/a;x/b%3By", &["/a;x/b;y", "/a;x/b%3By", "/a/b;y", "/a/b%3By", "/a", "/a/b"]),
