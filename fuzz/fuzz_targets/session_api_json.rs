@@ -19,7 +19,7 @@ use cloakroom::sessions::keyring::KeyRing;
 use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
 use cloakroom::sessions::{Issued, NewSession};
 use cloakroom_fuzz::install::{fixture, keyring, realm, runtime, sessions};
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
 use tower::ServiceExt as _;
 
@@ -61,12 +61,15 @@ async fn run(head: &str, body: &[u8]) {
     let head = head.replace("{sid}", &session.id.to_string());
     let body = replace(body, b"{token}", token.reveal().as_bytes());
     let Some(request) = request(&head, body) else { return };
+    let has_body = request.method() != Method::HEAD; // RFC 9110 §9.3.2
     let Ok(answer) = api.router().oneshot(request).await;
 
     let (parts, body) = answer.into_parts();
     let body = to_bytes(body, usize::MAX).await.expect("a body that is whole");
     assert!(parts.headers.contains_key("x-request-id"));
-    if parts.status.is_client_error() || parts.status.is_server_error() {
+    if !has_body {
+        assert!(body.is_empty());
+    } else if parts.status.is_client_error() || parts.status.is_server_error() {
         assert!(parts.status.is_client_error(), "{}", parts.status);
         assert_eq!(parts.headers[header::CONTENT_TYPE], MEDIA_TYPE);
         let problem: ProblemDocument = serde_json::from_slice(&body).expect("a problem");
