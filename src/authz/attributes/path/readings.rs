@@ -28,7 +28,8 @@ pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
     let steps: [&[Step]; 4] = [
         &[without_parameters, |path| before(path, &[';'])],
         &[|path| before(path, &['?']), |path| before(path, &['#'])],
-        &[trimmed],
+        // Windows drops dots and the one blank that ASCII has, others all that Unicode calls white space.
+        &[|path| trimmed(path, char::is_whitespace), |path| trimmed(path, |it| it == ' ')],
         &[merged],
     ];
     for alternatives in steps {
@@ -173,8 +174,8 @@ fn without_parameters(path: &str) -> String {
     by_segment(path, |segment| segment.split(';').next().unwrap_or_default())
 }
 
-fn trimmed(path: &str) -> String {
-    by_segment(path, |segment| segment.trim_end_matches(|it: char| it == '.' || it.is_whitespace()))
+fn trimmed(path: &str, is_blank: fn(char) -> bool) -> String {
+    by_segment(path, |segment| segment.trim_end_matches(|it: char| it == '.' || is_blank(it)))
 }
 
 fn by_segment(path: &str, change: impl Fn(&str) -> &str) -> String {

@@ -63,6 +63,7 @@ fn servers_differ_and_every_way_is_listed() {
         ("/admin.", &["/admin.", "/admin"]),
         ("/admin%20", &["/admin ", "/admin"]),
         ("/admin%C2%A0", &["/admin\u{a0}", "/admin"]),
+        ("/admin%C2%A0/x.", &["/admin\u{a0}/x.", "/admin/x", "/admin\u{a0}/x"]),
         ("/admin%2e", &["/admin.", "/admin%2E", "/admin"]),
         ("/admin./x", &["/admin./x", "/admin/x"]),
         ("/admin%3Fx", &["/admin?x", "/admin"]),
