@@ -18,12 +18,7 @@ impl Row {
         let mut ratios: Vec<f64> = ours.iter().zip(other).map(|(a, b)| a.cpu / b.cpu).collect();
         ratios.sort_by(f64::total_cmp);
         let ratio = [ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]];
-        Self::Ratio {
-            what,
-            ratio,
-            ours: median(ours, |it| it.cpu),
-            other: median(other, |it| it.cpu),
-        }
+        Self::Ratio { what, ratio, ours: median(ours, |it| it.cpu), other: median(other, |it| it.cpu) }
     }
 
     pub(crate) fn bytes(what: &str, bytes: u64, among: u64) -> Self {
