@@ -105,5 +105,4 @@ fn problem(kind: ProblemKind, detail: &str) -> Response {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

@@ -10,7 +10,6 @@ mod verify;
 mod watch;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub(crate) mod tests;
 
 use std::fmt;

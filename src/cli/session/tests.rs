@@ -10,7 +10,7 @@ use crate::admin::session_api::tests::rig::Rig;
 
 #[derive(Parser)]
 enum Cli {
-    Session(SessionArgs),
+    Session(Box<SessionArgs>),
     Explain(ExplainArgs),
 }
 
@@ -18,7 +18,7 @@ enum Cli {
 async fn cloakroom(args: &[&str]) -> Result<String, String> {
     let mut out = Vec::new();
     let ran = match Cli::try_parse_from(["cloakroom"].iter().chain(args)).map_err(|error| error.to_string())? {
-        Cli::Session(args) => run_to(args, &mut out).await,
+        Cli::Session(args) => run_to(*args, &mut out).await,
         Cli::Explain(args) => explain::run_to(args, &mut out).await,
     };
     ran.map_err(|error| format!("{error:#}"))?;
