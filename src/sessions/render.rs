@@ -65,3 +65,6 @@ impl Sessions {
 fn refused(permit: &Permit, reason: DenyReason) -> Verdict {
     Verdict::Deny(Denial { rule: Some(Arc::clone(permit.rule())), ..Denial::bare(reason) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ fn without_secret(found: Found, now: Timestamp) -> Resolved {
         Found::Unavailable(reason) => Lookup::Unavailable(reason),
     })
 }
+
+#[cfg(test)]
+mod tests;
