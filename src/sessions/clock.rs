@@ -35,13 +35,6 @@ impl Clock {
         }
         Timestamp::from_millis(anchor.saturating_add(elapsed))
     }
-
-    /// Moves the clock on by hand.
-    #[cfg(test)]
-    pub(crate) fn advance(&self, by: std::time::Duration) {
-        let by = i64::try_from(by.as_millis()).expect("tests move the clock by less than an age");
-        self.anchor.fetch_add(by, Ordering::Relaxed);
-    }
 }
 
 fn wall_millis() -> i64 {

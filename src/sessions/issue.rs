@@ -55,11 +55,11 @@ impl Sessions {
         };
         bounds::session(&session)?;
         self.fits(&session)?;
-        let (store, view) = (Arc::clone(&self.store), Arc::clone(&self.view));
+        let (store, view, realm) = (Arc::clone(&self.store), Arc::clone(&self.view), session.realm.clone());
         let created = self
             .to_the_end(async move {
                 let created = in_time(store.create(session)).await;
-                view.changed(id);
+                view.created(&realm, id);
                 Ok(created?)
             })
             .await?;

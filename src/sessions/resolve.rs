@@ -46,7 +46,7 @@ impl Sessions {
             self.stats.invalid_tokens.inc();
             return Resolved::without(Lookup::Invalid);
         }
-        let asked = self.view.from_now_on();
+        let asked = self.view.next_load();
         let entry = match self.view.find(realm, token.sid(), Seq::ANY, now).await {
             Found::Live(entry) => entry,
             other => return without_secret(other, now),

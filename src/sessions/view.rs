@@ -197,13 +197,24 @@ impl View {
         self.stats.invalidations.inc();
     }
 
-    /// `sid` is over for good, whatever the store says from now on.
+    /// `sid` has come into being. Nobody can have known of it before but by guessing.
+    pub(super) fn created(&self, realm: &Realm, sid: SessionId) {
+        let _ = self.absent.remove(&(sid, realm.clone()));
+    }
+
+    /// `sid` was ended, and that is about to be answered.
     pub(super) fn end(&self, realm: &Realm, sid: SessionId, ended: Ended, now: Timestamp) {
-        // First the tombstone: a look-up that finds the stripe moved must find it too.
+        self.bury(realm, sid, ended, now);
+        self.changed(sid);
+    }
+
+    /// `sid` is over for good, whatever the store says from now on. Its stripe stays: this is not a change but one found, and
+    /// a flood of dead tokens must not make living sessions load again. What keeps older loads out is the tombstone.
+    fn bury(&self, realm: &Realm, sid: SessionId, ended: Ended, now: Timestamp) {
         let forgotten = self.over.put(realm, sid, ended, now);
         self.stats.tombstones_forgotten.add(forgotten as u64);
-        self.changed(sid);
-        let _ = self.live.remove_if(&sid, |entry| entry.session().realm == *realm);
+        // In turn with `keep`, which looks for the tombstone and inserts in one turn.
+        self.flights.in_turn(|| self.live.remove_if(&sid, |entry| entry.session().realm == *realm));
     }
 
     /// How the session ended, if this process has refused it within the last 10 minutes.
@@ -212,7 +223,7 @@ impl View {
     }
 
     /// Loads begun from now on.
-    pub(super) fn from_now_on(&self) -> Seq {
+    pub(super) fn next_load(&self) -> Seq {
         self.flights.next()
     }
 
@@ -246,7 +257,7 @@ impl View {
     async fn find_by_load(self: &Arc<Self>, realm: &Realm, sid: SessionId, mut earliest: Seq, now: Timestamp) -> Found {
         let deadline = Instant::now() + self.limits.wait;
         for _ in 0..MAX_TRIES {
-            // The mark first: an end that comes after it makes the load void, one that came before it is found here.
+            // The mark first: a change that comes after it makes the load void.
             let mark = self.stripes.mark(sid);
             if let Some(known) = self.known_without_load(realm, sid, earliest, now) {
                 return known;
@@ -274,6 +285,10 @@ impl View {
             // A change was answered after this load had begun: it may have seen the session as it was before.
             if !self.stripes.stands(sid, mark) {
                 continue;
+            }
+            // Another load, that saw more, may have found the end meanwhile.
+            if let Some(ended) = self.over.get(realm, sid) {
+                return Found::Over(ended);
             }
             let entry = match landed {
                 Landed::Found(entry) => entry,
@@ -324,7 +339,7 @@ impl View {
     }
 
     fn over_now(&self, realm: &Realm, sid: SessionId, ended: Ended, now: Timestamp) -> Found {
-        self.end(realm, sid, ended, now);
+        self.bury(realm, sid, ended, now);
         Found::Over(ended)
     }
 
@@ -372,7 +387,8 @@ impl View {
             return;
         }
         self.flights.in_turn(|| {
-            if self.live.peek(&sid).is_none_or(|kept| kept.seq <= entry.seq) {
+            let buried = self.over.get(&entry.session().realm, sid).is_some();
+            if !buried && self.live.peek(&sid).is_none_or(|kept| kept.seq <= entry.seq) {
                 self.live.insert(sid, Arc::clone(entry));
             }
         });

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::authz::session::SessionId;
 
-/// How many stripes there are. A change also makes the other sessions of its stripe load again, one in 4,096; a power of two.
-const STRIPES: usize = 4096;
+/// How many stripes there are (128 KiB). A change also makes the other sessions of its stripe load again, one in 16,384; a
+/// power of two.
+const STRIPES: usize = 1 << 14;
 
 /// What a stripe stood at when a load began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

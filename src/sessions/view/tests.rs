@@ -295,7 +295,7 @@ async fn a_session_of_another_realm_is_absent_and_harms_nobody() {
     for _ in 0..2 {
         assert!(is_live(&view.find(&house.realm, sid, Seq::ANY, house.start).await));
         assert!(matches!(view.find(&bank, sid, Seq::ANY, house.start).await, Found::Absent));
-        assert!(matches!(view.cached(&bank, sid, Seq::ANY, house.start), None));
+        assert!(view.cached(&bank, sid, Seq::ANY, house.start).is_none());
     }
     // Ended there, not here.
     view.end(&bank, sid, Ended::Revoked, house.start);
@@ -315,7 +315,7 @@ async fn a_slow_load_does_not_push_out_a_later_one() {
     };
     let slow = find(Seq::ANY);
     view.gate.reached(1).await;
-    let later = view.from_now_on();
+    let later = view.next_load();
     let fast = find(later);
     view.gate.reached(2).await;
     view.gate.hold_after(false);
@@ -323,4 +323,42 @@ async fn a_slow_load_does_not_push_out_a_later_one() {
         assert!(is_live(&found));
     }
     assert!(view.cached(&house.realm, sid, later, house.start).is_some());
+}
+
+#[tokio::test]
+async fn p19_an_end_found_by_one_load_beats_an_older_load_that_is_slow() {
+    let house = House::new();
+    let sid = house.create("ada").await.session.id;
+    let view = Arc::clone(house.sessions.view());
+    view.gate.hold_after(true);
+    let find = |earliest| {
+        let (view, realm, now) = (Arc::clone(&view), house.realm.clone(), house.start);
+        tokio::spawn(async move { view.find(&realm, sid, earliest, now).await })
+    };
+    let slow = find(Seq::ANY);
+    view.gate.reached(1).await;
+    // Revoked elsewhere, and another look-up finds that out.
+    house.store.revoke(&house.realm, sid).await.unwrap();
+    view.bury(&house.realm, sid, Ended::Revoked, house.start);
+    view.gate.hold_after(false);
+    assert!(matches!(slow.await.unwrap(), Found::Over(Ended::Revoked)));
+    assert!(view.cached(&house.realm, sid, Seq::ANY, house.start).is_none());
+}
+
+#[tokio::test]
+async fn p32_ends_that_are_found_make_nobody_else_load_again() {
+    let house = House::new();
+    let ada = house.create("ada").await.session.id;
+    let view = house.sessions.view();
+    assert!(is_live(&view.find(&house.realm, ada, Seq::ANY, house.start).await));
+    // The same stripe.
+    let mut bytes = *ada.as_bytes();
+    bytes[0] ^= 1;
+    let twin = SessionId::from_bytes(bytes);
+    assert_eq!(view.stripes.mark(ada), view.stripes.mark(twin));
+    view.created(&house.realm, twin);
+    view.bury(&house.realm, twin, Ended::Revoked, house.start);
+    assert!(view.cached(&house.realm, ada, Seq::ANY, house.start).is_some());
+    view.end(&house.realm, twin, Ended::Revoked, house.start);
+    assert!(view.cached(&house.realm, ada, Seq::ANY, house.start).is_none(), "a change that was answered does");
 }
