@@ -3,6 +3,7 @@
 //! `cargo xtask test real` runs these; what they need is installed under `target/tools`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod jwt;
 mod parts;
 mod scene;
 mod shipped_envoy;
