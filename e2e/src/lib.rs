@@ -6,6 +6,7 @@ pub mod browser;
 pub mod envoy;
 pub mod gate;
 pub mod http1;
+pub mod http2;
 pub mod jose;
 pub mod process;
 pub mod services;

@@ -162,9 +162,12 @@ pub fn ok(content_type: &str, body: &str) -> Vec<u8> {
 
 /// See [`SeenRequest::path_readings`].
 pub fn path_readings(target: &str) -> BTreeSet<String> {
-    // The absolute form (RFC 9112 §3.2.2) names the host first.
-    let origin =
-        target.split_once("://").map_or(target, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]));
+    // The absolute form (RFC 9112 §3.2.2) names the host first; and no server looks for a path behind a plain `?`.
+    let path = target.split('?').next().unwrap_or_default();
+    let origin = match path.split_once("://") {
+        Some((_, rest)) if !path.starts_with('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        _ => path,
+    };
     let mut seen = BTreeSet::new();
     let mut open = VecDeque::from([(origin.as_bytes().to_vec(), 0_u8)]);
     while let Some((path, decoded)) = open.pop_front() {
@@ -324,6 +327,9 @@ mod tests {
             ("/public/admin", false),
             ("/administrator", false),
             ("/public?next=/admin", false),
+            ("/public?next=/../admin", false),
+            ("/public%3fnext=/../admin", true),
+            ("/img/https://cdn.example/admin", false),
             ("/public/%25252e%25252e/admin", false), // three times is more than anybody decodes
             ("/%+fadmin", false),                    // a sign is no digit
             ("/a%20b/caf%C3%A9", false),

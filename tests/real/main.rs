@@ -3,6 +3,8 @@
 //! `cargo xtask test real` runs these; what they need is installed under `target/tools`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod attacks;
+mod attacks_paths;
 mod jwt;
 mod parts;
 mod scene;
