@@ -33,7 +33,8 @@ static SID: SessionId = SessionId::from_bytes(*b"sixteen bytes id");
 /// A ring for each algorithm that a fuzzer can afford, and a JWT of it.
 static MINTED: LazyLock<Vec<Minted>> = LazyLock::new(|| {
     let mint = |algorithm| {
-        let ring = keyring(algorithm, NOW);
+        // Older than the JWT: before its key was published, no JWT counts whatever it says.
+        let ring = keyring(algorithm, Timestamp::from_millis(NOW.as_millis() - 3_600_000));
         let jwt = mint(&ring);
         Minted { ring, jwt }
     };
