@@ -25,11 +25,13 @@ pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
         }
     }
     // Each may or may not be done, in this order: cutting can leave dots and blanks, and dropping those can leave `//`.
-    let steps: [&[Step]; 4] = [
+    let steps: [&[Step]; 5] = [
         &[without_parameters, |path| before(path, &[';'])],
         &[|path| before(path, &['?']), |path| before(path, &['#'])],
         // Windows drops dots and the one blank that ASCII has, others all that Unicode calls white space.
         &[|path| trimmed(path, char::is_whitespace), |path| trimmed(path, |it| it == ' ')],
+        // A matcher that splits at `/` and trims what it gets (Spring's before 5) drops blanks at a segment's start too.
+        &[|path| by_segment(path, |segment| segment.trim_start())],
         &[merged],
     ];
     for alternatives in steps {

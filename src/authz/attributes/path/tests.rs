@@ -62,6 +62,8 @@ fn servers_differ_and_every_way_is_listed() {
         ("/admin%3bx", &["/admin;x", "/admin%3Bx", "/admin"]),
         ("/admin.", &["/admin.", "/admin"]),
         ("/admin%20", &["/admin ", "/admin"]),
+        ("/%20admin", &["/ admin", "/admin"]),
+        ("/%20a/b%20", &["/ a/b ", "/ a/b", "/a/b ", "/a/b"]),
         ("/admin%C2%A0", &["/admin\u{a0}", "/admin"]),
         ("/admin%C2%A0/x.", &["/admin\u{a0}/x.", "/admin/x", "/admin\u{a0}/x"]),
         ("/admin%2e", &["/admin.", "/admin%2E", "/admin"]),
