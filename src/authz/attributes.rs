@@ -15,6 +15,7 @@ pub mod query;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ impl RequestAttributes {
         if headers.get("host").is_some_and(|named| Host::parse(&named).is_none_or(|(named, _)| named != host)) {
             return Err(DenyReason::MalformedHost);
         }
-        let overrides = Overrides::read(&method, &host, &headers)?;
+        let overrides = Overrides::read(&method, &host, &query, &headers)?;
         Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, overrides })
     }
 
@@ -116,18 +117,23 @@ impl RequestAttributes {
         letter_case: LetterCase,
         choose: impl Fn(&Reading<'_>) -> T,
     ) -> Result<T, DenyReason> {
-        let answer = choose(&self.reading(&self.method, self.path.decoded(), &self.query, false));
+        let as_sent = self.reading(&self.method, self.path.decoded(), &self.query, None);
         if self.overrides.is_none() && self.path.readings().len() == 1 && letter_case == LetterCase::Sensitive {
-            return Ok(answer);
+            return Ok(choose(&as_sent));
         }
-        let fold_cases: &[bool] = if letter_case == LetterCase::Sensitive { &[false] } else { &[false, true] };
-        for (path, query) in self.targets() {
-            for path in path.readings() {
-                for method in self.methods() {
-                    for &fold_case in fold_cases {
-                        if choose(&self.reading(method, path, query, fold_case)) != answer {
-                            return Err(DenyReason::AmbiguousRequest);
-                        }
+        let targets = self.distinct_targets();
+        let spellings = if letter_case == LetterCase::Sensitive { 1 } else { 2 };
+        if targets.len() * self.methods().count() * spellings > MOST_READINGS {
+            return Err(DenyReason::AmbiguousRequest);
+        }
+        let answer = choose(&as_sent);
+        for (path, index, query) in targets {
+            let as_written = &path.readings()[index];
+            let folded = (spellings == 2).then(|| &*path.folded()[index]);
+            for method in self.methods() {
+                for folded in std::iter::once(None).chain(folded.map(Some)) {
+                    if choose(&self.reading(method, as_written, query, folded)) != answer {
+                        return Err(DenyReason::AmbiguousRequest);
                     }
                 }
             }
@@ -135,8 +141,29 @@ impl RequestAttributes {
         Ok(answer)
     }
 
-    fn reading<'a>(&'a self, method: &'a Method, path: &'a [u8], query: &'a [u8], fold_case: bool) -> Reading<'a> {
-        Reading { method, host: &self.host, path, query, fold_case, request: self }
+    fn reading<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a [u8],
+        query: &'a [u8],
+        folded: Option<&'a [u8]>,
+    ) -> Reading<'a> {
+        let compared = folded.unwrap_or(path);
+        Reading { method, host: &self.host, path, compared, query, fold_case: folded.is_some(), request: self }
+    }
+
+    /// The readings of all targets without repetitions, each by its place among those of its path.
+    fn distinct_targets(&self) -> Vec<(&RequestPath, usize, &Bytes)> {
+        let mut seen = HashSet::new();
+        let mut distinct = Vec::new();
+        for (path, query) in self.targets() {
+            for (index, reading) in path.readings().iter().enumerate() {
+                if seen.insert((reading, query)) {
+                    distinct.push((path, index, query));
+                }
+            }
+        }
+        distinct
     }
 
     /// Every method that some server takes this request's for, its own first.
@@ -150,6 +177,10 @@ impl RequestAttributes {
         std::iter::once((&self.path, &self.query)).chain(others.map(|(path, query)| (path, query)))
     }
 }
+
+/// A request with more readings than this, over all methods, targets and letter cases, is refused: a bound for the work.
+/// Requests without a trick have one to eight.
+const MOST_READINGS: usize = 128;
 
 /// Takes path and query apart.
 fn target(sent: &Bytes) -> Result<(RequestPath, Bytes), DenyReason> {
@@ -197,6 +228,8 @@ pub struct Reading<'a> {
     pub host: &'a Host,
     /// The decoded path in this reading.
     pub path: &'a [u8],
+    /// The path that patterns are compared with: `path`, its letter case folded if `fold_case`.
+    pub compared: &'a [u8],
     /// The query in this reading, as sent.
     pub query: &'a [u8],
     /// Whether paths are compared without regard to letter case.

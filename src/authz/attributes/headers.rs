@@ -70,11 +70,6 @@ impl HeaderView {
         join(self.values(name))
     }
 
-    /// The lines of this name, joined; empty when there are none.
-    pub(super) fn joined(&self, name: &[u8]) -> Bytes {
-        join(self.0.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value)).unwrap_or_default()
-    }
-
     /// What the pseudo headers say.
     pub(super) fn pseudo(&self) -> impl Iterator<Item = (&[u8], &Bytes)> {
         self.0.iter().filter(|(name, _)| name.starts_with(b":")).map(|(name, value)| (&**name, value))

@@ -7,6 +7,7 @@ use http::Method;
 use super::headers::{HeaderView, parts, same_name};
 use super::host::Host;
 use super::path::RequestPath;
+use super::query;
 use crate::authz::reason::DenyReason;
 
 /// What a server may take for the method or the target instead of the request's own.
@@ -22,34 +23,60 @@ const METHOD_HEADERS: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method",
 /// IIS URL Rewrite, Symfony and Zend read one of these.
 const TARGET_HEADERS: [&[u8]; 2] = [b"x-original-url", b"x-rewrite-url"];
 
+/// Bounds for the work; nobody sends more than one of either.
+const MOST_METHODS: usize = 4;
+const MOST_TARGETS: usize = 4;
+
 impl Overrides {
     /// Those of this request; `None` for an ordinary one.
     ///
     /// # Errors
     /// [`DenyReason::AmbiguousRequest`] when one cannot be read: what the server makes of it cannot be known.
-    pub(super) fn read(method: &Method, host: &Host, headers: &HeaderView) -> Result<Option<Box<Self>>, DenyReason> {
+    pub(super) fn read(
+        method: &Method,
+        host: &Host,
+        query: &[u8],
+        headers: &HeaderView,
+    ) -> Result<Option<Box<Self>>, DenyReason> {
         let mut found = Self::default();
         // Django and PHP frameworks put the method into capitals.
         found.add_method(method, method)?;
-        for (index, (name, _)) in headers.lines().iter().enumerate() {
+        for (index, (name, value)) in headers.lines().iter().enumerate() {
             if !matches!(name.first(), Some(b'x' | b'X')) || !matches!(name.len(), 13 | 14 | 17 | 22) {
                 continue;
             }
             let is_method = METHOD_HEADERS.iter().any(|it| same_name(it, name));
             let is_target = TARGET_HEADERS.iter().any(|it| same_name(it, name));
-            if !(is_method || is_target) || headers.lines()[..index].iter().any(|(it, _)| it.eq_ignore_ascii_case(name))
-            {
+            if !(is_method || is_target) {
                 continue;
             }
-            let value = headers.joined(name);
+            // Which of several lines counts, or of several spellings, is anybody's guess.
+            if headers.lines()[..index].iter().any(|(it, _)| same_name(it, name)) {
+                return Err(DenyReason::AmbiguousRequest);
+            }
             if is_method {
-                let named = Method::from_bytes(value.trim_ascii()).map_err(|_| DenyReason::AmbiguousRequest)?;
-                found.add_method(method, &named)?;
+                found.add_named_method(method, value)?;
             } else {
-                found.add_targets(&value, host).ok_or(DenyReason::AmbiguousRequest)?;
+                found.add_targets(value, host).ok_or(DenyReason::AmbiguousRequest)?;
             }
         }
+        // Symfony, Laravel and Express take it from the query of a POST as well.
+        if method.as_str().eq_ignore_ascii_case("POST") {
+            let queries = std::iter::once(query).chain(found.targets.iter().map(|(_, query)| &**query));
+            let named: Vec<_> = queries.flat_map(|query| query::values(query, "_method")).collect();
+            for value in named {
+                found.add_named_method(method, &value)?;
+            }
+        }
+        if found.methods.len() > MOST_METHODS {
+            return Err(DenyReason::AmbiguousRequest);
+        }
         Ok((!found.methods.is_empty() || !found.targets.is_empty()).then(|| Box::new(found)))
+    }
+
+    fn add_named_method(&mut self, own: &Method, value: &[u8]) -> Result<(), DenyReason> {
+        let named = Method::from_bytes(value.trim_ascii()).map_err(|_| DenyReason::AmbiguousRequest)?;
+        self.add_method(own, &named)
     }
 
     /// Adds a method and its spelling in capitals, where they are not `own`.
@@ -74,9 +101,11 @@ impl Overrides {
             if [&b"/"[..], b"http://", b"https://"].iter().any(|start| part.starts_with(start)) {
                 self.targets.push(target(&value.slice_ref(part), host)?);
             }
+            if self.targets.len() > MOST_TARGETS {
+                return None;
+            }
         }
-        // A bound for the work; nobody sends more than one.
-        (self.targets.len() <= 8).then_some(())
+        (self.targets.len() <= MOST_TARGETS).then_some(())
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) use readings::triplet;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -23,6 +24,8 @@ pub struct RequestPath {
     sent: Bytes,
     readings: Readings,
     has_capitals: bool,
+    /// The readings with letter case folded, once someone asked; never filled when that changes none.
+    folded: OnceLock<Box<[Bytes]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,12 +62,19 @@ impl RequestPath {
             return Err(DenyReason::MalformedPath);
         }
         if seen & SEVERAL == 0 && before != b'.' {
-            return Ok(Self { sent: sent.clone(), readings: Readings::AsSent, has_capitals: seen & CAPITAL != 0 });
+            return Ok(Self {
+                sent: sent.clone(),
+                readings: Readings::AsSent,
+                has_capitals: seen & CAPITAL != 0,
+                folded: OnceLock::new(),
+            });
         }
         let text = std::str::from_utf8(sent).map_err(|_| DenyReason::MalformedPath)?;
         let readings = readings::all(text)?;
-        let has_capitals = readings.iter().any(|path| *fold_case(path) != **path);
-        Ok(Self { sent: sent.clone(), readings: Readings::Several(readings), has_capitals })
+        let folded = fold_all(&readings);
+        let has_capitals = folded != readings;
+        let folded = if has_capitals { folded.into() } else { OnceLock::new() };
+        Ok(Self { sent: sent.clone(), readings: Readings::Several(readings), has_capitals, folded })
     }
 
     /// The path as sent.
@@ -85,10 +95,23 @@ impl RequestPath {
         }
     }
 
+    /// [`Self::readings`], one for one, with letter case folded. Worked out once.
+    pub fn folded(&self) -> &[Bytes] {
+        if self.has_capitals { self.folded.get_or_init(|| fold_all(self.readings())) } else { self.readings() }
+    }
+
     /// Whether letter case matters to any reading.
     pub fn has_capitals(&self) -> bool {
         self.has_capitals
     }
+}
+
+fn fold_all(readings: &[Bytes]) -> Box<[Bytes]> {
+    let fold = |path: &Bytes| match fold_case(path) {
+        Cow::Borrowed(_) => path.clone(),
+        Cow::Owned(folded) => folded.into(),
+    };
+    readings.iter().map(fold).collect()
 }
 
 /// A byte that may not stand in a path.

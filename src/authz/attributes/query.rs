@@ -44,13 +44,24 @@ fn split(pair: &[u8]) -> (&[u8], &[u8]) {
 fn may_be(sent: &[u8], name: &str) -> bool {
     let same = |sent: &[u8]| {
         let index = sent.iter().position(|&it| it == b'[').unwrap_or(sent.len());
-        sent.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
-            || sent[..index].trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+        same_name(sent.trim_ascii(), name.as_bytes()) || same_name(sent[..index].trim_ascii(), name.as_bytes())
     };
     match decode(sent) {
         Cow::Borrowed(sent) => same(sent),
         Cow::Owned(once) => same(sent) || same(&once) || same(&decode(&once)),
     }
+}
+
+/// Whether these are one name for a server that folds letter case, or that turns a dot, a blank and a lone `[` into `_` (PHP).
+fn same_name(one: &[u8], two: &[u8]) -> bool {
+    let fold = |byte: u8| if matches!(byte, b'.' | b' ' | b'[') { b'_' } else { byte.to_ascii_lowercase() };
+    one.len() == two.len() && one.iter().zip(two).all(|(&one, &two)| fold(one) == fold(two))
+}
+
+/// The values that some server finds for the parameter `name`.
+pub(super) fn values(query: &[u8], name: &str) -> impl Iterator<Item = Vec<u8>> {
+    let pairs = query.split(|&it| it == b'&' || it == b';').map(split);
+    pairs.filter(move |(parameter, _)| may_be(parameter, name)).map(|(_, value)| decode(value).into_owned())
 }
 
 /// Decodes `+` and triplets (WHATWG URL §5.1); what is not a triplet stays.
@@ -77,6 +88,23 @@ fn decode(text: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p03_a_name_that_php_folds_is_the_same_name() {
+        for (query, want) in [
+            ("is_admin=1", Holds::Yes),
+            ("is.admin=1", Holds::Unclear),
+            ("is+admin=1", Holds::Unclear),
+            ("is%20admin=1", Holds::Unclear),
+            ("is[admin=1", Holds::Unclear),
+            ("is%5Badmin=1", Holds::Unclear),
+            ("is_admin=1&is.admin=0", Holds::Unclear),
+            ("is.admin=0", Holds::No),
+            ("is-admin=1", Holds::No),
+        ] {
+            assert_eq!(holds(query.as_bytes(), "is_admin", |value| value == b"1"), want, "{query}");
+        }
+    }
 
     #[test]
     fn a_parameter_holds_when_every_server_says_so() {

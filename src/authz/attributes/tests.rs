@@ -225,6 +225,9 @@ fn p03_requests_that_servers_would_judge_differently_are_refused() {
         "/admin%252fusers",
         "/;x=1/admin",
         "/%20/admin",
+        "/%20admin",
+        "/%C2%A0admin/users",
+        "/%20admin%20",
         "/admın",
         "/adm%C4%B1n", // dotless i is I in capitals
         "/public;x/../admin",
@@ -263,7 +266,7 @@ fn letter_case_counts_where_a_policy_says_so() {
 #[test]
 fn p04_overrides_must_meet_the_same_rule() {
     let ambiguous = Err(DenyReason::AmbiguousRequest);
-    let rows: [(&str, &str, Lines, Result<&str, DenyReason>); 23] = [
+    let rows: [(&str, &str, Lines, Result<&str, DenyReason>); 31] = [
         ("POST", "/x", &[("x-http-method-override", "PUT")], Ok("session")),
         ("POST", "/x", &[("x-http-method-override", "DELETE")], ambiguous),
         ("POST", "/x", &[("X-HTTP-Method-Override", "DELETE")], ambiguous),
@@ -287,12 +290,65 @@ fn p04_overrides_must_meet_the_same_rule() {
         ("GET", "/x", &[("x-original-url", "/x,y")], Ok("session")),
         ("GET", "/x", &[("x-original-url", "../admin")], ambiguous),
         ("GET", "/x", &[("x-original-url", "/y"), ("x-original-url", "/admin")], ambiguous),
+        ("GET", "/x", &[("x-original-url", "/y"), ("x_original.url", "/y")], ambiguous),
+        ("POST", "/x?_method=PUT", &[], Ok("session")),
+        ("POST", "/x?_method=DELETE", &[], ambiguous),
+        ("POST", "/x?a=1&_method=delete", &[], ambiguous),
+        ("POST", "/x?%5fmethod=%44ELETE", &[], ambiguous),
+        ("POST", "/x?_method=a%20b", &[], ambiguous),
+        ("POST", "/x?_method=A&_method=B&_method=C&_method=D&_method=E", &[], ambiguous),
+        ("GET", "/x?_method=DELETE", &[], Ok("session")), // read with POST alone
     ];
     for (method, path, headers, want) in rows {
         let outcome =
             read(method, "shop.example", path, headers).and_then(|it| it.judge(LetterCase::Unambiguous, rule));
         assert_eq!(outcome, want, "{method} {path} {headers:?}");
     }
+}
+
+#[test]
+fn p28_the_readings_of_a_request_are_bounded() {
+    let path = format!("/C//d/%2Ff/g%253Bh/l;m%3Bn/o%20/{}", "%C3%A9".repeat(600));
+    let calls = std::cell::Cell::new(0);
+    let judge = |headers: &[(&str, &str)]| {
+        calls.set(0);
+        let choose = |_: &Reading<'_>| calls.set(calls.get() + 1);
+        read("GET", "shop.example", &path, headers).and_then(|it| it.judge(LetterCase::Unambiguous, choose))
+    };
+    let aliases = |name: &str, number: usize| -> Vec<String> {
+        let signs = ["-", "_", ".", "!", "~", "^", "|", "*", "+"];
+        let mut names = Vec::new();
+        for (one, two) in signs.iter().flat_map(|one| signs.map(|two| (one, two))).take(number) {
+            names.push(name.replacen('-', one, 1).replacen('-', two, 1));
+        }
+        names
+    };
+    let (urls, methods) = (aliases("x-original-url", 8), aliases("x-http-method-override", 78));
+    let numbered: Vec<_> = (0..78).map(|it| format!("M{it}")).collect();
+    let mut worst: Vec<_> = urls.iter().map(|name| (name.as_str(), path.as_str())).collect();
+    worst.extend(methods.iter().zip(&numbered).map(|(name, value)| (name.as_str(), value.as_str())));
+    assert_eq!(judge(&worst), Err(DenyReason::AmbiguousRequest));
+    assert_eq!(calls.get(), 0, "refused before any rule is looked at");
+    // What no line forbids by itself stays within the bound.
+    for headers in [
+        &[][..],
+        &[("x-original-url", path.as_str())],
+        &[
+            ("x-original-url", &path),
+            ("x-rewrite-url", "/a//b;c%2Fd"),
+            ("x-http-method", "PUT"),
+            ("x-method-override", "a"),
+        ],
+    ] {
+        let _ = judge(headers);
+        assert!(calls.get() <= MOST_READINGS + 1, "{} calls", calls.get());
+    }
+    // The same target again is no further reading.
+    let _ = read("GET", "shop.example", "/A//b", &[("x-original-url", "/A//b")]).and_then(|it| {
+        calls.set(0);
+        it.judge(LetterCase::Unambiguous, |_| calls.set(calls.get() + 1))
+    });
+    assert_eq!(calls.get(), 5);
 }
 
 #[test]
@@ -386,8 +442,9 @@ mod properties {
             };
             let letter_case = if folds { LetterCase::Unambiguous } else { LetterCase::Sensitive };
             let answers: Vec<_> = request.path.readings().iter().flat_map(|path| {
-                let as_sent = request.reading(&request.method, path, b"", false);
-                let folded = request.reading(&request.method, path, b"", true);
+                let as_sent = request.reading(&request.method, path, b"", None);
+                let in_small = path::fold_case(path);
+                let folded = request.reading(&request.method, path, b"", Some(&in_small));
                 std::iter::once(choose(&as_sent)).chain(folds.then(|| choose(&folded)))
             }).collect();
             match request.judge(letter_case, choose) {
