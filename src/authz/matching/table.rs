@@ -25,6 +25,10 @@ pub struct MatchTable<T> {
     /// Whether a match names HEAD: only then GET's do not judge it.
     names_head: bool,
     has_capitals: bool,
+    /// Whether a match looks at a path's very end, so that a `/` there makes a difference.
+    has_whole_paths: bool,
+    /// Whether one may ask for a `/` there.
+    has_slash_at_end: bool,
 }
 
 /// Where to look for matches by path. Lists hold indexes of entries, best first.
@@ -55,7 +59,14 @@ impl<T: PartialEq> MatchTable<T> {
             PathPattern::Expression(_) => true,
         };
         let has_capitals = matches.iter().any(|(it, _)| has_case(&it.path));
+        let any_path = |is: fn(&PathPattern) -> bool| matches.iter().any(|(it, _)| is(&it.path));
         Self {
+            has_whole_paths: any_path(|it| !matches!(it, PathPattern::Prefix(_))),
+            has_slash_at_end: any_path(|it| match it {
+                PathPattern::Exact(path) => path.len() > 1 && path.ends_with('/'),
+                PathPattern::Expression(_) => true,
+                PathPattern::Prefix(_) => false,
+            }),
             as_written: index(false),
             folded: has_capitals.then(|| index(true)),
             names_head: matches.iter().any(|(it, _)| it.method == Some(Method::HEAD)),
@@ -69,6 +80,54 @@ impl<T: PartialEq> MatchTable<T> {
     /// # Errors
     /// [`DenyReason::AmbiguousRequest`] when it hangs on a header or query parameter that servers would read differently.
     pub fn find(&self, reading: &Reading<'_>) -> Result<Option<&T>, DenyReason> {
+        self.unless_beside(reading, Self::as_policies_match)
+    }
+
+    /// [`Self::find`] for tables of routes: proxies take a HEAD request for a HEAD request.
+    ///
+    /// # Errors
+    /// See [`Self::find`].
+    pub fn find_exact(&self, reading: &Reading<'_>) -> Result<Option<&T>, DenyReason> {
+        self.unless_beside(reading, |table, reading| {
+            table.search(reading, |it| it.is_none_or(|it| it == reading.method))
+        })
+    }
+
+    /// What `find` finds for the path, unless a server that takes it for a path beside it would meet a rule that does not match
+    /// the path itself. A path that is written in a match is nobody's mistake.
+    fn unless_beside(
+        &self,
+        reading: &Reading<'_>,
+        find: impl Fn(&Self, &Reading<'_>) -> Result<Option<usize>, DenyReason>,
+    ) -> Result<Option<&T>, DenyReason> {
+        let found = find(self, reading)?;
+        let value = |entry: usize| &self.entries[entry].1;
+        let is_written = |entry: usize| matches!(self.entries[entry].0.path, PathPattern::Exact(_));
+        if found.is_some_and(is_written) {
+            return Ok(found.map(value));
+        }
+        let may_be = |path: &[u8], compared: &[u8]| {
+            let other = find(self, &Reading { path, compared, ..reading.clone() })?;
+            let differs = other.is_some_and(|other| {
+                found.map(value) != Some(value(other)) && !self.entries[other].0.path.covers(reading, compared)
+            });
+            if differs { Err(DenyReason::AmbiguousRequest) } else { Ok(()) }
+        };
+        if let (Some(path), Some(compared)) = (without_extension(reading.path), without_extension(reading.compared)) {
+            may_be(path, compared)?;
+        }
+        match (reading.path.strip_suffix(b"/"), reading.compared.strip_suffix(b"/")) {
+            (Some(path), Some(compared)) if self.has_whole_paths && !path.is_empty() => may_be(path, compared)?,
+            (None, None) if self.has_slash_at_end => {
+                may_be(&[reading.path, b"/"].concat(), &[reading.compared, b"/"].concat())?;
+            }
+            _ => {}
+        }
+        Ok(found.map(value))
+    }
+
+    /// The best match by the rules for policies.
+    fn as_policies_match(&self, reading: &Reading<'_>) -> Result<Option<usize>, DenyReason> {
         let as_method = |method: &Method| self.search(reading, |it| it.is_none_or(|it| it == method));
         if *reading.method != Method::HEAD {
             return as_method(reading.method);
@@ -80,7 +139,7 @@ impl<T: PartialEq> MatchTable<T> {
             Ok(Some(_)) => as_method(&Method::HEAD),
             Ok(None) => as_method(&Method::GET),
             Err(ambiguous) => match (as_method(&Method::HEAD)?, as_method(&Method::GET)?) {
-                (head, get) if head == get => Ok(head),
+                (head, get) if head.map(|it| &self.entries[it].1) == get.map(|it| &self.entries[it].1) => Ok(head),
                 _ => Err(ambiguous),
             },
         }
@@ -95,9 +154,7 @@ impl<T: PartialEq> MatchTable<T> {
         &self,
         reading: &Reading<'_>,
         has_method: impl Fn(Option<&Method>) -> bool,
-    ) -> Result<Option<&T>, DenyReason> {
-        let folded = reading.fold_case.then(|| fold_case(reading.path));
-        let path = folded.as_deref().unwrap_or(reading.path);
+    ) -> Result<Option<usize>, DenyReason> {
         let index = match &self.folded {
             Some(folded) if reading.fold_case => folded,
             _ => &self.as_written,
@@ -113,29 +170,29 @@ impl<T: PartialEq> MatchTable<T> {
             }
         };
         // What some server, but not every, would choose before anything else that matches.
-        let mut perhaps: Option<&T> = None;
-        for list in index.lists(path) {
+        let mut perhaps: Option<usize> = None;
+        let is_other = |perhaps: Option<usize>, value: &T| perhaps.is_some_and(|it| self.entries[it].1 != *value);
+        for list in index.lists(reading.compared) {
             for (rank, &entry) in list.iter().enumerate() {
                 let (it, value) = &self.entries[entry];
                 match holds(entry) {
                     Holds::No => continue,
-                    Holds::Unclear if perhaps.is_none_or(|other| other == value) => perhaps = Some(value),
-                    Holds::Unclear => return Err(DenyReason::AmbiguousRequest),
-                    Holds::Yes if perhaps.is_some_and(|other| other != value) => {
+                    Holds::Unclear | Holds::Yes if is_other(perhaps, value) => {
                         return Err(DenyReason::AmbiguousRequest);
                     }
+                    Holds::Unclear => perhaps = Some(entry),
                     Holds::Yes => {
                         // With letter case ignored, a rule for the same path in another spelling is met as much as this.
-                        let is_other = |&other: &usize| {
+                        let is_spelt_otherwise = |&other: &usize| {
                             let (other_match, other_value) = &self.entries[other];
                             other_match.path.is_other_spelling(&it.path)
                                 && other_value != value
                                 && holds(other) != Holds::No
                         };
-                        return if reading.fold_case && list[rank + 1..].iter().any(is_other) {
+                        return if reading.fold_case && list[rank + 1..].iter().any(is_spelt_otherwise) {
                             Err(DenyReason::AmbiguousRequest)
                         } else {
-                            Ok(Some(value))
+                            Ok(Some(entry))
                         };
                     }
                 }
@@ -145,7 +202,24 @@ impl<T: PartialEq> MatchTable<T> {
     }
 }
 
+/// The path without its last segment's extension: Rails and Spring serve `/users.json` as `/users`.
+fn without_extension(path: &[u8]) -> Option<&[u8]> {
+    let dot = path.iter().rposition(|&it| matches!(it, b'.' | b'/')).filter(|&at| path[at] == b'.')?;
+    (path[dot - 1] != b'/').then(|| &path[..dot])
+}
+
 impl PathPattern {
+    /// Whether a pattern that `beside` meets, the reading's path without its end or with one more, matches the reading too.
+    fn covers(&self, reading: &Reading<'_>, beside: &[u8]) -> bool {
+        match self {
+            Self::Exact(_) => false,
+            Self::Expression(expression) => expression.matches(reading.path, reading.fold_case),
+            // A prefix ends with a segment.
+            Self::Prefix(prefix) if reading.fold_case => fold_case(prefix.as_bytes()).len() < beside.len(),
+            Self::Prefix(prefix) => prefix.len() < beside.len(),
+        }
+    }
+
     /// Of two paths that are one when letter case is ignored: whether they are two when it is not.
     fn is_other_spelling(&self, other: &Self) -> bool {
         match (self, other) {

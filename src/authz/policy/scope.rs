@@ -242,7 +242,9 @@ impl RouteTable {
     fn find(&self, request: &RequestAttributes) -> Result<Option<&RouteEntry>, DenyReason> {
         let entry = |hit: Option<RouteHit>| hit.map(|hit| &self.routes[hit.route]);
         let judge = |letter_case| {
-            request.judge(letter_case, |reading| self.matches.find(reading).map(|hit| hit.copied())).and_then(|it| it)
+            request
+                .judge(letter_case, |reading| self.matches.find_exact(reading).map(|hit| hit.copied()))
+                .and_then(|it| it)
         };
         let found = entry(judge(LetterCase::Sensitive)?);
         // The policies behind the path as it stands say whether letter case may tell it from another.

@@ -55,7 +55,13 @@ fn request_to(host: &str, line: &str) -> RequestAttributes {
 
 /// What the table says when letter case counts, as the Gateway API has it.
 fn find<T: PartialEq + Copy>(table: &MatchTable<T>, request: &RequestAttributes) -> Result<Option<T>, DenyReason> {
-    request.judge(LetterCase::Sensitive, |reading| table.find(reading).map(|it| it.copied()))?
+    let value = |entry: usize| table.entries[entry].1;
+    request.judge(LetterCase::Sensitive, |reading| table.as_policies_match(reading).map(|it| it.map(value)))?
+}
+
+/// The same with the paths beside it, as policies are asked.
+fn find_beside<T: PartialEq + Copy>(table: &MatchTable<T>, line: &str) -> Result<Option<T>, DenyReason> {
+    find_in_any_case(table, &request(line))
 }
 
 /// The same where it does not (`paths` unset).
@@ -224,4 +230,63 @@ fn ten_thousand_rules_are_searched_by_look_ups() {
     assert_eq!(find(&table, &request("GET /api/v3/9888/x")), Ok(None));
     // What a search would look at: never more than one list a segment.
     assert!(table.as_written.lists(b"/api/v3/9887/x").map(<[_]>::len).sum::<usize>() <= 1);
+}
+
+const AMBIGUOUS: Result<Option<u8>, DenyReason> = Err(DenyReason::AmbiguousRequest);
+
+#[test]
+fn p03_a_slash_at_the_end_leaves_no_exact_rule() {
+    let exact = table(&[("=/admin", 1), ("=/cart/", 2), ("/", 3)]);
+    for (line, want) in [
+        ("GET /admin", Ok(Some(1))),
+        ("GET /admin/", AMBIGUOUS),
+        ("GET /admin%2f", AMBIGUOUS),
+        ("GET /Admin/", AMBIGUOUS),
+        ("GET /admin/x", Ok(Some(3))),
+        ("GET /cart/", Ok(Some(2))),
+        ("GET /cart", AMBIGUOUS),
+        ("GET /", Ok(Some(3))),
+        ("GET /other", Ok(Some(3))),
+        ("GET /other/", Ok(Some(3))),
+    ] {
+        assert_eq!(find_beside(&exact, line), want, "{line}");
+    }
+    let alike = table(&[("=/cart", 1), ("/cart", 1), ("/", 2)]);
+    assert_eq!(find_beside(&alike, "GET /cart/"), Ok(Some(1)));
+    let expression = table(&[("~/users/[0-9]+", 1), ("/", 2)]);
+    assert_eq!(find_beside(&expression, "GET /users/7"), Ok(Some(1)));
+    assert_eq!(find_beside(&expression, "GET /users/7/"), AMBIGUOUS);
+}
+
+#[test]
+fn p03_an_extension_leaves_no_rule() {
+    let rules = table(&[("=/healthz", 1), ("/admin", 2), ("=/robots.txt", 3), ("~/.*[.]css", 4), ("/", 5)]);
+    for (line, want) in [
+        ("GET /healthz", Ok(Some(1))),
+        ("GET /healthz.json", AMBIGUOUS),
+        ("GET /HEALTHZ.json", AMBIGUOUS),
+        ("GET /admin.json", AMBIGUOUS),
+        ("GET /admin/users.json", Ok(Some(2))),
+        ("GET /robots.txt", Ok(Some(3))), // written in a rule
+        ("GET /app.css", Ok(Some(4))),    // nothing is said of `/app` alone
+        ("GET /app.js", Ok(Some(5))),
+        ("GET /archive.tar.gz", Ok(Some(5))),
+        ("GET /.well-known/x", Ok(Some(5))),
+        ("GET /.env", Ok(Some(5))),
+    ] {
+        assert_eq!(find_beside(&rules, line), want, "{line}");
+    }
+}
+
+#[test]
+fn p01_p03_routes_take_head_for_head() {
+    let routes = table(&[("GET =/x", 1), ("=/x", 2), ("GET /y", 3), ("/y", 4)]);
+    let find = |line: &str| {
+        let request = request(line);
+        request.judge(LetterCase::Sensitive, |reading| routes.find_exact(reading).map(|it| it.copied())).unwrap()
+    };
+    for (line, want) in [("GET /x", 1), ("HEAD /x", 2), ("POST /x", 2), ("GET /y", 3), ("HEAD /y", 4)] {
+        assert_eq!(find(line), Ok(Some(want)), "{line}");
+    }
+    assert_eq!(find_beside(&routes, "HEAD /x"), Ok(Some(1)), "policies judge it as GET");
 }
