@@ -205,7 +205,8 @@ impl PolicyIndex {
             return Err(DenyReason::NoPolicy);
         }
         let required = by_host.into_iter().chain(by_route).flat_map(|chain| &chain.required);
-        let specific = by_route.or(by_host).and_then(|chain| chain.specific.as_ref());
+        // `Required` policies on the route are checked in addition: they do not stand in for the host's own policy.
+        let specific = by_route.into_iter().chain(by_host).find_map(|chain| chain.specific.as_ref());
         let mut outer = Vec::new();
         let mut inner = None;
         for bound in required.chain(specific) {

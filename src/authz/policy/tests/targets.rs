@@ -125,6 +125,21 @@ fn a_required_policy_on_the_gateway_is_checked_in_addition() {
 }
 
 #[test]
+fn p03_a_required_policy_above_a_route_does_not_hide_the_hosts_own() {
+    let index = index(&all(&[
+        gateway(),
+        route("shop/shop", "hostnames: [shop.example]"),
+        named(
+            "infra/gateway",
+            &format!("{}\ninheritance: Required\nrules: [{{ name: g, access: Public }}]", on("Gateway", "front")),
+        ),
+        named("shop/host", "hosts: [shop.example]\nrules: [{ name: h, require: { roles: [admin] } }]"),
+    ]));
+    meets(&index, &ask("GET shop.example/"), "401 no_credential by h");
+    meets(&index, &ask("GET shop.example/").cookie(), "403 missing_role by h");
+}
+
+#[test]
 fn p27_a_route_that_no_listener_admits_claims_nothing() {
     let victim = route("shop/shop", "hostnames: [shop.example]");
     let guard = named("shop/shop", &on("HTTPRoute", "shop"));
