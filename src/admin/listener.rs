@@ -1,5 +1,7 @@
 //! Serving a router over HTTP/1.1, with limits and an orderly end.
 
+mod patience;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::patience::Patient;
+
 /// What a listener gives its clients. Bodies are bounded where they are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -21,6 +25,12 @@ pub struct Limits {
     pub connections: usize,
     /// How long a connection may take over the headers of a request, and so how long it may lie idle.
     pub header_read: Duration,
+    /// How long a client may take nothing of an answer. Who asks and never reads would otherwise hold a connection for good.
+    pub write: Duration,
+    /// After which a connection answers what it has begun and takes no further request.
+    pub age: Duration,
+    /// After which a connection ends, whatever it is at: so no client, however slow, keeps a place for itself (P32).
+    pub life: Duration,
     /// The most header fields of a request.
     pub headers: usize,
     /// The most bytes of a request's head.
@@ -29,7 +39,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 256, header_read: Duration::from_secs(15), headers: 64, head_bytes: 32 * 1024 }
+        Self {
+            connections: 256,
+            header_read: Duration::from_secs(15),
+            write: Duration::from_secs(10),
+            age: Duration::from_secs(50),
+            life: Duration::from_secs(60),
+            headers: 64,
+            head_bytes: 32 * 1024,
+        }
     }
 }
 
@@ -92,16 +110,19 @@ async fn converse(
         .header_read_timeout(limits.header_read)
         .max_headers(limits.headers)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    tokio::pin!(connection);
-    // What goes wrong with one connection is between the client and its network.
-    let _ = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), TowerToHyperService::new(router));
+    let conversation = async {
+        tokio::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(limits.age) => {}
         }
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
+    // What goes wrong with one connection is between the client and its network.
+    let _ = tokio::time::timeout(limits.life, conversation).await;
 }
 
 #[cfg(test)]
@@ -186,6 +207,39 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
         many.write_all(head.as_bytes()).await.unwrap();
         assert!(rest(&mut many).await.starts_with("HTTP/1.1 431 "));
+    }
+
+    #[tokio::test]
+    async fn p32_clients_that_never_read_lose_their_place() {
+        const LONG: Duration = Duration::from_secs(3600);
+        const SHORT: Duration = Duration::from_millis(50);
+        let body = axum::body::Bytes::from(vec![b'x'; 32 << 20]);
+        let router = Router::new()
+            .route("/", get(|| async { "ok" }))
+            .route("/large", get(move || std::future::ready(body.clone())));
+        for (write, life) in [(SHORT, LONG), (LONG, SHORT)] {
+            let limits = Limits { connections: 2, write, life, age: LONG, ..Limits::default() };
+            let (address, _stop, _server) = start(router.clone(), limits).await;
+            let mut deaf = Vec::new();
+            for _ in 0..2 {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(&b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(9)).await.unwrap();
+                deaf.push(stream);
+            }
+            let mut other = TcpStream::connect(address).await.unwrap();
+            other.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            assert!(rest(&mut other).await.ends_with("ok"), "{limits:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn p32_an_old_connection_takes_no_further_request() {
+        let limits =
+            Limits { header_read: Duration::from_secs(3600), age: Duration::from_millis(50), ..Limits::default() };
+        let (address, _stop, _server) = start(Router::new().route("/", get(|| async { "ok" })), limits).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET).await.unwrap();
+        assert!(rest(&mut stream).await.ends_with("ok"));
     }
 
     #[tokio::test]
