@@ -1,6 +1,7 @@
 //! The real gate, with its real configuration: policies, keys, embedded store.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -80,7 +81,9 @@ impl Gate {
     pub(crate) async fn start(policies: &Policies) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         policies.write(&folder.path().join("policies"))?;
-        std::fs::write(folder.path().join("api.token"), "benchmark-token-benchmark-token-benchmark")?;
+        let api_token = folder.path().join("api.token");
+        std::fs::write(&api_token, "benchmark-token-benchmark-token-benchmark")?;
+        std::fs::set_permissions(&api_token, std::fs::Permissions::from_mode(0o600))?;
         std::fs::write(
             folder.path().join("cloakroom.yaml"),
             "listen: { grpc: 'unix:gate.sock', http: '127.0.0.1:0', health: '127.0.0.1:0', admin: '127.0.0.1:0', sessions: '127.0.0.1:0' }\n\

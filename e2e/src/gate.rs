@@ -1,6 +1,7 @@
 //! cloakroom itself, as users run it: the real binary with a configuration file, keys and policies in a folder.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -119,6 +120,7 @@ impl Cloakroom {
         }
         let api_token = random_text()?;
         std::fs::write(file("admin.token"), &api_token)?;
+        std::fs::set_permissions(file("admin.token"), std::fs::Permissions::from_mode(0o600))?;
         let mut config = config(folder.path(), &options);
         merge(&mut config, &options.config);
         // JSON is YAML.

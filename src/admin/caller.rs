@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,6 +98,17 @@ pub enum TokenFileError {
     /// It cannot be read.
     #[error("cannot read the admin token file {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
+    /// Others may read or change it.
+    #[error(
+        "admin token file {}: others may read or change it (mode {mode:04o}); run `chmod 600` on it, or mount its Secret \
+         with `defaultMode: 0440`", path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Its content is no token.
     #[error(
         "{} must hold one admin token of {MIN_TOKEN} to {MAX_TOKEN_FILE} visible ASCII characters \
@@ -197,6 +209,12 @@ impl TokenDigest {
         let error = |error| TokenFileError::Read(file.clone(), error);
         let mut content = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_FILE + 1));
         let opened = std::fs::File::open(file).map_err(error)?;
+        // Of the open file, not of the path: nobody can swap the one for the other in between. Reading by a group is
+        // allowed: that is how Kubernetes hands a Secret to a process that is not root (`fsGroup`).
+        let mode = opened.metadata().map_err(error)?.permissions().mode() & 0o7777;
+        if mode & 0o027 != 0 {
+            return Err(TokenFileError::Exposed { path: file.clone(), mode });
+        }
         io::Read::read_to_end(&mut io::Read::take(opened, MAX_TOKEN_FILE as u64 + 1), &mut content).map_err(error)?;
         let token = content.trim_ascii();
         if content.len() > MAX_TOKEN_FILE || !is_token(token) {

@@ -42,8 +42,11 @@ pub enum KeyFileError {
         #[source]
         source: io::Error,
     },
-    /// Everybody on the machine may read or write it.
-    #[error("token key file {} is open to every user (mode {mode:04o}): run `chmod o-rwx` on it", path.display())]
+    /// Others may read or change it.
+    #[error(
+        "token key file {}: others may read or change it (mode {mode:04o}); run `chmod 600` on it, or mount its Secret \
+         with `defaultMode: 0440`", path.display()
+    )]
     Open {
         /// The file.
         path: PathBuf,
@@ -85,13 +88,13 @@ impl TokenKeys {
     /// Reads a key file: one key of 32 bytes in unpadded base64url a line.
     ///
     /// # Errors
-    /// When the file is missing, may be read or written by every user, or is not a list of keys.
+    /// When the file is missing, may be read by every user or changed by any but its owner, or is not a list of keys.
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let read = |source| KeyFileError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(read)?;
         // Of the open file, not of the path: nobody can swap the one for the other in between.
         let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
-        if mode & 0o006 != 0 {
+        if mode & 0o027 != 0 {
             return Err(KeyFileError::Open { path: path.to_owned(), mode });
         }
         let mut text = Zeroizing::new(String::new());

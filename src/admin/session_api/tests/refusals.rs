@@ -1,10 +1,13 @@
 //! Every status that refuses.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use http::StatusCode;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::rig::{READER, Rig, problem};
+use crate::admin::caller::{CallerConfig, Callers};
 
 const SID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
@@ -186,6 +189,22 @@ async fn a_replaced_token_file_counts_at_once_and_a_broken_one_closes() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(status(&new).await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(status(READER).await, StatusCode::OK, "the other callers' files are whole");
+}
+
+#[tokio::test]
+async fn p36_a_token_file_that_others_may_read_or_change_is_refused() {
+    let rig = Rig::start().await;
+    let file = rig.folder.path().join("admin.token");
+    for (mode, good) in [(0o644, false), (0o602, false), (0o620, false), (0o440, true), (0o640, true), (0o600, true)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let opened = Callers::open(vec![CallerConfig::admin(file.clone())]);
+        assert_eq!(opened.is_ok(), good, "{mode:o}");
+        if let Err(error) = opened {
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+        }
+        let want = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        assert_eq!(rig.get("/v1/sessions?subject=ada").send().await.unwrap().status(), want, "{mode:o}");
+    }
 }
 
 #[tokio::test]

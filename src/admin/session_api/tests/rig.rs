@@ -1,7 +1,9 @@
 //! A running API, its store and its callers.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -71,6 +73,7 @@ impl Rig {
         let file = |name: &str, token: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, format!("{token}\n")).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
             path
         };
         let callers = Callers::open(vec![
