@@ -116,6 +116,7 @@ fn p21_a_session_is_judged_by_its_own_times_too() {
         (active(|it| it.created = after(30_000)), "ada for shop/shop by default"),
         (active(|it| it.created = after(30_001)), "503 clock_behind by default"),
         (active(|it| it.auth_time = after(30_001)), "503 clock_behind by default"),
+        (active(|it| it.last_seen = after(30_001)), "503 clock_behind by default"),
         (active(|it| it.realm = realm("staff")), "401 unknown_session by default"),
         (active(|it| it.id = crate::authz::session::SessionId::from_bytes([8; 16])), "401 unknown_session by default"),
     ] {
