@@ -8,7 +8,7 @@ const SHOWN: usize = 256;
 /// Where a text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// A path: what follows `?` or `#` is left out.
+    /// A path: what follows `?` or `#`, encoded or not, is left out.
     Path,
     /// Anything else.
     Plain,
@@ -22,7 +22,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(mut bytes, place) = *self;
         if place == Place::Path {
-            bytes = bytes.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+            bytes = before_query(bytes);
         }
         if holds_credential(bytes) {
             return f.write_str("(withheld)");
@@ -30,6 +30,16 @@ impl fmt::Display for Shown<'_> {
         write!(f, "{}", bytes[..bytes.len().min(SHOWN)].escape_ascii())?;
         if bytes.len() > SHOWN { f.write_char('…') } else { Ok(()) }
     }
+}
+
+/// The path before its query. Some servers behind us take `%3F` for `?` as well, and what follows may be a secret.
+fn before_query(path: &[u8]) -> &[u8] {
+    let begins = |at: usize| match &path[at..] {
+        [b'?' | b'#', ..] => true,
+        [b'%', code @ ..] => code.get(..2).is_some_and(|code| code.eq_ignore_ascii_case(b"3f") || code == b"23"),
+        _ => false,
+    };
+    &path[..(0..path.len()).find(|at| begins(*at)).unwrap_or(path.len())]
 }
 
 /// Whether something in the text, or in what it decodes to, looks like a token of ours or a JWT. Then all of it is withheld:
@@ -88,6 +98,11 @@ mod tests {
         for (sent, place, want) in [
             (&b"/orders/7?token=1"[..], Place::Path, "/orders/7"),
             (b"/orders#x", Place::Path, "/orders"),
+            (b"/orders%3Fcode=1", Place::Path, "/orders"),
+            (b"/orders%3fcode=1?x", Place::Path, "/orders"),
+            (b"/orders%23code=1", Place::Path, "/orders"),
+            (b"/orders%2", Place::Path, "/orders%2"),
+            (b"/orders%3Fx", Place::Plain, "/orders%3Fx"),
             (b"shop.example?x", Place::Plain, "shop.example?x"),
             (b"/a\r\nfake line", Place::Path, "/a\\r\\nfake line"),
             (b"/\x1b[2J", Place::Path, "/\\x1b[2J"),
