@@ -17,6 +17,8 @@ use tracing_subscriber::{Layer as _, Registry as Spans};
 use self::writer::LineWriter;
 /// The target of decision records: which of them there are is said by `telemetry.decisions`, not by how much else is logged.
 const DECISIONS: &str = "cloakroom::decision";
+/// The target of the audit log (P38): who made, changed or ended a session is written whatever the level of the rest.
+const AUDIT: &str = "audit";
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +79,11 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let mut levels = EnvFilter::builder().parse(filter)?;
-    if !filter.contains(DECISIONS) {
-        levels = levels.add_directive(format!("{DECISIONS}=info").parse()?);
+    for target in [DECISIONS, AUDIT] {
+        // Who names a target in `telemetry.log` has decided about it.
+        if !filter.contains(target) {
+            levels = levels.add_directive(format!("{target}=info").parse()?);
+        }
     }
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {

@@ -22,7 +22,7 @@ use crate::authz::verdict::{Allow, Denial};
 pub const TARGET: &str = "cloakroom::decision";
 
 /// How many records are written in one second at most.
-pub const MAX_PER_SECOND: u64 = 1000;
+pub const MAX_PER_SECOND: u64 = 100;
 
 /// Which decisions leave a record (`telemetry.decisions`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -53,17 +53,23 @@ fn a_filter_that_is_none_is_an_error() {
 }
 
 #[test]
-fn decision_records_do_not_hang_on_the_level_of_the_rest() {
+fn p38_decision_records_and_the_audit_log_do_not_hang_on_the_level_of_the_rest() {
     assert_eq!(DECISIONS, crate::ext_authz::record::TARGET);
     let events = || {
         tracing::info!("chatter");
         tracing::info!(target: "cloakroom::decision", "record");
+        tracing::info!(target: "audit", "change");
     };
-    for (filter, chatter, record) in
-        [("info", true, true), ("warn", false, true), ("warn,cloakroom::decision=off", false, false)]
-    {
+    for (filter, want) in [
+        ("info", (true, true, true)),
+        ("warn", (false, true, true)),
+        ("off", (false, true, true)),
+        ("warn,cloakroom::decision=off", (false, false, true)),
+        ("warn,audit=off", (false, true, false)),
+    ] {
         let text = logged(filter, LogFormat::Text, events);
-        assert_eq!((text.contains("chatter"), text.contains("record")), (chatter, record), "{filter}");
+        let got = (text.contains("chatter"), text.contains("record"), text.contains("change"));
+        assert_eq!(got, want, "{filter}");
     }
 }
 
