@@ -291,12 +291,23 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
             format!("{admin} can be reached by others; it must be a loopback address such as 127.0.0.1:9090"),
         ));
     }
+    let sessions = file.sessions.map(|text| tcp("listen.sessions", Some(text), "127.0.0.1:9081")).transpose()?;
+    // Plain HTTP with tokens in it: nobody beside this machine may read along (P36).
+    if let Some(address) = sessions.filter(|address| !address.ip().is_loopback()) {
+        return Err(Wrong(
+            "listen.sessions",
+            format!(
+                "{address} can be reached by others and speaks plain HTTP: use a loopback address such as 127.0.0.1:9081 \
+                 and put a TLS proxy in front"
+            ),
+        ));
+    }
     Ok(Listen {
         grpc,
         http: tcp("listen.http", file.http, "127.0.0.1:9080")?,
         health: tcp("listen.health", file.health, "0.0.0.0:9091")?,
         admin,
-        sessions: file.sessions.map(|text| tcp("listen.sessions", Some(text), "127.0.0.1:9081")).transpose()?,
+        sessions,
     })
 }
 

@@ -70,6 +70,11 @@ fn wrong_values_name_the_key_and_the_cure() {
         ),
         ("listen: { admin: '10.0.0.1:9090' }", vec!["listen.admin", "loopback"]),
         ("listen: { sessions: '127.0.0.1:9081' }", vec!["api", "tokenFile"]),
+        (
+            "api: { tokenFile: t }\nlisten: { sessions: '0.0.0.0:9081' }",
+            vec!["listen.sessions", "TLS proxy", "127.0.0.1:9081"],
+        ),
+        ("api: { tokenFile: t }\nlisten: { sessions: '[2001:db8::1]:9081' }", vec!["listen.sessions", "TLS proxy"]),
         ("api: { tokenFile: t }", vec!["listen.sessions", "127.0.0.1:9081"]),
         ("token: { carriers: [{ cookie: session }] }", vec!["__Host-"]),
         ("token: { carriers: [{ header: cookie }] }", vec!["token.carriers"]),
