@@ -15,8 +15,9 @@ use crate::authz::session::{Realm, SecretAge, Session, Timestamp};
 use crate::authz::verdict::Lookup;
 
 /// How far apart loads are that are made for one session because a well-tagged secret did not match its cached record. The
-/// holder of an old token can cause no more of them, however often he asks.
-const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
+/// holder of an old token can cause no more of them, however often he asks. Well below a check's deadline (`check.timeout`,
+/// 200 ms): whoever waits for his turn must still hear a 401, and not that the gate was too slow.
+const DOUBT_INTERVAL: Duration = Duration::from_millis(40);
 /// How many requests of one session wait for such a load at most.
 const MAX_DOUBTING: usize = 64;
 

@@ -173,8 +173,25 @@ async fn p32_the_holder_of_an_old_token_causes_few_loads() {
     }
     assert!(unknown >= MAX_DOUBTING, "{unknown}");
     let spans = u64::try_from(begun.elapsed().as_millis() / DOUBT_INTERVAL.as_millis()).unwrap() + 1;
-    assert!(house.loads() - loads <= spans, "{} loads in {spans} intervals", house.loads() - loads);
+    // Who waited for the next interval and who comes as it begins may each cause one.
+    assert!(house.loads() - loads <= 2 * spans, "{} loads in {spans} intervals", house.loads() - loads);
     assert!(is_active(&house.lookup(&new, house.start).await), "whoever holds the present one is not harmed");
+}
+
+#[tokio::test]
+async fn the_holder_of_an_old_token_hears_no_within_a_checks_time() {
+    /// A quarter of the default `check.timeout`, after which the answer would be 503.
+    const SOON: Duration = Duration::from_millis(50);
+    let house = House::new();
+    let old = house.create("ada").await.token;
+    let new = rotated_elsewhere(&house, &old).await;
+    assert!(is_active(&house.lookup(&new, house.start).await));
+    let entry = house.resolve(&new, house.start).await.entry.unwrap();
+    for _ in 0..3 {
+        let (_place, at) = entry.shelf.doubt(DOUBT_INTERVAL, MAX_DOUBTING).unwrap();
+        assert!(at.saturating_duration_since(tokio::time::Instant::now()) <= SOON);
+        assert!(matches!(house.lookup(&old, house.start).await, Lookup::Unknown));
+    }
 }
 
 #[tokio::test]
