@@ -77,11 +77,25 @@ fn is_test(path: &Path) -> bool {
     text.ends_with("tests.rs") || text.contains("/tests/") || text.ends_with("contract.rs") || text.contains("testing")
 }
 
-/// A file's code without comments, and without what follows its `#[cfg(test)] mod …`.
+/// A file's code without comments, and without the tests that end it. A declaration (`mod tests;`) ends nothing.
 fn code(text: &str) -> String {
-    let tests = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-    let line = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
-    text[..tests].lines().map(line).collect::<Vec<_>>().join("\n")
+    let mut code = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let opens_tests = |next: &&str| next.trim_start_matches("pub(crate) ").starts_with("mod ") && next.ends_with('{');
+        if line == "#[cfg(test)]" && lines.peek().is_some_and(opens_tests) {
+            break;
+        }
+        code += line.split("//").next().unwrap_or_default();
+        code.push('\n');
+    }
+    code
+}
+
+#[test]
+fn code_is_read_to_its_end() {
+    let text = "#[cfg(test)]\nmod tests;\nuse crate::a::B; // crate::c\n#[cfg(test)]\nmod more {\n    use crate::d::E;\n}\n";
+    assert_eq!(named(&code(text)), BTreeSet::from(["a".to_owned()]));
 }
 
 /// The rooms that a piece of code names by `crate::room`.

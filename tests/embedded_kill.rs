@@ -21,8 +21,8 @@ use cloakroom::store::{Changed, Loaded, Store};
 const FILE: &str = "CLOAKROOM_KILL_FILE";
 const ROUND: &str = "CLOAKROOM_KILL_ROUND";
 const ROUNDS: &str = "CLOAKROOM_KILL_ROUNDS";
-/// Unless told: few enough for every run of the tests.
-const DEFAULT_ROUNDS: u64 = 50;
+/// Unless told; about half a minute.
+const DEFAULT_ROUNDS: u64 = 500;
 /// A file lives through so many kills before a new one is begun.
 const ROUNDS_PER_FILE: usize = 25;
 const WRITERS: u64 = 6;

@@ -137,7 +137,7 @@ impl PolicyFolder {
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "policy folder watch ended; the last policies stand"
+                    "policy folder watch ended, and the process with it"
                 );
                 None
             }
