@@ -49,6 +49,9 @@ pub struct EnvoyConfig(Value);
 /// The shipped configuration.
 pub const SHIPPED: &str = include_str!("../../examples/envoy/envoy.yaml");
 
+/// The part that lets Envoy verify session JWTs.
+const JWT_AUTHN: &str = include_str!("../../examples/envoy/jwt_authn.yaml");
+
 const LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 
@@ -209,6 +212,25 @@ impl EnvoyConfig {
         let check = filters.iter().position(|it| it["name"] == "envoy.filters.http.ext_authz").context("the check")?;
         filters.insert(check + 1, filter);
         Ok(self)
+    }
+
+    /// Envoy verifies session JWTs itself, right after the check: `examples/envoy/jwt_authn.yaml`, with the key set of
+    /// `keys` cached for so many seconds.
+    ///
+    /// # Errors
+    /// When that file is not what this code expects.
+    pub fn jwt_authn(&mut self, keys: SocketAddr, cache_seconds: u64) -> Result<&mut Self> {
+        let mut part: Value = serde_saphyr::from_str(JWT_AUTHN).context("examples/envoy/jwt_authn.yaml")?;
+        let mut put = |pointer: &str, value: Value| -> Result<()> {
+            let place = part.pointer_mut(pointer);
+            *place.with_context(|| format!("examples/envoy/jwt_authn.yaml has no {pointer}"))? = value;
+            Ok(())
+        };
+        let remote = "/filter/typed_config/providers/cloakroom/remote_jwks";
+        put(&format!("{remote}/http_uri/uri"), json!(format!("http://{keys}/.well-known/jwks.json")))?;
+        put(&format!("{remote}/cache_duration"), json!(format!("{cache_seconds}s")))?;
+        put("/cluster/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address", socket_address(keys))?;
+        self.filter_after_check(part["filter"].take())?.cluster(part["cluster"].take())
     }
 
     /// Adds a cluster.
@@ -402,6 +424,7 @@ mod tests {
             config.tls(&TlsFiles { certificate: "c".into(), key: "k".into() })?.plain()?;
             config.default_normalisation()?.headers_as_map()?.no_static_removal()?;
             config.http1_trailers()?.http2_service("login")?.unchecked("/open")?;
+            config.jwt_authn(SocketAddr::from(([127, 0, 0, 1], 83)), 1)?;
             config.filter_after_check(json!({ "name": "mine" }))?.cluster(json!({ "name": "more" }))?;
             anyhow::Ok(())
         })();

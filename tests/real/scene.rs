@@ -1,6 +1,7 @@
 //! The whole loop: client, Envoy, cloakroom, services.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use e2e::browser::Browser;
@@ -13,6 +14,9 @@ use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
 use crate::on_each_envoy;
+
+/// How long a test waits for something that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
 pub(crate) fn cloakroom() -> PathBuf {

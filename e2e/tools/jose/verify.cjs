@@ -1,13 +1,17 @@
 // Verifies session JWTs, one a line, with the jose library and the JWKS that cloakroom serves; answers with one JSON line
-// each: {"claims": …, "header": …} or {"error": …}. Arguments: folder of node_modules, JWKS URL, issuer, audience.
+// each: {"claims": …, "header": …} or {"error": …}. Arguments: folder of node_modules, JWKS URL, issuer, audience;
+// and, for a service that looks again only when its copy is so old, milliseconds.
 const { createRequire } = require('node:module')
 const readline = require('node:readline')
 
-const [folder, jwks, issuer, audience] = process.argv.slice(2)
+const [folder, jwks, issuer, audience, maxAge] = process.argv.slice(2)
 const { createRemoteJWKSet, jwtVerify } = createRequire(`${folder}/`)('jose')
 
 // As a service would: keys are cached, an unknown key id makes it look again.
-const keys = createRemoteJWKSet(new URL(jwks), { cooldownDuration: 0 })
+const caching = maxAge === undefined
+  ? { cooldownDuration: 0 }
+  : { cacheMaxAge: Number(maxAge), cooldownDuration: Number.MAX_SAFE_INTEGER }
+const keys = createRemoteJWKSet(new URL(jwks), caching)
 
 const verify = async (jwt) => {
   try {
