@@ -119,8 +119,12 @@ impl Load {
         let done =
             async || self.verified.load(Ordering::Relaxed) >= wanted || !self.failures.lock().unwrap().is_empty();
         wait_until(PATIENCE, &format!("{count} verified requests"), done).await?;
+        self.no_failure()
+    }
+
+    fn no_failure(&self) -> Result<()> {
         let failures = self.failures.lock().unwrap();
-        ensure!(failures.is_empty(), "failures: {failures:#?}");
+        ensure!(failures.is_empty(), "{} failures, the first: {:?}", failures.len(), failures[0]);
         Ok(())
     }
 
@@ -208,7 +212,7 @@ async fn planned(version: EnvoyVersion) -> Result<()> {
     load.more(100).await?;
 
     load.end(clients).await?;
-    assert!(load.failures.lock().unwrap().is_empty(), "{:#?}", load.failures.lock().unwrap());
+    load.no_failure()?;
     assert!(load.verified.load(Ordering::Relaxed) >= 2000);
     assert_eq!(load.keys(), [old, new]);
     Ok(())
@@ -218,13 +222,29 @@ async fn at_once(version: EnvoyVersion) -> Result<()> {
     let (load, clients) = Load::start(version).await?;
     let gate = &load.scene.gate;
     load.more(200).await?;
+    // Two services that know the old key: one keeps the key set as long as it may, one looks again for an unknown key.
+    let session = load.scene.log_in("bob").await?;
+    let issuer = format!("{ISSUER}/ns/shop");
+    let mut patient = Jose::caching(&gate.jwks_url(), &issuer, "shop", Duration::from_secs(300))?;
+    let mut curious = load.scene.jose("shop")?;
+    let by_old = load.scene.jwt("/cart", &session.token).await?;
+    patient.verify(&by_old)?;
+    curious.verify(&by_old)?;
+
     let told = gate.command(&["keys", "rotate", "--dir", "keys", "--now"])?;
     assert!(told.contains("refuse requests until they fetch it again"), "{told}");
     wait_until(PATIENCE, "JWT of the new key", async || load.keys().len() == 2).await?;
     load.copies_replaced().await?;
     wait_until(PATIENCE, "recovery", async || load.streak.load(Ordering::Relaxed) >= 500).await?;
     load.end(clients).await?;
-    // Some verifier met a key that it did not know; none failed in another way.
+    // What the command said it costs, and to whom.
+    let by_new = load.scene.jwt("/cart", &session.token).await?;
+    let error = patient.verify(&by_new).unwrap_err().to_string();
+    assert!(error.contains("ERR_JWKS_NO_MATCHING_KEY"), "{error}");
+    patient.verify(&by_old)?;
+    curious.verify(&by_old)?;
+    curious.verify(&by_new)?;
+    // Under load, some may have met a key that they did not know; none failed in another way.
     for failure in load.failures.lock().unwrap().iter() {
         let unknown_key = ["Jwks doesn't have key to match kid", "ERR_JWKS_NO_MATCHING_KEY"];
         assert!(unknown_key.iter().any(|it| failure.contains(it)), "{failure}");
