@@ -82,7 +82,8 @@ fn code(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let opens_tests = |next: &&str| next.trim_start_matches("pub(crate) ").starts_with("mod ") && next.ends_with('{');
+        let opens_tests =
+            |next: &&str| next.trim_start_matches("pub(crate) ").starts_with("mod ") && next.ends_with('{');
         if line == "#[cfg(test)]" && lines.peek().is_some_and(opens_tests) {
             break;
         }
@@ -94,7 +95,8 @@ fn code(text: &str) -> String {
 
 #[test]
 fn code_is_read_to_its_end() {
-    let text = "#[cfg(test)]\nmod tests;\nuse crate::a::B; // crate::c\n#[cfg(test)]\nmod more {\n    use crate::d::E;\n}\n";
+    let text =
+        "#[cfg(test)]\nmod tests;\nuse crate::a::B; // crate::c\n#[cfg(test)]\nmod more {\n    use crate::d::E;\n}\n";
     assert_eq!(named(&code(text)), BTreeSet::from(["a".to_owned()]));
 }
 

@@ -289,7 +289,7 @@ async fn random(version: EnvoyVersion) -> Result<()> {
     let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let seed = number("ATTACK_SEED").unwrap_or(u64::from(now.subsec_nanos()) ^ now.as_secs());
-    let many = number("ATTACKS").unwrap_or(3_000);
+    let many = number("ATTACKS").unwrap_or(1_000);
     eprintln!("ATTACK_SEED={seed} ATTACKS={many}");
     let town = Town::found().await?;
     for (index, wall) in (0..).zip(town.walls(version).await?) {
@@ -314,7 +314,7 @@ enum Strict {
 }
 use Strict::{Becomes, Refused, Unchanged};
 
-const ORDINARY: [(&str, Strict); 58] = [
+const ORDINARY: [(&str, Strict); 57] = [
     ("/", Unchanged),
     ("/caf%C3%A9", Unchanged),
     ("/caf%c3%a9", Unchanged),
@@ -371,7 +371,6 @@ const ORDINARY: [(&str, Strict); 58] = [
     ("/?q=%00%c0%ae", Unchanged),
     ("/?back\\slash", Unchanged),
     ("/?_method=DELETE", Unchanged),
-    ("/?caf=\u{e9}", Unchanged),
     ("/search?q=a+b&lang=de#", Refused),
 ];
 
