@@ -139,7 +139,7 @@ fn status(block: &[u8]) -> Option<u16> {
     let start = block.iter().position(|byte| byte & 0xe0 != 0x20)?;
     match &block[start..] {
         [indexed @ 0x88..=0x8e, ..] => Some(STATIC[usize::from(indexed - 0x88)]),
-        [literal, length, rest @ ..] if matches!(literal, 0x08..=0x0e | 0x18..=0x1e | 0x48..=0x4e) => {
+        [0x08..=0x0e | 0x18..=0x1e | 0x48..=0x4e, length, rest @ ..] => {
             let value = rest.get(..usize::from(length & 0x7f))?;
             if length & 0x80 == 0 { std::str::from_utf8(value).ok()?.parse().ok() } else { huffman_digits(value) }
         }

@@ -17,7 +17,7 @@ use crate::admin::session_api::document::TokenText;
 pub struct ExplainArgs {
     /// The method, such as GET
     method: String,
-    /// The address, such as https://shop.example/cart?x=1; path and query are taken as they are written
+    /// The address, such as `https://shop.example/cart?x=1`; path and query are taken as they are written
     url: String,
     /// A header, as `name: value`; may come more than once
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]

@@ -2,7 +2,7 @@
 //!
 //! **Writes** go through one thread. It takes whatever waits, makes all of it in one transaction, and answers each caller
 //! only after that transaction is on the disk (P20): a hundred log-ins at once cost one `fsync`. Touches alone are answered
-//! before they are on the disk, and get there within [`writer::RELAXED`].
+//! before they are on the disk, and get there within one second.
 //!
 //! **Reads** run where they are asked, on a snapshot that the writer publishes after each commit and before it answers. A
 //! load is three descents in trees whose pages are in memory, some microseconds: a hop to another thread would cost more

@@ -66,7 +66,7 @@ fn command(arguments: &[&str]) -> Command {
 fn cargo_deny() -> Result<PathBuf> {
     let folder = e2e::tools::install(&format!("cargo-deny-{CARGO_DENY}"), |folder| {
         terminal::line(&format!("building cargo-deny {CARGO_DENY}, once; this takes some minutes"));
-        let mut install = command(&["install", "--locked", "--no-track"]);
+        let mut install = command(&["install", "--locked", "--no-track", "--debug"]);
         // Not the workspace's target folder: another lock, and thrown away afterwards.
         let built = e2e::tools::root()?.join(".cargo-deny-build");
         install.arg(format!("cargo-deny@{CARGO_DENY}")).arg("--root").arg(folder).arg("--target-dir").arg(&built);

@@ -9,8 +9,9 @@ use crate::admin::explain::tests::Admin;
 use crate::admin::session_api::tests::rig::Rig;
 
 #[derive(Parser)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it does not live long")]
 enum Cli {
-    Session(Box<SessionArgs>),
+    Session(SessionArgs),
     Explain(ExplainArgs),
 }
 
@@ -18,7 +19,7 @@ enum Cli {
 async fn cloakroom(args: &[&str]) -> Result<String, String> {
     let mut out = Vec::new();
     let ran = match Cli::try_parse_from(["cloakroom"].iter().chain(args)).map_err(|error| error.to_string())? {
-        Cli::Session(args) => run_to(*args, &mut out).await,
+        Cli::Session(args) => run_to(args, &mut out).await,
         Cli::Explain(args) => explain::run_to(args, &mut out).await,
     };
     ran.map_err(|error| format!("{error:#}"))?;
