@@ -198,9 +198,9 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         }
     });
     watchers.spawn({
-        let (readiness, keyring, stop) = (readiness.clone(), Arc::clone(&keyring), stop());
+        let (readiness, keyring, store, stop) = (readiness.clone(), Arc::clone(&keyring), Arc::clone(&store), stop());
         async move {
-            stop.run_until_cancelled(look(&readiness, &keyring, &clock, &ready)).await;
+            stop.run_until_cancelled(look(&readiness, &keyring, &store, &clock, &ready)).await;
             "readiness"
         }
     });
@@ -272,9 +272,11 @@ async fn sweep(store: &Store, clock: &Clock) {
     }
 }
 
-/// Keeps readiness, and gRPC health after it, true to whether there is a key to sign with: keys have times.
-async fn look(readiness: &Readiness, keyring: &KeyRing, clock: &Clock, ready: &watch::Sender<bool>) {
+/// Keeps readiness, and gRPC health after it, true to whether there is a key to sign with (keys have times) and whether the
+/// store answers. Policies and the token key are conditions of the start: once read, their last good form stays.
+async fn look(readiness: &Readiness, keyring: &KeyRing, store: &Store, clock: &Clock, ready: &watch::Sender<bool>) {
     loop {
+        readiness.set(ReadyCheck::Store, store.is_open());
         readiness.set(ReadyCheck::Keys, keyring.signing_key("", clock.now()).is_some());
         let now = readiness.is_ready();
         ready.send_if_modified(|known| std::mem::replace(known, now) != now);

@@ -190,6 +190,14 @@ impl Store {
         }
     }
 
+    /// Whether it answers now: for readiness. A file that failed is opened again by itself.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Embedded(store) => store.is_open(),
+        }
+    }
+
     /// Makes what was answered durable, touches too, and ends; whatever is asked afterwards is `Closed`.
     pub async fn close(&self) -> Result<(), StoreError> {
         match self {

@@ -71,6 +71,11 @@ impl Shared {
 }
 
 impl EmbeddedStore {
+    /// Whether the file can be read and written, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&**self.shared.state.load(), State::Open(_))
+    }
+
     /// How many writes may wait; one more is [`StoreError::Busy`] (P32).
     pub const QUEUE: usize = 4_096;
     /// The most memory that is used for pages of the file, in bytes.

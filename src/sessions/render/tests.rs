@@ -36,7 +36,7 @@ async fn a_jwt_is_handed_out_again_until_half_its_life_is_spent() {
 }
 
 #[tokio::test]
-async fn a_jwt_is_kept_for_each_audience_and_through_a_reload() {
+async fn p05_a_jwt_is_kept_for_each_audience_and_through_a_reload() {
     let house = House::new();
     let ada = house.create("ada").await.token;
     let cart = jwt(&house, &ada, "shop/cart", house.start).await;
@@ -49,7 +49,7 @@ async fn a_jwt_is_kept_for_each_audience_and_through_a_reload() {
 }
 
 #[tokio::test]
-async fn an_update_brings_a_new_jwt_at_once() {
+async fn p05_an_update_brings_a_new_jwt_at_once() {
     let house = House::new();
     let ada = house.create("ada").await.token;
     let before = jwt(&house, &ada, "shop/cart", house.start).await;
