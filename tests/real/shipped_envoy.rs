@@ -61,7 +61,7 @@ async fn unchecked_request(version: EnvoyVersion) -> Result<()> {
     let envoy = Envoy::spawn(version, &config).await?;
     let forged = forged_lines();
     let request = format!(
-        "POST /open HTTP/1.1\r\nHost: shop.example\r\n{forged}X-Session-Count: mine\r\nTE: trailers\r\n\
+        "POST /open HTTP/1.1\r\nHost: shop.example\r\n{forged}X-Sessions-Count: mine\r\nTE: trailers\r\n\
          Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n{forged}X-Checksum: mine\r\n\r\n"
     );
     let answer = exchange(envoy.address(), request.as_bytes()).await?;
@@ -72,7 +72,7 @@ async fn unchecked_request(version: EnvoyVersion) -> Result<()> {
     }
     assert!(!seen.contains("forged"));
     // What is not ours passes, or this test would not see a removal at all.
-    assert_eq!(seen.0.header("x-session-count"), ["mine"]);
+    assert_eq!(seen.0.header("x-sessions-count"), ["mine"]);
     assert_eq!((seen.0.text().as_str(), seen.0.trailer("x-checksum")), ("hi", vec!["mine".to_owned()]));
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn unchecked_response(version: EnvoyVersion) -> Result<()> {
     let shop = Sloppy::answering(move |_| {
         format!(
             "HTTP/1.1 103 Early Hints\r\n{forged}\r\n\
-             HTTP/1.1 200 OK\r\n{forged}X-Session-Count: mine\r\nTrailer: x-checksum\r\nTransfer-Encoding: chunked\r\n\r\n\
+             HTTP/1.1 200 OK\r\n{forged}X-Sessions-Count: mine\r\nTrailer: x-checksum\r\nTransfer-Encoding: chunked\r\n\r\n\
              2\r\nhi\r\n0\r\n{forged}X-Checksum: mine\r\n\r\n"
         )
         .into_bytes()
@@ -101,7 +101,7 @@ async fn unchecked_response(version: EnvoyVersion) -> Result<()> {
         let name = String::from_utf8_lossy(name);
         assert_ne!(value, b"forged", "{name} reached the client");
     }
-    assert_eq!(answer.header("x-session-count"), ["mine"]);
+    assert_eq!(answer.header("x-sessions-count"), ["mine"]);
     assert_eq!((answer.text().as_str(), answer.trailer("x-checksum")), ("hi", vec!["mine".to_owned()]));
     Ok(())
 }
