@@ -100,6 +100,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Says that nothing more will be sent.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub async fn finish(&mut self) -> Result<()> {
+        Ok(self.stream.shutdown().await?)
+    }
+
     /// The final response to a request of ours; `answers_head` says that the request was a HEAD.
     ///
     /// # Errors

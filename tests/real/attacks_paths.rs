@@ -311,8 +311,10 @@ enum Strict {
     Becomes(&'static str),
     /// `path_with_escaped_slashes_action` says so.
     Refused,
+    /// Refused in Envoy's own setting too, by its parser: bytes beyond ASCII have to be encoded (RFC 3986 §2).
+    Never,
 }
-use Strict::{Becomes, Refused, Unchanged};
+use Strict::{Becomes, Never, Refused, Unchanged};
 
 const ORDINARY: [(&str, Strict); 57] = [
     ("/", Unchanged),
@@ -371,7 +373,7 @@ const ORDINARY: [(&str, Strict); 57] = [
     ("/?q=%00%c0%ae", Unchanged),
     ("/?back\\slash", Unchanged),
     ("/?_method=DELETE", Unchanged),
-    ("/search?q=a+b&lang=de#", Refused),
+    ("/?caf=\u{e9}", Never),
 ];
 
 async fn ordinary(version: EnvoyVersion) -> Result<()> {
@@ -380,9 +382,7 @@ async fn ordinary(version: EnvoyVersion) -> Result<()> {
     let long = format!("/x?{}", "q=0123456789&".repeat(600));
     let deep = "/deep".repeat(200);
     let mut rows: Vec<(String, Strict)> = vec![(long, Unchanged), (deep, Unchanged)];
-    rows.extend(
-        ORDINARY.iter().filter(|(path, _)| !path.ends_with('#')).map(|(path, strict)| ((*path).to_owned(), *strict)),
-    );
+    rows.extend(ORDINARY.map(|(path, strict)| (path.to_owned(), strict)));
     for wall in town.walls(version).await? {
         let mut shots = Vec::new();
         let mut wanted = Vec::new();
@@ -397,6 +397,7 @@ async fn ordinary(version: EnvoyVersion) -> Result<()> {
                     wanted.push(match strict {
                         Becomes(path) if wall.setting.strict => Some(format!("{before}{path}")),
                         Refused if wall.setting.strict => None,
+                        Never => None,
                         _ => Some(target.clone()),
                     });
                     shots.push(Shot::get(who, target).over(wire));

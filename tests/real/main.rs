@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod attacks;
+mod attacks_cookies;
 mod attacks_headers;
 mod attacks_paths;
 mod jwt;
