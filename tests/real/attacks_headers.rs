@@ -19,7 +19,8 @@ on_each_envoy! {
     p11_nothing_of_ours_leaves => responses;
 }
 
-const OURS: [&str; 4] = ["x-session-jwt", "x-session-create", "x-session-update", "x-session-end"];
+/// The names in use, and one that is ours all the same.
+const OURS: [&str; 5] = ["x-session-jwt", "x-session-create", "x-session-update", "x-session-end", "x-session-color"];
 
 /// Ways to write a name of ours so that some server takes it for that name.
 fn spellings(name: &str) -> Vec<String> {
@@ -306,7 +307,7 @@ async fn unchecked(version: EnvoyVersion) -> Result<()> {
         let mut shots = Vec::new();
         for target in ["/public/open", "/public", "/x"] {
             for spelling in OURS.into_iter().flat_map(spellings) {
-                let shot = Shot::get(Who::Nobody, target).field(&spelling, "forged").field("X-Session-Count", "mine");
+                let shot = Shot::get(Who::Nobody, target).field(&spelling, "forged").field("X-Sessions-Count", "mine");
                 shots.extend([shot.clone(), shot.over(Wire::Http2)]);
             }
         }
@@ -322,7 +323,7 @@ async fn unchecked(version: EnvoyVersion) -> Result<()> {
                     ensure!(*status == Some(200), "{name}: {status:?}");
                     let seen = &seen.context(name.clone())?[0];
                     identity(seen, false).context(name.clone())?;
-                    ensure!(seen.0.header("x-session-count") == ["mine"], "{name}: {seen:?}");
+                    ensure!(seen.0.header("x-sessions-count") == ["mine"], "{name}: {seen:?}");
                 }
                 (b"/public/open", true) => ensure!(seen.is_none(), "{name}: {seen:?}"),
                 (_, refused) => {
@@ -353,10 +354,10 @@ async fn responses(version: EnvoyVersion) -> Result<()> {
                 let forged = &sets[set.unwrap_or_default()];
                 let status = request.0.header("x-answer").first().cloned().unwrap_or_default();
                 if matches!(&*status, "204 No Content" | "304 Not Modified") {
-                    return format!("HTTP/1.1 {status}\r\n{forged}X-Session-Count: mine\r\n\r\n").into_bytes();
+                    return format!("HTTP/1.1 {status}\r\n{forged}X-Sessions-Count: mine\r\n\r\n").into_bytes();
                 }
                 format!(
-                    "HTTP/1.1 103 Early Hints\r\n{forged}\r\nHTTP/1.1 {status}\r\n{forged}X-Session-Count: mine\r\n\
+                    "HTTP/1.1 103 Early Hints\r\n{forged}\r\nHTTP/1.1 {status}\r\n{forged}X-Sessions-Count: mine\r\n\
                      Set-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\nTrailer: x-checksum\r\nTransfer-Encoding: chunked\r\n\r\n\
                      2\r\nhi\r\n0\r\n{forged}X-Checksum: mine\r\n\r\n"
                 )
@@ -383,7 +384,7 @@ async fn responses(version: EnvoyVersion) -> Result<()> {
                     let field = String::from_utf8_lossy(field);
                     ensure!(value != b"forged", "{name}: {field} left: {answer:?}");
                 }
-                ensure!(answer.header("x-session-count") == ["mine"], "{name}: {answer:?}");
+                ensure!(answer.header("x-sessions-count") == ["mine"], "{name}: {answer:?}");
                 if !answer.body.is_empty() {
                     ensure!(answer.header("set-cookie") == ["a=1; Path=/", "b=2"], "{name}: {answer:?}");
                     ensure!(answer.trailer("x-checksum") == ["mine"], "{name}: {answer:?}");

@@ -581,6 +581,15 @@ async fn hosts(version: EnvoyVersion) -> Result<()> {
             check_host(&wall, want == 200, &format!("{target} {hosts:?}"))?;
         }
         hosts_over_http2(&wall).await?;
+        // Frameworks believe these; the service must not hear of another host from a client.
+        for name in ["X-Forwarded-Host", "X_Forwarded_Host", "X-Host", "x-original-host", "Forwarded"] {
+            let value = if name == "Forwarded" { "host=shop.example" } else { "shop.example" };
+            let request = format!("GET /x HTTP/1.1\r\nHost: open.example\r\n{name}: {value}\r\n\r\n");
+            let status = exchange(wall.envoy.address(), request.as_bytes()).await?.status();
+            let seen = wall.shop.take();
+            ensure!(status == 200 || strict && name.contains('_') && status == 400, "{name}: {status}");
+            ensure!(seen.iter().all(|seen| seen.header_readings(name).is_empty()), "{:?}: {seen:?}", wall.setting);
+        }
     }
     Ok(())
 }

@@ -180,10 +180,10 @@ fn next_byte(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((*first, rest))
 }
 
-/// What some server drops around a name: blanks and controls, bytes beyond ASCII (Unicode's blanks are among them), quotes, and
-/// the `$` of RFC 2965.
+/// What some server drops around a name: blanks and controls, bytes beyond ASCII (Unicode's blanks are among them), quotes, the
+/// `$` of RFC 2965, and the `!` that Envoy shows in place of each byte that is not UTF-8 when it sends headers as a map.
 fn is_noise(byte: u8) -> bool {
-    byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'\'' | b'$')
+    byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'\'' | b'$' | b'!')
 }
 
 fn sloppy(byte: u8) -> u8 {

@@ -102,6 +102,8 @@ fn p13_cookies_that_servers_would_find_differently_are_refused() {
         "'__Host-session=T",
         "=__Host-session=T",
         "$__Host-session=T",
+        "!__Host-session=T",
+        "a=1; __Host-session!=T",
         // blanks that some take for separators
         "a=1 __Host-session=T",
         "__Host-session=T __Host-session=U",
