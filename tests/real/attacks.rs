@@ -149,7 +149,8 @@ impl Town {
         Ok(Self { gate, customer, admin })
     }
 
-    fn token(&self, who: Who) -> Option<&str> {
+    /// What somebody shows.
+    pub(crate) fn token(&self, who: Who) -> Option<&str> {
         match who {
             Who::Nobody => None,
             Who::Customer => Some(&self.customer.token),

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod attacks_cookies;
+mod attacks_grpc;
 mod attacks_headers;
 mod attacks_paths;
 mod jwt;
