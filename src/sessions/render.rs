@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::keyring::MintError;
 use super::view::{Entry, Jwt};
 use super::{Resolved, Sessions};
+use crate::authz::credential::Carrier;
 use crate::authz::reason::DenyReason;
 use crate::authz::session::Timestamp;
 use crate::authz::verdict::{Allow, Decision, Denial, Permit, Verdict};
@@ -28,6 +29,7 @@ impl Sessions {
         };
         let jwt = match self.session_jwt(&permit, entry, now) {
             Ok(jwt) => jwt,
+            Err(DenyReason::ExpiredSession) => return ending(&permit, now),
             Err(reason) => return refused(&permit, reason),
         };
         self.touch(entry, now);
@@ -63,7 +65,21 @@ impl Sessions {
 }
 
 fn refused(permit: &Permit, reason: DenyReason) -> Verdict {
-    Verdict::Deny(Denial { rule: Some(Arc::clone(permit.rule())), ..Denial::bare(reason) })
+    Verdict::Deny(denial(permit, reason))
+}
+
+/// A session whose life is too short for a JWT of whole seconds. At its absolute end it looks like one that is over (P37): the
+/// cookie is taken back. At its idle end it may live on, so the cookie stays.
+fn ending(permit: &Permit, now: Timestamp) -> Verdict {
+    let expire_cookie = match permit.carrier() {
+        Carrier::Cookie(name) if permit.session().absolute_end.as_secs() <= now.as_secs() => Some(Arc::clone(name)),
+        _ => None,
+    };
+    Verdict::Deny(Denial { expire_cookie, ..denial(permit, DenyReason::ExpiredSession) })
+}
+
+fn denial(permit: &Permit, reason: DenyReason) -> Denial {
+    Denial { rule: Some(Arc::clone(permit.rule())), ..Denial::bare(reason) }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod attacks_cookies;
 mod attacks_grpc;
 mod attacks_headers;
 mod attacks_paths;
+mod faults;
 mod jwt;
 mod parts;
 mod scene;

@@ -196,6 +196,32 @@ async fn p10_without_a_signing_key_nothing_is_minted() {
 }
 
 #[tokio::test]
+async fn p37_a_session_in_its_last_second_looks_like_one_that_is_over() {
+    let house = House::new();
+    let ada = house.create("ada").await.token;
+    let resolved = house.resolve(&ada, house.start).await;
+    let Lookup::Active(session) = &resolved.lookup else { panic!("alive") };
+    let now = Timestamp::from_millis((house.start.as_secs() + 60) * 1000 + 100);
+    let soon = now.plus(Duration::from_millis(300));
+    let at_absolute_end = Session { last_seen: now, absolute_end: soon, ..Session::clone(session) };
+    let at_idle_end = Session { last_seen: now, idle: Duration::from_millis(300), ..Session::clone(session) };
+    for (session, carrier, taken_back) in [
+        (&at_absolute_end, cookie(), true),
+        (&at_absolute_end, Carrier::Bearer, false),
+        (&at_idle_end, cookie(), false),
+    ] {
+        let decision = permit(&Arc::new(session.clone()), &carrier, "shop/cart");
+        match house.sessions.render(decision, &resolved, now).await {
+            Verdict::Deny(denial) => {
+                assert_eq!(denial.reason, DenyReason::ExpiredSession);
+                assert_eq!(denial.expire_cookie.is_some(), taken_back, "{carrier:?}");
+            }
+            Verdict::Allow(allow) => panic!("{allow:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_jwt_that_is_too_large_is_refused() {
     let house = House::new();
     let ada = house.create("ada").await.token;
