@@ -198,9 +198,6 @@ pub(crate) struct Wall {
     pub(crate) shop: Sloppy,
 }
 
-/// How long a shot waits for its answer; what is still on its way then counts as unanswered, and is judged if it arrives.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// Over what a shot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {

@@ -289,7 +289,7 @@ async fn random(version: EnvoyVersion) -> Result<()> {
     let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let seed = number("ATTACK_SEED").unwrap_or(u64::from(now.subsec_nanos()) ^ now.as_secs());
-    let many = number("ATTACKS").unwrap_or(1_000);
+    let many = number("ATTACKS").unwrap_or(3_000);
     eprintln!("ATTACK_SEED={seed} ATTACKS={many}");
     let town = Town::found().await?;
     for (index, wall) in (0..).zip(town.walls(version).await?) {

@@ -49,7 +49,9 @@ async fn look_alike(version: EnvoyVersion) -> Result<()> {
     let at = tampered.len() - 20;
     tampered[at] = if tampered[at] == b'A' { b'B' } else { b'A' };
     let tampered = String::from_utf8(tampered)?;
-    let known = [&revoked.token, &expired.token, &idle.token, &tampered];
+    let mixed = format!("{}{}", &town.customer.token[..30], &town.admin.token[30..]);
+    let (invented, short) = (format!("ckr_{}", "A".repeat(59)), "ckr_short".to_owned());
+    let known = [&revoked.token, &expired.token, &idle.token, &tampered, &mixed, &invented, &short];
     let mut answers = Vec::new();
     for token in known {
         answers.push((told(&get(&wall, "/x", token).await?), told(&bearer(&wall, "/x", token).await?)));
