@@ -17,7 +17,6 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
@@ -272,6 +271,3 @@ impl Holds {
         }
     }
 }
-
-/// A shared text.
-pub type Text = Arc<str>;
