@@ -265,8 +265,10 @@ impl View {
             let Some(_place) = self.flights.wait() else {
                 return Found::Unavailable(DenyReason::Overloaded);
             };
-            let flight = match self.flights.board(realm, sid, earliest, mark) {
+            let landed = || self.landed(realm, sid, earliest, now);
+            let flight = match self.flights.board(realm, sid, earliest, mark, landed) {
                 Boarded::Full => return Found::Unavailable(DenyReason::Overloaded),
+                Boarded::Landed(found) => return found,
                 Boarded::Joined(flight) => {
                     self.stats.joins.inc();
                     flight
@@ -319,14 +321,21 @@ impl View {
             self.stats.negative_hits.inc();
             return Some(Found::Over(ended));
         }
-        if let Some(entry) = self.cached(realm, sid, earliest, now) {
-            return Some(Found::Live(entry));
+        if let Some(found) = self.landed(realm, sid, earliest, now) {
+            return Some(found);
         }
         // However old the entry is: nothing moves a session's absolute end (P21).
         let entry = self.live.peek(&sid).filter(|entry| entry.session().realm == *realm);
-        if entry.is_some_and(|entry| now >= entry.session().absolute_end) {
+        entry.is_some_and(|entry| now >= entry.session().absolute_end).then(|| {
             self.stats.negative_hits.inc();
-            return Some(self.over_now(realm, sid, Ended::Expired, now));
+            self.over_now(realm, sid, Ended::Expired, now)
+        })
+    }
+
+    /// What earlier loads brought, where it still answers.
+    fn landed(&self, realm: &Realm, sid: SessionId, earliest: Seq, now: Timestamp) -> Option<Found> {
+        if let Some(entry) = self.cached(realm, sid, earliest, now) {
+            return Some(Found::Live(entry));
         }
         let absent = self.absent.get(&(sid, realm.clone()))?;
         let known = self.stripes.stands(sid, absent.mark)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::Found;
 use super::entry::Entry;
 use super::stripes::Mark;
 use crate::authz::reason::DenyReason;
@@ -48,6 +49,8 @@ pub(super) enum Boarded {
     Joined(Flight),
     /// Its own: it has to make the load, and put the result where the ticket says.
     Begun(Flight, Ticket),
+    /// None is needed any more: one landed since the caller looked.
+    Landed(Found),
     /// None: too many are in flight.
     Full,
 }
@@ -94,8 +97,16 @@ impl Flights {
     }
 
     /// A load of the session that began at `earliest` or later and while its stripe stood at `mark`: one in flight, or a new
-    /// one. `mark` is taken before the call.
-    pub(super) fn board(self: &Arc<Self>, realm: &Realm, sid: SessionId, earliest: Seq, mark: Mark) -> Boarded {
+    /// one. `mark` is taken before the call. `known` is asked once more, while none can land, before a new one begins: whoever
+    /// looked before the last one landed would make a second load for nothing.
+    pub(super) fn board(
+        self: &Arc<Self>,
+        realm: &Realm,
+        sid: SessionId,
+        earliest: Seq,
+        mark: Mark,
+        known: impl FnOnce() -> Option<Found>,
+    ) -> Boarded {
         let key = (sid, realm.clone());
         let mut by_session = self.lock();
         if let Some(flight) = by_session.get(&key)
@@ -103,6 +114,9 @@ impl Flights {
             && flight.mark == mark
         {
             return Boarded::Joined(flight.clone());
+        }
+        if let Some(found) = known() {
+            return Boarded::Landed(found);
         }
         if !take(&self.flying, self.most_flying) {
             return Boarded::Full;

@@ -184,16 +184,19 @@ async fn p32_too_many_loads_and_too_many_waiters_are_overload() {
     let flights = Arc::new(Flights::new(2, 1));
     let mut begun = Vec::new();
     for n in 0..2 {
-        match flights.board(shop, sid(n), Seq::ANY, mark) {
+        match flights.board(shop, sid(n), Seq::ANY, mark, || None) {
             Boarded::Begun(_, ticket) => begun.push(ticket),
-            Boarded::Joined(_) | Boarded::Full => panic!("{n} has room"),
+            Boarded::Joined(_) | Boarded::Landed(_) | Boarded::Full => panic!("{n} has room"),
         }
     }
-    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark), Boarded::Full));
-    assert!(matches!(flights.board(shop, sid(1), Seq::ANY, mark), Boarded::Joined(_)), "joining costs no load");
-    assert!(matches!(flights.board(shop, sid(1), flights.next(), mark), Boarded::Full), "a later one would");
+    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark, || None), Boarded::Full));
+    assert!(
+        matches!(flights.board(shop, sid(1), Seq::ANY, mark, || None), Boarded::Joined(_)),
+        "joining costs no load"
+    );
+    assert!(matches!(flights.board(shop, sid(1), flights.next(), mark, || None), Boarded::Full), "a later one would");
     drop(begun);
-    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark), Boarded::Begun(..)));
+    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark, || None), Boarded::Begun(..)));
 
     let place = flights.wait();
     assert!(place.is_some());
@@ -203,12 +206,29 @@ async fn p32_too_many_loads_and_too_many_waiters_are_overload() {
 }
 
 #[tokio::test]
+async fn a_load_that_landed_since_the_look_is_not_made_again() {
+    let house = House::new();
+    let sid = SessionId::from_bytes([1; 16]);
+    let mark = house.sessions.view().stripes.mark(sid);
+    let flights = Arc::new(Flights::new(2, 2));
+    let landed = || Some(Found::Absent);
+    assert!(matches!(flights.board(&house.realm, sid, Seq::ANY, mark, landed), Boarded::Landed(Found::Absent)));
+    let Boarded::Begun(_, _ticket) = flights.board(&house.realm, sid, Seq::ANY, mark, || None) else {
+        panic!("nothing is known, so a load begins")
+    };
+    assert!(
+        matches!(flights.board(&house.realm, sid, Seq::ANY, mark, landed), Boarded::Joined(_)),
+        "one in flight is newer"
+    );
+}
+
+#[tokio::test]
 async fn a_load_that_panics_tells_its_waiters() {
     let house = House::new();
     let sid = SessionId::from_bytes([1; 16]);
     let mark = house.sessions.view().stripes.mark(sid);
     let flights = Arc::new(Flights::new(2, 2));
-    let Boarded::Begun(flight, ticket) = flights.board(&house.realm, sid, Seq::ANY, mark) else {
+    let Boarded::Begun(flight, ticket) = flights.board(&house.realm, sid, Seq::ANY, mark, || None) else {
         panic!("there is room")
     };
     drop(ticket);
