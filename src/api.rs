@@ -3,6 +3,7 @@
 pub mod auth_policy;
 pub mod byte_size;
 pub mod duration;
+pub mod exchange;
 pub mod gateway;
 pub mod http_match;
 pub mod meta;

@@ -1,0 +1,259 @@
+//! `session.exchange` of a rule: which JWT of a service becomes a session. As users write it; bounds are checked when policies
+//! are compiled.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A JWT that the service puts into its response becomes a session, and the opaque token takes its place. Exactly one of
+/// `header`, `cookie` and `bodyField`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exchange {
+    /// The response header that holds the JWT and nothing else; 1 to 255 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The cookie that the response sets to the JWT; 1 to 255 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    /// The member of the JSON body that is the JWT: 1 to 4 names from the outside in, with dots between them, each of 1 to 63
+    /// letters, digits, `_` and `-`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_field: Option<String>,
+    /// The only `iss` that is accepted, byte for byte; 1 to 1,024 bytes.
+    pub issuer: String,
+    /// The JWT's `aud` must name one of these; 1 to 16, each of 1 to 255 bytes.
+    pub audiences: Vec<String>,
+    /// The algorithms that it may be signed with; at least one, and no default.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// The JWT's `typ`, with or without `application/` before it; 1 to 127 bytes. Unless told, a JWT with no `typ` or with `JWT`
+    /// is accepted, and one that says what else it was made for is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typ: Option<String>,
+    /// The issuer's public keys.
+    #[serde(deserialize_with = "unquoted")]
+    pub jwks: Jwks,
+    /// Which of the JWT's claims mean what.
+    #[serde(default)]
+    pub claims: ExchangeClaims,
+}
+
+/// An algorithm that a JWT of somebody else may be signed with (RFC 7518 §3.1, RFC 8037 §3.1). All are asymmetric: there is no
+/// `none` and no HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum JwtAlgorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    #[serde(rename = "ES384")]
+    Es384,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// RSASSA-PSS with SHA-256.
+    #[serde(rename = "PS256")]
+    Ps256,
+}
+
+impl JwtAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 5] = [Self::Es256, Self::Es384, Self::EdDsa, Self::Rs256, Self::Ps256];
+
+    /// The `alg` value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
+        }
+    }
+
+    /// The algorithm with this `alg` value.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+}
+
+/// An issuer's keys: exactly one of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Jwks {
+    /// The key set itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<JwkSet>,
+    /// Where the issuer publishes it. Not in this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<Unread>,
+}
+
+/// Reads an object. By hand, since serde's words for a wrong type quote the value, and a pasted text may be a private key.
+fn unquoted<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Jwks, D::Error> {
+    match Value::deserialize(deserializer)? {
+        object @ Value::Object(_) => serde_json::from_value(object).map_err(serde::de::Error::custom),
+        _ => Err(serde::de::Error::custom("an object is needed, like `inline: {keys: [{kty: EC, …}]}`")),
+    }
+}
+
+/// A JWK Set (RFC 7517 §5) of 1 to 16 public keys. Members that we have no use for are ignored, as the RFC wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct JwkSet {
+    /// The keys.
+    pub keys: Vec<Jwk>,
+}
+
+/// A JWK (RFC 7517 §4) as written. The values of private members are dropped while it is read, so that a private key that
+/// somebody pasted is in no memory, error or output of ours: only its names are left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Jwk(BTreeMap<String, Value>);
+
+impl Jwk {
+    /// The members that only the owner of a private or secret key has (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
+    const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+    /// Its public member `name`, when that is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// Its public member `name`.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// The name of a private member that it was written with.
+    pub fn private_member(&self) -> Option<&'static str> {
+        Self::PRIVATE.into_iter().find(|name| self.0.contains_key(*name))
+    }
+}
+
+impl TryFrom<Value> for JwkSet {
+    type Error = String;
+
+    /// By hand, for the reason that `unquoted` has.
+    fn try_from(mut set: Value) -> Result<Self, String> {
+        let Some(Value::Array(keys)) = set.get_mut("keys").map(Value::take) else {
+            return Err("is not a JWK Set: an object like `{keys: [{kty: EC, …}]}` is needed (RFC 7517)".to_owned());
+        };
+        let keys = keys.into_iter().enumerate().map(|(i, key)| match key {
+            Value::Object(members) => {
+                let public = |name: &String| !Jwk::PRIVATE.contains(&name.as_str());
+                let kept = |(name, value)| if public(&name) { (name, value) } else { (name, Value::Null) };
+                Ok(Jwk(members.into_iter().map(kept).collect()))
+            }
+            _ => Err(format!("`keys[{i}]` is not a JWK: an object like `{{kty: EC, …}}` is needed (RFC 7517)")),
+        });
+        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+    }
+}
+
+/// A field of a later version: that it is there, and nothing of what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl Serialize for Unread {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+/// Which of the JWT's claims mean what: names of its top-level claims, each of 1 to 255 bytes. `acr`, `amr`, `auth_time` (or
+/// `iat`) and `sid` have their standard names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExchangeClaims {
+    /// The claim that is the session's subject, a text; `sub`. A JWT without it is refused.
+    pub subject: String,
+    /// The claim that holds its scopes, a list or one text with spaces; `scope`.
+    pub scopes: String,
+    /// The claim that holds its roles, a list or one text; `roles`.
+    pub roles: String,
+    /// The claims that are copied into the session's; at most 32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
+}
+
+impl Default for ExchangeClaims {
+    fn default() -> Self {
+        Self { subject: "sub".to_owned(), scopes: "scope".to_owned(), roles: "roles".to_owned(), keep: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p31_a_private_key_is_dropped_as_it_is_read() {
+        for keys in [
+            serde_json::json!({"keys": [{"kty": "EC", "d": "PRIVATE", "x": "public"}]}),
+            serde_json::json!({"keys": [{"kty": "RSA", "p": "PRIVATE", "oth": [{"r": "PRIVATE"}]}]}),
+            serde_json::json!({"keys": [{"kty": "oct", "k": "PRIVATE"}]}),
+        ] {
+            let set: JwkSet = serde_json::from_value(keys).unwrap();
+            assert!(set.keys[0].private_member().is_some());
+            let shown = format!("{set:?} {}", serde_json::to_string(&set).unwrap());
+            assert!(!shown.contains("PRIVATE"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn p31_what_is_no_key_set_is_not_quoted() {
+        for set in [
+            serde_json::json!("PRIVATE"),
+            serde_json::json!(["PRIVATE"]),
+            serde_json::json!({"keys": "PRIVATE"}),
+            serde_json::json!({"keys": ["PRIVATE"]}),
+            serde_json::json!({"d": "PRIVATE"}),
+        ] {
+            let error = serde_json::from_value::<JwkSet>(set).unwrap_err().to_string();
+            assert!(!error.contains("PRIVATE") && error.contains("RFC 7517"), "{error}");
+        }
+        for jwks in [
+            serde_json::json!("PRIVATE"),
+            serde_json::json!(["PRIVATE"]),
+            serde_json::json!({"inline": "PRIVATE"}),
+            serde_json::json!({"keys": ["PRIVATE"]}),
+        ] {
+            let exchange = serde_json::json!({"issuer": "", "audiences": [], "algorithms": [], "jwks": jwks});
+            let error = crate::api::read::read::<Exchange>(exchange).unwrap_err();
+            assert!(!error.to_string().contains("PRIVATE") && error.path == "jwks", "{error}");
+        }
+    }
+
+    #[test]
+    fn algorithms_have_one_name() {
+        for algorithm in JwtAlgorithm::ALL {
+            assert_eq!(serde_json::to_value(algorithm).unwrap(), algorithm.name());
+            assert_eq!(JwtAlgorithm::from_name(algorithm.name()), Some(algorithm));
+        }
+        for name in ["none", "HS256", "es256", "RS512", ""] {
+            assert_eq!(JwtAlgorithm::from_name(name), None, "{name}");
+            assert!(serde_json::from_value::<JwtAlgorithm>(name.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn claims_have_standard_names_unless_told() {
+        let claims: ExchangeClaims = serde_json::from_str(r#"{"roles": "groups"}"#).unwrap();
+        assert_eq!(
+            (claims.subject.as_str(), claims.scopes.as_str(), claims.roles.as_str()),
+            ("sub", "scope", "groups")
+        );
+        assert!(serde_json::from_str::<ExchangeClaims>(r#"{"role": "groups"}"#).is_err());
+    }
+}
