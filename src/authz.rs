@@ -7,6 +7,7 @@ pub mod matching;
 pub mod plan;
 pub mod policy;
 pub mod reason;
+pub mod response;
 pub mod session;
 pub mod verdict;
 

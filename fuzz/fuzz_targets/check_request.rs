@@ -119,7 +119,7 @@ fn open(decision: Decision, raw: &RawRequest, attributes: &RequestAttributes) ->
     let (rule, take_off, audit) = match decision {
         Decision::Permit(permit) => panic!("a permit of {:?} without a session", permit.rule()),
         Decision::Deny(_) => return None,
-        Decision::Anonymous { rule, take_off, audit } => (rule, take_off, audit),
+        Decision::Anonymous { rule, take_off, audit, .. } => (rule, take_off, audit),
     };
     let presented = install::install().carriers.present(attributes);
     match rule.rule.split('-').next() {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::duration::HumanDuration;
+use super::exchange::Exchange;
 use super::http_match::HttpRouteMatch;
 use super::meta::ObjectMeta;
 
@@ -152,12 +153,30 @@ pub struct Rule {
     /// What the service is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
-    /// What the service may do to sessions. Not in this version.
+    /// What the service may do to sessions by its responses; nothing unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<Value>,
+    pub session: Option<RuleSession>,
     /// How a refusal looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<DenyResponse>,
+}
+
+/// What a service may do to sessions by its responses. On a route that uses it, the proxy asks cloakroom about responses too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleSession {
+    /// The claims that `x-session-update` (a JSON merge patch, RFC 7396) may set and remove: names, not paths; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writable_claims: Vec<String>,
+    /// Whether `x-session-create` makes a session. Needs `access: Public`.
+    #[serde(default)]
+    pub create: bool,
+    /// Whether `x-session-end: current` and `x-session-end: subject` end sessions.
+    #[serde(default)]
+    pub end: bool,
+    /// A JWT that the service issues, to be swapped for a session's token. Needs `access: Public`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
 }
 
 /// See [`Rule::access`].

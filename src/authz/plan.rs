@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use super::attributes::RequestAttributes;
 use super::credential::{AccessToken, Carrier, Credential, Presented, PresentedJwt, TakeOff};
-use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, RuleRef, SessionJwtRule};
+use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, SessionJwtRule};
 use super::reason::{DenyReason, RefusalClass};
-use super::session::{Realm, Session, Timestamp};
+use super::response::ResponseScope;
+use super::session::{Realm, Session, SessionId, Timestamp};
 use super::verdict::{Challenge, Decision, Denial, Lookup, Permit};
 use crate::api::auth_policy::Mode;
 
@@ -35,15 +36,16 @@ pub enum Plan {
 /// A decision that waits for its session.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    /// Those whose word hangs on the session, the outermost first; never empty.
+    /// Those whose word hangs on the session, the outermost first; empty where it is looked up for a log-in alone.
     asking: Vec<Asking>,
     wanted: Wanted,
     carrier: Carrier,
     take_off: TakeOff,
     /// What an `Audit` policy would have refused it for already.
     audit: Option<DenyReason>,
-    /// The most specific rule, which a request passes by that an `Audit` policy would have refused.
-    rule: RuleRef,
+    /// The most specific rule: by it a request passes that an `Audit` policy would have refused, and it says what the service
+    /// may do to sessions.
+    inner: Judge,
 }
 
 /// A rule that asks for a session.
@@ -72,8 +74,8 @@ impl Pending {
     /// In which realm: that of the outermost policy which enforces. A policy of another realm knows no session of this one.
     pub fn realm(&self) -> &Realm {
         let enforces = |asking: &&Asking| asking.judge.form().mode == Mode::Enforce;
-        let asking = self.asking.iter().find(enforces).unwrap_or(&self.asking[0]);
-        &asking.judge.form().realm
+        let asking = self.asking.iter().find(enforces).or(self.asking.first());
+        &asking.map_or(&self.inner, |asking| &asking.judge).form().realm
     }
 }
 
@@ -94,7 +96,7 @@ fn plan_located(index: &PolicyIndex, request: &RequestAttributes, located: Locat
 
 /// Judges what was found.
 pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
-    let Pending { asking, wanted, carrier, take_off, mut audit, rule } = pending;
+    let Pending { asking, wanted, carrier, take_off, mut audit, inner } = pending;
     for asking in &asking {
         let Err(refusal) = session(found, &wanted, &asking.judge, now) else { continue };
         if let Err(reason) = audited(&asking.judge, refusal.reason) {
@@ -104,15 +106,76 @@ pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
         audit.get_or_insert(refusal.reason);
     }
     // Reached only when every rule that enforces has seen a live session or would have let pass without one.
-    let (None, Lookup::Active(session), Some(inner)) = (audit, found, asking.last()) else {
-        return Decision::Anonymous { rule, take_off, audit };
+    if inner.logs_in() {
+        return log_in(&inner, found, &wanted, &carrier, take_off, audit, now);
+    }
+    let (None, Lookup::Active(session), Some(asking)) = (audit, found, asking.last()) else {
+        return Decision::Anonymous { rule: inner.rule().name.clone(), take_off, audit, scope: None };
     };
-    let Some(mint) = inner.judge.mint() else {
+    let judge = &asking.judge;
+    let Some(mint) = judge.mint() else {
         // A rule that asks for a session has something to mint; anything else is a defect, and a defect refuses (P2).
-        return Decision::Deny(denial(&inner.judge, DenyReason::Internal, Challenge::default(), None, None));
+        return Decision::Deny(bare(judge, DenyReason::Internal));
     };
-    let rule = inner.judge.rule().name.clone();
-    Decision::Permit(Box::new(Permit { session: session.clone(), rule, mint: mint.clone(), carrier, take_off }))
+    // What the service may do is said by the rule that it stands behind, and not by one further out.
+    let scope = scope(&inner, Some(session.id), Some(&carrier)).map(Box::new);
+    let may_end = inner.rule().grants.as_ref().is_some_and(|grants| grants.end);
+    let (session, rule, mint) = (session.clone(), judge.rule().name.clone(), mint.clone());
+    Decision::Permit(Box::new(Permit { session, rule, mint, carrier, take_off, scope, may_end }))
+}
+
+/// A request to log in passes without identity. What it presented is known only to be ended, or to be forgotten when it is
+/// dead: a dead cookie locks nobody out (DESIGN 6).
+fn log_in(
+    inner: &Judge,
+    found: &Lookup,
+    wanted: &Wanted,
+    carrier: &Carrier,
+    take_off: TakeOff,
+    mut audit: Option<DenyReason>,
+    now: Timestamp,
+) -> Decision {
+    let (mut session, mut dead) = (None, false);
+    match (found, wanted) {
+        (Lookup::Active(found), Wanted::Token(_)) => match is_alive(found, wanted, &inner.form().realm, now) {
+            Ok(()) => session = Some(found.id),
+            Err(refusal) if refusal.reason.class() == RefusalClass::Unavailable => {
+                if let Err(reason) = audited(inner, refusal.reason) {
+                    return Decision::Deny(bare(inner, reason));
+                }
+                audit.get_or_insert(refusal.reason);
+            }
+            Err(_) => {}
+        },
+        // Whether there is a session to be ended cannot be known, and a log-in that left it alive would break a promise (P15).
+        (Lookup::Unavailable(reason), _) => {
+            if let Err(reason) = audited(inner, *reason) {
+                return Decision::Deny(bare(inner, reason));
+            }
+            audit.get_or_insert(*reason);
+        }
+        (_, Wanted::Token(_)) => dead = true,
+        (_, Wanted::SessionJwt(..)) => {}
+    }
+    let scope = scope(inner, session, Some(carrier)).map(|scope| Box::new(ResponseScope { dead, ..scope }));
+    Decision::Anonymous { rule: inner.rule().name.clone(), take_off, audit, scope }
+}
+
+/// What a request that `judge` lets pass leaves for its response.
+fn scope(judge: &Judge, session: Option<SessionId>, carrier: Option<&Carrier>) -> Option<ResponseScope> {
+    let grants = judge.rule().grants.as_ref()?;
+    Some(ResponseScope {
+        rule: judge.rule().name.clone(),
+        namespace: judge.namespace().clone(),
+        realm: judge.form().realm.clone(),
+        fingerprint: grants.fingerprint,
+        session,
+        cookie: match carrier {
+            Some(Carrier::Cookie(name)) => Some(name.clone()),
+            Some(Carrier::Bearer | Carrier::Header(_)) | None => None,
+        },
+        dead: false,
+    })
 }
 
 /// Whether the session found will do for this rule.
@@ -216,26 +279,54 @@ impl Draft {
             }
             (Credential::SessionJwt(_), _, None) => return Err(DenyReason::InvalidSessionJwt),
         }
-        // A cookie comes along with whatever makes the browser send a request; other carriers need a script of ours (P14).
-        if matches!(carrier, Carrier::Cookie(_)) && request.cross_site(&judge.form().allowed_origins) {
+        if is_forced(carrier, request, judge) {
             return Err(DenyReason::CrossSite);
         }
         self.asking.push(Asking { judge: judge.clone(), redirect_to: redirect::target(judge, request) });
         Ok(())
     }
 
-    fn finish(self, index: &PolicyIndex, request: &RequestAttributes, inner: Judge) -> Plan {
+    /// Where a request logs in, what it presents is looked for too: to be ended, never as an identity.
+    fn log_in(&mut self, index: &PolicyIndex, request: &RequestAttributes, inner: &Judge) -> Result<(), Denial> {
+        if self.presented.is_none() {
+            self.presented = Some(index.carriers.present(request).map_err(|reason| bare(inner, reason))?);
+        }
+        let credential = self.presented.as_ref().and_then(|presented| presented.credential.as_ref());
+        let forced = matches!(credential, Some((Credential::Token(_), carrier)) if is_forced(carrier, request, inner));
+        if forced && audited(inner, DenyReason::CrossSite).is_err() {
+            return Err(bare(inner, DenyReason::CrossSite));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, index: &PolicyIndex, request: &RequestAttributes, inner: Judge) -> Plan {
+        let logs_in = inner.logs_in();
+        if logs_in && let Err(denial) = self.log_in(index, request, &inner) {
+            return Plan::Settled(Box::new(Decision::Deny(denial)));
+        }
         let Self { asking, presented, jwt_rule, audit } = self;
-        let rule = inner.rule().name.clone();
         let take_off = index.take_off(request);
-        let credential = presented.and_then(|it| it.credential).filter(|_| !asking.is_empty());
+        let credential = presented.and_then(|it| it.credential).filter(|_| logs_in || !asking.is_empty());
         let (wanted, carrier) = match (credential, jwt_rule) {
             (Some((Credential::Token(token), carrier)), _) => (Wanted::Token(token), carrier),
             (Some((Credential::SessionJwt(jwt), carrier)), Some(rule)) => (Wanted::SessionJwt(jwt, rule), carrier),
-            _ => return Plan::Settled(Box::new(Decision::Anonymous { rule, take_off, audit })),
+            _ => {
+                let scope = scope(&inner, None, None).filter(|_| logs_in).map(Box::new);
+                let rule = inner.rule().name.clone();
+                return Plan::Settled(Box::new(Decision::Anonymous { rule, take_off, audit, scope }));
+            }
         };
-        Plan::Lookup(Box::new(Pending { asking, wanted, carrier, take_off, audit, rule }))
+        Plan::Lookup(Box::new(Pending { asking, wanted, carrier, take_off, audit, inner }))
     }
+}
+
+/// A cookie comes along with whatever makes the browser send a request; other carriers need a script of ours (P14).
+fn is_forced(carrier: &Carrier, request: &RequestAttributes, judge: &Judge) -> bool {
+    matches!(carrier, Carrier::Cookie(_)) && request.cross_site(&judge.form().allowed_origins)
+}
+
+fn bare(judge: &Judge, reason: DenyReason) -> Denial {
+    denial(judge, reason, Challenge::default(), None, None)
 }
 
 impl SessionJwtRule {

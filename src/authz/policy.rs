@@ -2,7 +2,9 @@
 
 mod attach;
 mod compile;
+pub mod exchange;
 mod form;
+mod grants;
 mod install;
 mod objects;
 mod problem;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 use self::form::Form;
 pub(super) use self::form::{Access, AuthRule};
+pub use self::grants::{Fingerprint, Grants};
 pub use self::install::{HostsFrom, Install, ObjectName, RealmUse};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
 pub use self::problem::{PolicyProblem, ProblemKind};
@@ -147,6 +150,14 @@ impl PolicyIndex {
             good: HashMap::new(),
             rules: 0,
         }
+    }
+
+    /// What the service behind `rule` may do to sessions by its responses, and to those of which realm; by the form that its
+    /// policy has now.
+    pub fn grants(&self, rule: &RuleName) -> Option<(&Realm, &Arc<Grants>)> {
+        let form = self.good.get(&rule.policy)?;
+        let grants = form.rules.iter().find(|it| it.name.rule == rule.rule)?.grants.as_ref()?;
+        Some((&form.realm, grants))
     }
 
     /// How many policies are in force.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::credential::{Carrier, TakeOff};
 use super::policy::{MintSpec, RuleRef};
 use super::reason::DenyReason;
+use super::response::ResponseScope;
 use super::session::Session;
 
 /// What was found behind a credential.
@@ -38,6 +39,8 @@ pub struct Permit {
     pub(super) mint: Arc<MintSpec>,
     pub(super) carrier: Carrier,
     pub(super) take_off: TakeOff,
+    pub(super) scope: Option<Box<ResponseScope>>,
+    pub(super) may_end: bool,
 }
 
 impl Permit {
@@ -61,15 +64,32 @@ impl Permit {
         &self.carrier
     }
 
+    /// What the request leaves for its response, where the rule lets the service say anything.
+    pub fn scope(&self) -> Option<&ResponseScope> {
+        self.scope.as_deref()
+    }
+
+    /// Whether the response may end the session.
+    pub fn may_end(&self) -> bool {
+        self.may_end
+    }
+
     /// A permit that no rule gave, for the tests of what is done with one.
     #[cfg(test)]
     pub(crate) fn for_test(session: Arc<Session>, rule: RuleRef, mint: Arc<MintSpec>, carrier: Carrier) -> Self {
-        Self { session, rule, mint, carrier, take_off: TakeOff::default() }
+        Self { session, rule, mint, carrier, take_off: TakeOff::default(), scope: None, may_end: false }
     }
 
-    /// The verdict with this JWT.
-    pub fn with_jwt(self, jwt: Bytes, set_cookie: Option<String>) -> Verdict {
-        Verdict::Allow(Allow { rule: self.rule, jwt: Some(jwt), take_off: self.take_off, set_cookie, audit: None })
+    /// The verdict with this JWT, this cookie for the client and this handle for the response.
+    pub fn with_jwt(self, jwt: Bytes, set_cookie: Option<String>, handle: Option<Box<str>>) -> Verdict {
+        Verdict::Allow(Allow {
+            rule: self.rule,
+            jwt: Some(jwt),
+            take_off: self.take_off,
+            set_cookie,
+            handle,
+            audit: None,
+        })
     }
 }
 
@@ -86,6 +106,8 @@ pub enum Decision {
         take_off: TakeOff,
         /// What an `Audit` policy would have refused it for.
         audit: Option<DenyReason>,
+        /// What it leaves for its response: on a rule for logging in.
+        scope: Option<Box<ResponseScope>>,
     },
     /// Do not pass.
     Deny(Denial),
@@ -111,6 +133,8 @@ pub struct Allow {
     pub take_off: TakeOff,
     /// A `Set-Cookie` line for the client: a rotated token.
     pub set_cookie: Option<String>,
+    /// The sealed scope for the response, as dynamic metadata (`cloakroom.handle`).
+    pub handle: Option<Box<str>>,
     /// What an `Audit` policy would have refused it for.
     pub audit: Option<DenyReason>,
 }
@@ -122,6 +146,7 @@ impl fmt::Debug for Allow {
             .field("jwt", &self.jwt.is_some())
             .field("take_off", &self.take_off)
             .field("set_cookie", &self.set_cookie.is_some())
+            .field("handle", &self.handle.is_some())
             .field("audit", &self.audit)
             .finish()
     }

@@ -117,6 +117,7 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
         ("asks for max_age", "/challenge/maxAge"),
         ("takes off headers", "/takeOff/headers"),
         ("cookies", "/takeOff/cookie"),
+        ("its response may", "/response"),
     ] {
         if let Some(value) = text(pointer).filter(|value| !value.is_empty()) {
             table.row([name, &value]);

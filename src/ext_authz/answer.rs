@@ -6,13 +6,16 @@ use super::encode::{AppendAction, CheckResponse, Code, DeniedResponse, Header, O
 use super::refusal::Refusal;
 use crate::authz::credential::CookieRest;
 use crate::authz::policy::RuleName;
-use crate::authz::reason::{DenyReason, RefusalClass};
+use crate::authz::reason::RefusalClass;
 use crate::authz::verdict::{Allow, Denial};
 
 /// The dynamic metadata that names the rule, as `namespace/policy/rule`, in `envoy.filters.http.ext_authz`. For logs.
 pub const RULE_METADATA: &str = "cloakroom.rule";
 /// The dynamic metadata that names the reason of a refusal, or of one that an `Audit` policy would have given. For logs.
 pub const REASON_METADATA: &str = "cloakroom.reason";
+
+/// The dynamic metadata that the response half trusts: what the request leaves for its response, sealed.
+pub const HANDLE_METADATA: &str = "cloakroom.handle";
 
 /// An allow that cannot be told to the proxy: what is left of the cookies, or a header's name, is not UTF-8. The protocol has
 /// no bytes in its answers that arrive (`raw_value` does as an empty header), and a proxy that cannot decode an answer asks its
@@ -51,8 +54,9 @@ pub fn allow(allow: &Allow, jwt_header: &str) -> Result<Bytes, Unsayable> {
     }
     let add = |name, value| Header { name, value, action: AppendAction::AppendIfExistsOrAdd };
     let metadata = [
-        (RULE_METADATA, rule_pieces(&allow.rule)),
-        (REASON_METADATA, [allow.audit.map_or("", DenyReason::label), "", "", "", ""]),
+        Some((RULE_METADATA, rule_pieces(&allow.rule))),
+        allow.audit.map(|reason| (REASON_METADATA, [reason.label(), "", "", "", ""])),
+        allow.handle.as_deref().map(|handle| (HANDLE_METADATA, [handle, "", "", "", ""])),
     ];
     let response = CheckResponse {
         code: Code::Ok,
@@ -65,7 +69,7 @@ pub fn allow(allow: &Allow, jwt_header: &str) -> Result<Bytes, Unsayable> {
                 allow.set_cookie.as_deref().map(|_| overwrite("cache-control", "no-store")),
             ],
         },
-        metadata: &metadata[..if allow.audit.is_some() { 2 } else { 1 }],
+        metadata: &metadata,
     };
     Ok(response.to_bytes())
 }
@@ -74,8 +78,8 @@ pub fn allow(allow: &Allow, jwt_header: &str) -> Result<Bytes, Unsayable> {
 /// 503 too: the proxy's failure mode has no say in it.
 pub fn deny(denial: &Denial, refusal: &Refusal) -> Bytes {
     let metadata = [
-        (REASON_METADATA, [denial.reason.label(), "", "", "", ""]),
-        (RULE_METADATA, denial.rule.as_deref().map_or([""; 5], rule_pieces)),
+        Some((REASON_METADATA, [denial.reason.label(), "", "", "", ""])),
+        denial.rule.as_deref().map(|rule| (RULE_METADATA, rule_pieces(rule))),
     ];
     let response = CheckResponse {
         code: match denial.reason.class() {
@@ -86,7 +90,7 @@ pub fn deny(denial: &Denial, refusal: &Refusal) -> Bytes {
             | RefusalClass::Unavailable => Code::PermissionDenied,
         },
         http: DeniedResponse { status: refusal.status, headers: &refusal.headers, body: refusal.body },
-        metadata: &metadata[..if denial.rule.is_some() { 2 } else { 1 }],
+        metadata: &metadata,
     };
     response.to_bytes()
 }

@@ -70,7 +70,7 @@ pub(super) struct CheckResponse<'a, H> {
     /// `ok_response` or `denied_response`.
     pub(super) http: H,
     /// Metadata for the proxy's logs and filters.
-    pub(super) metadata: &'a [(&'a str, Pieces<'a>)],
+    pub(super) metadata: &'a [Option<(&'a str, Pieces<'a>)>],
 }
 
 /// Where parts are written, or only measured.
@@ -181,7 +181,7 @@ impl<H: HttpResponse> Part for CheckResponse<'_, H> {
     fn write<S: Sink>(&self, out: &mut S) {
         message(out, 1, &RpcStatus(self.code));
         message(out, H::TAG, &self.http);
-        if !self.metadata.is_empty() {
+        if self.metadata.iter().any(Option::is_some) {
             message(out, 4, &Struct(self.metadata));
         }
     }
@@ -241,11 +241,11 @@ impl Part for HttpStatus {
 }
 
 /// `google.protobuf.Struct`: a `map<string, Value>`.
-struct Struct<'a>(&'a [(&'a str, Pieces<'a>)]);
+struct Struct<'a>(&'a [Option<(&'a str, Pieces<'a>)>]);
 
 impl Part for Struct<'_> {
     fn write<S: Sink>(&self, out: &mut S) {
-        self.0.iter().for_each(|(key, value)| message(out, 1, &StructEntry(key, value)));
+        self.0.iter().flatten().for_each(|(key, value)| message(out, 1, &StructEntry(key, value)));
     }
 }
 

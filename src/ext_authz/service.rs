@@ -125,7 +125,7 @@ impl Gate {
         };
         let plan = authz::plan(&self.policies.load(), &attributes);
         let pending = match plan {
-            Plan::Settled(decision) => return Judged { verdict: without_session(*decision), sid: None },
+            Plan::Settled(decision) => return Judged { verdict: self.without_session(*decision), sid: None },
             Plan::Lookup(pending) => pending,
         };
         let now = self.clock.now();
@@ -136,6 +136,19 @@ impl Gate {
         };
         let decision = authz::settle(*pending, &resolved.lookup, now);
         Judged { verdict: self.sessions.render(decision, &resolved, now).await, sid }
+    }
+
+    /// The verdict on what needs no session. A permit is made by `settle` alone, so that one without a look-up is a defect.
+    fn without_session(&self, decision: Decision) -> Verdict {
+        match decision {
+            Decision::Anonymous { rule, take_off, audit, scope } => {
+                let _ = scope;
+                let handle = None;
+                Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit })
+            }
+            Decision::Deny(denial) => Verdict::Deny(denial),
+            Decision::Permit(_) => Verdict::Deny(Denial::bare(DenyReason::Internal)),
+        }
     }
 
     /// Writes the verdict down: the record, if it leaves one, and the answer.
@@ -160,17 +173,6 @@ impl Gate {
         }
         let answer = answer::deny(&denial, &self.renderer.render(&denial, &hints));
         (Verdict::Deny(denial), answer)
-    }
-}
-
-/// The verdict on what needs no session. A permit is made by `settle` alone, so that one without a look-up is a defect.
-fn without_session(decision: Decision) -> Verdict {
-    match decision {
-        Decision::Anonymous { rule, take_off, audit } => {
-            Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit })
-        }
-        Decision::Deny(denial) => Verdict::Deny(denial),
-        Decision::Permit(_) => Verdict::Deny(Denial::bare(DenyReason::Internal)),
     }
 }
 

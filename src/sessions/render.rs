@@ -19,8 +19,10 @@ impl Sessions {
         let permit = match decision {
             Decision::Permit(permit) => permit,
             Decision::Deny(denial) => return Verdict::Deny(denial),
-            Decision::Anonymous { rule, take_off, audit } => {
-                return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, audit });
+            Decision::Anonymous { rule, take_off, audit, scope } => {
+                let _ = scope;
+                let handle = None;
+                return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit });
             }
         };
         // A permit comes from an active look-up, and that has an entry.
@@ -34,7 +36,8 @@ impl Sessions {
         };
         self.touch(entry, now);
         let set_cookie = self.renew(&permit, entry, resolved.secret, now).await;
-        permit.with_jwt(jwt, set_cookie)
+        let handle = None;
+        permit.with_jwt(jwt, set_cookie, handle)
     }
 
     /// A JWT for this permit: a kept one until half of its life is spent, or until the session's version, the audience or the

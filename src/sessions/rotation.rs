@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::cookie::{CookieValue, set_cookie};
 use super::token::RandomFailed;
 use super::view::Entry;
-use super::{Sessions, SessionsConfig, in_time};
+use super::{Sessions, in_time};
 use crate::authz::credential::{AccessToken, Carrier};
 use crate::authz::session::{PreviousSecret, SecretAge, Session, Timestamp};
 use crate::authz::verdict::Permit;
@@ -41,19 +41,24 @@ enum Step {
     Replace(PreviousSecret),
 }
 
-fn step(session: &Session, age: SecretAge, by_cookie: bool, config: &SessionsConfig, now: Timestamp) -> Step {
+fn step(
+    session: &Session,
+    age: SecretAge,
+    by_cookie: bool,
+    every: Option<Duration>,
+    overlap: Duration,
+    now: Timestamp,
+) -> Step {
     let replaceable = |after: Duration| by_cookie && now.since(session.rotated_at) >= after;
     match (age, session.previous) {
         (SecretAge::Present, Some(previous)) if previous.ends.is_none() => {
-            Step::End(PreviousSecret { ends: Some(now.plus(config.rotate_overlap)), ..previous })
+            Step::End(PreviousSecret { ends: Some(now.plus(overlap)), ..previous })
         }
         (SecretAge::Present, Some(previous)) if previous.ends.is_some_and(|ends| now < ends) => Step::Rest,
-        (SecretAge::Present, _) if config.rotate_every.is_some_and(replaceable) => {
+        (SecretAge::Present, _) if every.is_some_and(replaceable) => {
             Step::Replace(PreviousSecret { digest: session.secret, ends: None })
         }
-        (SecretAge::Previous, Some(previous))
-            if previous.ends.is_none() && config.rotate_every.is_some() && replaceable(config.rotate_overlap) =>
-        {
+        (SecretAge::Previous, Some(previous)) if previous.ends.is_none() && every.is_some() && replaceable(overlap) => {
             Step::Replace(previous)
         }
         _ => Step::Rest,
@@ -75,7 +80,10 @@ impl Sessions {
             Carrier::Bearer | Carrier::Header(_) => None,
         };
         let session = entry.session();
-        match step(session, age?, cookie.is_some(), &self.config, now) {
+        // Where the response may end the session, a new cookie could arrive after the line that takes the old one back; another
+        // rule will do, and this one if none does for long.
+        let every = self.config.rotate_every.map(|every| if permit.may_end() { every * 2 } else { every });
+        match step(session, age?, cookie.is_some(), every, self.config.rotate_overlap, now) {
             Step::Rest => None,
             Step::End(previous) => {
                 self.end_previous(entry, previous, now);

@@ -8,7 +8,7 @@ use crate::api::auth_policy::{Inheritance, Mode};
 use crate::api::http_match::HttpRouteMatch;
 use crate::authz::attributes::RequestAttributes;
 use crate::authz::credential::{CookieRest, Credential, TakeOff};
-use crate::authz::policy::{ClaimPath, ForwardClaims, Judge, Located, MintSpec, PolicyIndex, carrier_text};
+use crate::authz::policy::{ClaimPath, ForwardClaims, Grants, Judge, Located, MintSpec, PolicyIndex, carrier_text};
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Session, SessionId, Timestamp};
 use crate::authz::verdict::{Challenge, Decision, Denial, Lookup};
@@ -50,6 +50,9 @@ pub struct Explanation {
     /// What would be taken off a request that passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub take_off: Option<ExplainedTakeOff>,
+    /// What the service may do to sessions by its response, in the words of the policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub response: Vec<String>,
     /// Where the client would be sent instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_to: Option<String>,
@@ -213,7 +216,20 @@ pub fn explain(
         }
         (Plan::Lookup(pending), None) => (Explanation::unfinished(&pending, &judges, credential), None),
     };
-    Explanation { rules, route, session: looked_up, ..explanation }
+    let response = judges.inner.rule().grants.as_deref().filter(|_| explanation.verdict != Saying::Deny);
+    Explanation { rules, route, session: looked_up, response: response.map(granted).unwrap_or_default(), ..explanation }
+}
+
+/// What the service may do to sessions by its response, in the words of the policy.
+fn granted(grants: &Grants) -> Vec<String> {
+    let mut words = Vec::new();
+    if !grants.writable.is_empty() {
+        words.push(format!("writableClaims: {}", grants.writable.join(", ")));
+    }
+    words.extend(grants.create.then(|| "create".to_owned()));
+    words.extend(grants.end.then(|| "end".to_owned()));
+    words.extend(grants.exchange.is_some().then(|| "exchange".to_owned()));
+    words
 }
 
 fn credential(index: &PolicyIndex, request: &RequestAttributes) -> ExplainedCredential {
@@ -249,6 +265,7 @@ impl Explanation {
             session: None,
             jwt: None,
             take_off: None,
+            response: Vec::new(),
             redirect_to: None,
             expire_cookie: None,
             challenge: None,
@@ -258,7 +275,7 @@ impl Explanation {
     fn of(decision: &Decision, credential: ExplainedCredential) -> Self {
         match decision {
             Decision::Deny(denial) => Self::of_denial(denial, credential),
-            Decision::Anonymous { rule, take_off, audit } => Self {
+            Decision::Anonymous { rule, take_off, audit, .. } => Self {
                 policy: Some(rule.policy.to_string()),
                 rule: Some(rule.rule.to_string()),
                 audit: audit.map(|reason| reason.label()),

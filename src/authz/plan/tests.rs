@@ -6,6 +6,7 @@ mod identity;
 mod properties;
 mod redirects;
 mod required;
+mod responses;
 
 use super::*;
 use crate::authz::policy::tests::fixture::*;

@@ -163,7 +163,7 @@ impl Binder {
             Access::Public | Access::Deny(_) => None,
         });
         let mints = mints.collect();
-        let bound = Arc::new(Bound { form: form.clone(), target: key.1.clone(), mints });
+        let bound = Arc::new(Bound { form: form.clone(), target: key.1.clone(), namespace: namespace.clone(), mints });
         self.bound.insert(key, bound.clone());
         bound
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::grants::{self, Grants};
 use super::install::Install;
 use super::problem::Findings;
 use super::redirect::Redirect;
@@ -60,6 +61,8 @@ impl PartialEq for Hit {
 pub(crate) struct CompiledRule {
     pub(crate) name: RuleRef,
     pub(crate) access: Access,
+    /// What the service behind it may do to sessions by its responses.
+    pub(crate) grants: Option<Arc<Grants>>,
 }
 
 /// What a rule does with the requests it judges.
@@ -130,7 +133,7 @@ impl Form {
         let hosts = targets::hosts(&spec.hosts, &name.namespace, install, &mut findings);
         let realm = findings.catch("spec.realm", install.realm(spec.realm.as_deref(), &name.namespace));
         let allowed_origins = targets::origins(&spec.allowed_origins, &mut findings);
-        let (table, rules) = rules(name, spec.default, &spec.rules, install, &mut findings);
+        let (table, rules) = rules(name, realm.as_ref(), spec.default, &spec.rules, install, &mut findings);
         match realm {
             Some(realm) if findings.is_empty() => Ok(Self {
                 name: name.clone(),
@@ -176,7 +179,7 @@ impl Form {
             realm: install.default_realm.clone(),
             allowed_origins: Vec::new(),
             table: MatchTable::build(Vec::new()),
-            rules: vec![CompiledRule { name: rule_ref(name, "broken"), access }],
+            rules: vec![CompiledRule { name: rule_ref(name, "broken"), access, grants: None }],
         }
     }
 
@@ -188,6 +191,7 @@ impl Form {
 
 fn rules(
     policy: &PolicyName,
+    realm: Option<&Realm>,
     default: DefaultAccess,
     written: &[Rule],
     install: &Install,
@@ -218,7 +222,10 @@ fn rules(
             None => format!("rules[{i}]"),
         };
         compile_matches(i, rule, &at, &mut matches, findings);
-        rules.push(CompiledRule { name: rule_ref(policy, &name), access: rule::access(rule, &at, install, findings) });
+        let name = rule_ref(policy, &name);
+        let access = rule::access(rule, &at, install, findings);
+        let grants = grants::compile(&name, realm, rule, &at, install, findings).map(Arc::new);
+        rules.push(CompiledRule { name, access, grants });
     }
     rules.push(CompiledRule {
         name: rule_ref(policy, "default"),
@@ -226,6 +233,7 @@ fn rules(
             DefaultAccess::Session => Access::Authenticate(Box::new(AuthRule::any_session())),
             DefaultAccess::Deny => Access::Deny(DenyReason::DeniedByDefault),
         },
+        grants: None,
     });
     (MatchTable::build(matches), rules)
 }

@@ -22,12 +22,6 @@ const MAX_JWT_ISSUERS: usize = 16;
 
 /// What `rule` says, or findings below the path `at`.
 pub(super) fn access(rule: &api::Rule, at: &str, install: &Install, findings: &mut Findings) -> Access {
-    if rule.session.is_some() {
-        findings.add(
-            format!("{at}.session"),
-            "a service cannot change sessions yet: remove it, and change sessions with the session API",
-        );
-    }
     let Some(fixed) = rule.access else {
         return Access::Authenticate(Box::new(authenticate(rule, at, install, findings)));
     };
@@ -272,7 +266,7 @@ fn add_forward(auth: &mut AuthRule, forward: &api::Forward, at: &str, findings: 
 }
 
 /// Texts that travel in JWTs, headers and records: 1 to 255 bytes, no control characters.
-fn check_text(text: &str, at: &str, findings: &mut Findings) {
+pub(super) fn check_text(text: &str, at: &str, findings: &mut Findings) {
     if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
         findings.add(at, "1 to 255 bytes without control characters are needed");
     }

@@ -16,6 +16,8 @@ use crate::authz::reason::DenyReason;
 pub(crate) struct Bound {
     pub(crate) form: Arc<Form>,
     pub(super) target: Target,
+    /// The namespace of the target, whose keys sign.
+    pub(super) namespace: Arc<str>,
     /// By rule: what to mint where it lets a session pass.
     pub(super) mints: Box<[Option<Arc<MintSpec>>]>,
 }
@@ -141,6 +143,16 @@ impl Judge {
     /// What to mint for a session that the rule lets pass.
     pub(crate) fn mint(&self) -> Option<&Arc<MintSpec>> {
         self.bound.mints[self.hit.rule].as_ref()
+    }
+
+    /// Whether requests log in here: what they present is never an identity.
+    pub(crate) fn logs_in(&self) -> bool {
+        self.rule().grants.as_ref().is_some_and(|grants| grants.is_log_in())
+    }
+
+    /// The namespace of what the policy hangs on.
+    pub(crate) fn namespace(&self) -> &Arc<str> {
+        &self.bound.namespace
     }
 
     /// What the policy hangs on, for people.

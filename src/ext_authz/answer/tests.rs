@@ -13,6 +13,7 @@ use super::super::unary::PREFIX_LEN;
 use super::*;
 use crate::authz::credential::TakeOff;
 use crate::authz::policy::{PolicyName, RuleRef};
+use crate::authz::reason::DenyReason;
 
 const JWT: &str = "x-session-jwt";
 
@@ -73,7 +74,14 @@ fn texts(list: &[&str]) -> Vec<String> {
 }
 
 fn pass(jwt: Option<&str>, take_off: TakeOff) -> Allow {
-    Allow { rule: rule(), jwt: jwt.map(|jwt| Bytes::from(jwt.to_owned())), take_off, set_cookie: None, audit: None }
+    Allow {
+        rule: rule(),
+        jwt: jwt.map(|jwt| Bytes::from(jwt.to_owned())),
+        take_off,
+        set_cookie: None,
+        handle: None,
+        audit: None,
+    }
 }
 
 #[test]
@@ -191,11 +199,13 @@ mod properties {
             rest in option::of(option::of(".{0,300}")),
             headers in vec("[a-z_.-]{1,20}", 0..5),
             set_cookie in option::of(".{1,200}"),
+            handle in option::of("[a-z.]{1,200}"),
             audit in option::of(prop::sample::select(DenyReason::ALL)),
         ) -> Allow {
+            let handle = handle.map(String::into_boxed_str);
             let cookie = rest.map(|rest| rest.map_or(CookieRest::Nothing, |rest| CookieRest::Others(rest.into())));
             let headers = headers.into_iter().map(Bytes::from).collect();
-            Allow { rule: rule(), jwt: jwt.map(Bytes::from), take_off: TakeOff { cookie, headers }, set_cookie, audit }
+            Allow { rule: rule(), jwt: jwt.map(Bytes::from), take_off: TakeOff { cookie, headers }, set_cookie, handle, audit }
         }
     }
 

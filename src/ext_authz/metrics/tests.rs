@@ -10,7 +10,14 @@ use crate::authz::verdict::{Allow, Denial};
 fn allow(jwt: Option<&'static str>, audit: Option<DenyReason>) -> Verdict {
     let policy = PolicyName { namespace: "shop".into(), name: "web".into() };
     let rule = Arc::new(RuleName { policy, rule: "admin".into() });
-    Verdict::Allow(Allow { rule, jwt: jwt.map(Into::into), take_off: Default::default(), set_cookie: None, audit })
+    Verdict::Allow(Allow {
+        rule,
+        jwt: jwt.map(Into::into),
+        take_off: Default::default(),
+        set_cookie: None,
+        handle: None,
+        audit,
+    })
 }
 
 /// The verdicts that are not zero.

@@ -171,7 +171,7 @@ async fn what_is_refused_or_anonymous_stays_so() {
     }
     let policy = PolicyName { namespace: "shop".into(), name: "shop".into() };
     let rule = Arc::new(RuleName { policy, rule: "health".into() });
-    let anonymous = Decision::Anonymous { rule, take_off: TakeOff::default(), audit: None };
+    let anonymous = Decision::Anonymous { rule, take_off: TakeOff::default(), audit: None, scope: None };
     let allow = allowed(house.sessions.render(anonymous, &resolved, house.after(30 * MINUTE)).await);
     assert!(allow.jwt.is_none() && allow.set_cookie.is_none());
     house.settled().await;

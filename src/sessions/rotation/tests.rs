@@ -2,7 +2,7 @@ use super::*;
 use crate::authz::session::SecretDigest;
 use crate::authz::verdict::{Allow, Lookup};
 use crate::sessions::SessionError;
-use crate::sessions::fixtures::{HOUR, House, MINUTE, SECOND, allowed, config, cookie, permit};
+use crate::sessions::fixtures::{HOUR, House, MINUTE, SECOND, allowed, cookie, permit};
 use crate::sessions::token::TokenKeys;
 
 /// The token in a `Set-Cookie` line of ours.
@@ -48,7 +48,7 @@ async fn what_a_use_calls_for() {
         (previous, ending(40), true, 39, rest),
     ] {
         let session = Session { previous: before, ..made.clone() };
-        let step = step(&session, age, by_cookie, &config(), house.after(secs * SECOND));
+        let step = step(&session, age, by_cookie, Some(900 * SECOND), 30 * SECOND, house.after(secs * SECOND));
         let got = match step {
             Step::Rest => rest,
             Step::End(ended) => {
@@ -64,11 +64,11 @@ async fn what_a_use_calls_for() {
         };
         assert_eq!(got, want, "{age:?} {before:?} by_cookie={by_cookie} after {secs} s");
     }
-    let never = SessionsConfig { rotate_every: None, ..config() };
-    assert!(matches!(step(&made, present, true, &never, house.after(20 * HOUR)), Step::Rest));
+    let never = |session: &Session, age, now| step(session, age, true, None, 30 * SECOND, now);
+    assert!(matches!(never(&made, present, house.after(20 * HOUR)), Step::Rest));
     let waits = Session { previous: waiting, ..made };
-    assert!(matches!(step(&waits, previous, true, &never, house.after(HOUR)), Step::Rest));
-    assert!(matches!(step(&waits, present, true, &never, house.start), Step::End(_)), "an API rotation ends too");
+    assert!(matches!(never(&waits, previous, house.after(HOUR)), Step::Rest));
+    assert!(matches!(never(&waits, present, house.start), Step::End(_)), "an API rotation ends too");
 }
 
 #[tokio::test]

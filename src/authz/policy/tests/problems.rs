@@ -168,8 +168,40 @@ fn every_mistake_is_told_with_its_cure() {
         ),
         // What the service is told.
         (
-            "rules: [{ session: { end: true } }]",
-            "spec.rules[0].session: a service cannot change sessions yet: remove it, and change sessions with the session API",
+            "rules: [{ session: {} }]",
+            "spec.rules[0].session: says nothing: name `writableClaims`, `end`, `create` or `exchange`, or remove it",
+        ),
+        (
+            "rules: [{ session: { ends: true } }]",
+            "spec.rules[0].session: unknown field `ends`: did you mean `end`?",
+        ),
+        (
+            "rules: [{ access: Deny, session: { end: true } }]",
+            "spec.rules[0].session: has no effect with `access: Deny`, which lets no request reach a service",
+        ),
+        (
+            "rules: [{ access: Public, session: { end: true } }]",
+            "spec.rules[0].session: has no effect with `access: Public`, which looks at no session: remove `access`, or make sessions here with `create` or `exchange`",
+        ),
+        (
+            "rules: [{ session: { create: true } }]",
+            "spec.rules[0].session: a rule that makes sessions takes none for an identity, so that nobody is locked out of logging in: add `access: Public`",
+        ),
+        (
+            "rules: [{ access: Public, session: { create: true, writableClaims: [a] } }]",
+            "spec.rules[0].session.writableClaims: has no effect on a rule that makes sessions, where no session is an identity: give the claims when the session is made, or move `writableClaims` to another rule",
+        ),
+        (
+            "rules: [{ session: { writableClaims: [session.claims.cart] } }]",
+            "spec.rules[0].session.writableClaims[0]: is a claim's name, not a path: write `cart`",
+        ),
+        (
+            "rules: [{ session: { writableClaims: [cart, cart] } }]",
+            "spec.rules[0].session.writableClaims[1]: the same claim twice",
+        ),
+        (
+            "rules: [{ session: { writableClaims: [''] } }]",
+            "spec.rules[0].session.writableClaims[0]: 1 to 255 bytes without control characters are needed",
         ),
         (
             "rules: [{ forward: { claims: { a: session.claims.a.upperAscii() } } }]",
