@@ -27,6 +27,7 @@ use crate::config::{Config, StoreConfig};
 use crate::ext_authz::metrics::{self, CheckMetrics};
 use crate::ext_authz::service::{Gate, GateConfig};
 use crate::folder::PolicyFolder;
+use crate::grpc;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
@@ -151,14 +152,15 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let (ready, known_ready) = watch::channel(false);
     let mut tasks: JoinSet<(&str, anyhow::Result<()>)> = JoinSet::new();
     let stop = || stop_listening.clone();
-    let Listeners { grpc, http, health, admin, sessions: sessions_listener } = listeners;
+    let Listeners { grpc: listener, http, health, admin, sessions: sessions_listener } = listeners;
     tasks.spawn({
         let (gate, stop) = (Arc::clone(&gate), stop());
         let check = move |message| {
             let gate = Arc::clone(&gate);
             async move { gate.check(message).await }
         };
-        async move { ("the check listener", grpc.serve(check, known_ready, stop).await.map_err(Into::into)) }
+        let process = tower::service_fn(grpc::unserved);
+        async move { ("the check listener", listener.serve(check, process, known_ready, stop).await.map_err(Into::into)) }
     });
     for (name, listener, router) in [
         ("the http listener", Some(http), Some(jwks::router(Arc::clone(&keyring), Arc::clone(&clock)))),

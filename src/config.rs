@@ -16,7 +16,7 @@ use crate::api::duration::HumanDuration;
 use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::session::Realm;
 use crate::ext_authz::record::Decisions;
-use crate::ext_authz::server::Address;
+use crate::grpc::Address;
 use crate::sessions::SessionsConfig;
 use crate::sessions::keyring::KeyRingConfig;
 use crate::telemetry::LogFormat;

@@ -1,7 +1,7 @@
 //! The ext_authz surface: checks in, answers out.
 //!
 //! ```text
-//! one_write -> server -> unary -> wire -> request -> (service: plan, resolve, settle) -> refusal -> answer -> unary
+//! grpc -> wire -> request -> (service: plan, resolve, settle) -> refusal -> answer -> grpc
 //! ```
 //!
 //! A wire type of Envoy's does not leave this folder. Whatever happens to a check, its answer is a `CheckResponse` with a
@@ -11,11 +11,8 @@ pub mod answer;
 pub mod client;
 pub mod encode;
 pub mod metrics;
-pub mod one_write;
 pub mod record;
 pub mod refusal;
 pub mod request;
-pub mod server;
 pub mod service;
-pub mod unary;
 pub mod wire;

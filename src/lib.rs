@@ -4,7 +4,7 @@
 //! it so (`ARCHITECTURE.md` draws the house):
 //!
 //! ```text
-//! app, cli, config  >  ext_authz, admin, folder  >  sessions > store  >  authz > api
+//! app, cli, config  >  ext_authz, admin, folder  >  sessions > store  >  authz > api      grpc
 //! ```
 
 pub mod admin;
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod ext_authz;
 pub mod folder;
+pub mod grpc;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cloakroom::config::Config;
-use cloakroom::ext_authz::server::Address;
+use cloakroom::grpc::Address;
 use cloakroom::sessions::keyring::MAX_LIFETIME;
 use libfuzzer_sys::fuzz_target;
 

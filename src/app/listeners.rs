@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::admin::listener::bind_loopback;
 use crate::config::Listen;
-use crate::ext_authz::server::{Address, Listener};
+use crate::grpc::{Address, Listener};
 
 /// The listeners of `listen`.
 pub(super) struct Listeners {

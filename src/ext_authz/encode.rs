@@ -6,7 +6,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::unary::PREFIX_LEN;
+use crate::grpc::unary::PREFIX_LEN;
 
 /// `google.rpc.Code`, as far as checks use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,6 @@ use super::metrics::CheckMetrics;
 use super::record::{Decisions, Records};
 use super::refusal::Renderer;
 use super::request::Hints;
-use super::unary::Unreadable;
 use super::{answer, request};
 use crate::authz;
 use crate::authz::attributes::RequestAttributes;
@@ -28,6 +27,7 @@ use crate::authz::policy::PolicyIndex;
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Realm, SessionId};
 use crate::authz::verdict::{Allow, Decision, Denial, Verdict};
+use crate::grpc::unary::Unreadable;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
 

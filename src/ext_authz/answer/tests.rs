@@ -9,11 +9,11 @@ use full::check_response::HttpResponse;
 use http::StatusCode;
 use prost::Message as _;
 
-use super::super::unary::PREFIX_LEN;
 use super::*;
 use crate::authz::credential::TakeOff;
 use crate::authz::policy::{PolicyName, RuleRef};
 use crate::authz::reason::DenyReason;
+use crate::grpc::unary::PREFIX_LEN;
 
 const JWT: &str = "x-session-jwt";
 

@@ -13,13 +13,13 @@ use prost::Message as _;
 use tempfile::TempDir;
 
 use super::super::metrics::register_sessions;
-use super::super::unary::PREFIX_LEN;
 use super::*;
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
 use crate::authz::policy::{HostsFrom, Install};
 use crate::authz::session::Claims;
 use crate::folder;
+use crate::grpc::unary::PREFIX_LEN;
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::{KeyRing, KeyRingConfig, ceremony};
 use crate::sessions::token::TokenKeys;

@@ -1,6 +1,11 @@
 //! The listener that the local proxy asks (P30): a socket file or a loopback port, HTTP/2 only, drained gracefully.
+//!
+//! Two services are asked there: checks of requests, one message in and one out (`unary`), and the processing of responses,
+//! streams which their own surface answers. Which call goes where is decided by its path and by nothing else.
 
+mod one_write;
 mod socket;
+pub mod unary;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -25,17 +30,21 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
-use tower::{Service as _, service_fn};
+use tower::{Service, ServiceExt as _, service_fn};
 
+use self::one_write::OneWrite;
 use self::socket::SocketFile;
-use super::one_write::OneWrite;
-use super::unary::{self, Unreadable};
+use self::unary::Unreadable;
 
-/// The full name of the service, as in `grpc_health_check`.
-pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+/// The full name of the service of checks, as in `grpc_health_check`.
+pub const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
+/// The full name of the service that processes responses.
+pub const EXTERNAL_PROCESSOR: &str = "envoy.service.ext_proc.v3.ExternalProcessor";
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// What gRPC health tells of: the process, and each service in it.
+const REPORTED: [&str; 3] = ["", AUTHORIZATION, EXTERNAL_PROCESSOR];
 
-/// How many checks one connection has under way. Envoy opens another connection beyond, and has 1,024 requests by default.
+/// How many calls one connection has under way. Envoy opens another connection beyond, and has 1,024 requests by default.
 const STREAMS: u32 = 1024;
 /// How often a silent peer is asked whether it is still there, and how long it has to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -118,24 +127,27 @@ impl Listener {
         }
     }
 
-    /// Answers checks by `check`, and gRPC health by `ready`, until `stop`. Then no connection is taken any more, the open ones
-    /// are told to go away, and it ends when their checks have been answered. The caller bounds how long that may take.
+    /// Answers checks by `check`, streams about responses by `process`, and gRPC health by `ready`, until `stop`. Then no
+    /// connection is taken any more, the open ones are told to go away, and it ends when their calls have ended. The caller
+    /// bounds how long that may take.
     ///
     /// # Errors
     /// When the listener fails.
-    pub async fn serve<C, F>(
+    pub async fn serve<C, F, P>(
         self,
         check: C,
+        process: P,
         ready: watch::Receiver<bool>,
         stop: CancellationToken,
     ) -> Result<(), tonic::transport::Error>
     where
         C: Fn(Result<Bytes, Unreadable>) -> F + Clone + Send + 'static,
         F: Future<Output = Bytes> + Send,
+        P: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
     {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        let surface = service_fn(move |request| answer(check.clone(), health.clone(), request));
+        let surface = service_fn(move |request| answer(check.clone(), process.clone(), health.clone(), request));
         let served = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -187,7 +199,7 @@ async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stop
     let mut reporter = reporter;
     loop {
         let status = if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", SERVICE] {
+        for service in REPORTED {
             reporter.set_service_status(service, status).await;
         }
         tokio::select! {
@@ -196,7 +208,7 @@ async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stop
             () = stop.cancelled() => {}
         }
         if stop.is_cancelled() {
-            for service in ["", SERVICE] {
+            for service in REPORTED {
                 reporter.clear_service_status(service).await;
             }
             return pending().await;
@@ -205,14 +217,16 @@ async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stop
 }
 
 /// One call. The order of the arms is that of their frequency.
-async fn answer<C, F>(
+async fn answer<C, F, P>(
     check: C,
+    process: P,
     mut health: HealthServer<HealthService>,
     request: Request<Body>,
 ) -> Result<Response<AnswerBody>, Infallible>
 where
     C: Fn(Result<Bytes, Unreadable>) -> F,
     F: Future<Output = Bytes>,
+    P: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let path = request.uri().path();
     if path == CHECK {
@@ -223,10 +237,19 @@ where
         .map(AnswerBody::Other));
     }
     let response = match path.split('/').nth(1) {
+        Some(EXTERNAL_PROCESSOR) => process.oneshot(request).await?,
         Some(HealthServer::<HealthService>::NAME) => health.call(request).await?,
-        _ => tonic::Status::unimplemented("").into_http(),
+        _ => unserved(request).await?,
     };
     Ok(response.map(AnswerBody::Other))
+}
+
+/// The answer to calls that nobody serves.
+///
+/// # Errors
+/// Never.
+pub async fn unserved(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(tonic::Status::unimplemented("").into_http())
 }
 
 /// What a call is answered with. Boxed once, by the server, and not by each part on its way there.

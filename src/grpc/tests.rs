@@ -13,17 +13,17 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::authz::reason::DenyReason;
-use crate::authz::session::Realm;
-use crate::authz::verdict::Denial;
-use crate::ext_authz::answer;
-use crate::ext_authz::refusal::Renderer;
-use crate::ext_authz::request::Hints;
 
-/// Answers with a refusal: `no_policy` for a check, `malformed_request` for what is none.
+/// Answers with a refusal: 403 for a check, 400 for what is none.
 fn refuse(message: Result<Bytes, Unreadable>) -> Bytes {
-    let denial = Denial::bare(message.map_or(DenyReason::MalformedRequest, |_| DenyReason::NoPolicy));
-    answer::deny(&denial, &Renderer::new(&Realm::parse("shop").unwrap()).render(&denial, &Hints::default()))
+    let low = message.map_or(0x90, |_| 0x93); // the low byte of the varints 400 and 403
+    // `CheckResponse{denied_response: {status: {code}}}`, its length before it.
+    [0, 0, 0, 0, 7, 0x12, 5, 0x0a, 3, 0x08, low, 3].to_vec().into()
+}
+
+/// Says which call it was asked.
+async fn name(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(tonic::Status::data_loss(request.uri().path()).into_http())
 }
 
 /// A folder that only we may write to.
@@ -50,7 +50,7 @@ impl Running {
         let address = listener.address().unwrap();
         let (ready, readiness) = watch::channel(false);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(listener.serve(check, readiness, stop.clone()));
+        let task = tokio::spawn(listener.serve(check, service_fn(name), readiness, stop.clone()));
         Self { address, ready, stop, task }
     }
 
@@ -103,6 +103,28 @@ async fn checks_are_answered_on_a_socket_file_and_on_a_loopback_port() {
 }
 
 #[tokio::test]
+async fn a_call_goes_where_its_path_says() {
+    use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
+
+    let server = Running::start(&loopback(), async |message| refuse(message)).await;
+    let mut client = ExternalProcessorClient::new(server.channel().await);
+    let answered = client.process(stream::empty()).await.unwrap_err();
+    assert_eq!(
+        (answered.code(), answered.message()),
+        (tonic::Code::DataLoss, &*format!("/{EXTERNAL_PROCESSOR}/Process"))
+    );
+    let channel = server.channel().await;
+    for path in ["/envoy.service.ext_proc.v3.ExternalProcessors/Process", "/envoy.service.auth.v3.Authorization/Other"]
+    {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        let answered = channel.clone().oneshot(request).await.unwrap();
+        assert_eq!(answered.headers()["grpc-status"], "12", "{path}"); // UNIMPLEMENTED
+    }
+    drop((client, channel));
+    server.end().await;
+}
+
+#[tokio::test]
 async fn p02_a_check_too_large_to_read_is_refused_and_not_failed() {
     let server = Running::start(&loopback(), async |message| refuse(message)).await;
     let mut client = AuthorizationClient::new(server.channel().await);
@@ -121,7 +143,7 @@ async fn health_follows_readiness_and_lets_go_at_the_end() {
 
     let server = Running::start(&loopback(), async |message| refuse(message)).await;
     let mut client = HealthClient::new(server.channel().await);
-    let mut watched = client.watch(HealthCheckRequest { service: SERVICE.into() }).await.unwrap().into_inner();
+    let mut watched = client.watch(HealthCheckRequest { service: AUTHORIZATION.into() }).await.unwrap().into_inner();
     let mut next = async || watched.message().await.unwrap().map(|response| response.status());
     // The first answer may precede the first report.
     let mut first = next().await;
@@ -133,6 +155,8 @@ async fn health_follows_readiness_and_lets_go_at_the_end() {
     assert_eq!(next().await, Some(Serving));
     let overall = client.check(HealthCheckRequest::default()).await.unwrap();
     assert_eq!(overall.get_ref().status(), Serving);
+    let processor = client.check(HealthCheckRequest { service: EXTERNAL_PROCESSOR.into() }).await.unwrap();
+    assert_eq!(processor.get_ref().status(), Serving);
     server.ready.send(false).unwrap();
     assert_eq!(next().await, Some(NotServing));
 

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 
 /// The length of what stands before each message: one byte for compression, four for the length.
-pub(super) const PREFIX_LEN: usize = 5;
+pub const PREFIX_LEN: usize = 5;
 
 /// The largest message that is read, in bytes. Envoy refuses requests whose headers are over 60 KiB unless told otherwise.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
