@@ -9,23 +9,27 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The Envoy releases that tests run: the oldest supported one, and the newest.
+/// The Envoy releases that tests run: the oldest supported one, the newest, and one between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvoyVersion {
     /// 1.36.4; the variable `ENVOY_OLDEST` names another binary.
     Oldest,
+    /// 1.38.3; the variable `ENVOY_MIDDLE` names another binary. From 1.37 on ext_proc opens its stream with the request,
+    /// and hears of Envoy's own answers.
+    Middle,
     /// 1.40.0; the variable `ENVOY` names another binary.
     Newest,
 }
 
 impl EnvoyVersion {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Oldest, Self::Newest];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Oldest, Self::Middle, Self::Newest];
 
     /// The release's number.
     pub const fn number(self) -> &'static str {
         match self {
             Self::Oldest => "1.36.4",
+            Self::Middle => "1.38.3",
             Self::Newest => "1.40.0",
         }
     }
@@ -33,6 +37,7 @@ impl EnvoyVersion {
     const fn variable(self) -> &'static str {
         match self {
             Self::Oldest => "ENVOY_OLDEST",
+            Self::Middle => "ENVOY_MIDDLE",
             Self::Newest => "ENVOY",
         }
     }
