@@ -4,7 +4,7 @@
 //! it so (`ARCHITECTURE.md` draws the house):
 //!
 //! ```text
-//! app, cli, config  >  ext_authz, admin, folder  >  sessions > store  >  authz > api      grpc
+//! app, cli, config  >  ext_authz, admin, folder  >  sessions > store, identity  >  authz > api      grpc
 //! ```
 
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod ext_authz;
 pub mod folder;
 pub mod grpc;
+pub mod identity;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;

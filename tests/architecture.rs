@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("authz", &["api"]),
     ("store", &["api", "authz"]),
     ("sessions", &["api", "authz", "store"]),
+    ("identity", &["api", "authz"]),
     ("folder", &["api", "authz"]),
     ("ext_authz", &["api", "authz", "sessions", "store", "grpc"]),
     ("admin", &["api", "authz", "sessions", "store"]),
