@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use crate::api::exchange::JwtAlgorithm;
 
 pub(super) struct Issuer {
-    es256: Vec<u8>,
     p256: EcdsaKeyPair,
     p384: EcdsaKeyPair,
     ed25519: Ed25519KeyPair,
@@ -34,15 +33,10 @@ impl Issuer {
         let (es256, es384) = (pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING), pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING));
         Self {
             p256: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &es256).unwrap(),
-            es256,
             p384: EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &es384).unwrap(),
             ed25519: Ed25519KeyPair::generate().unwrap(),
             rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
         }
-    }
-
-    pub(super) fn es256_pkcs8(&self) -> Vec<u8> {
-        self.es256.clone()
     }
 
     /// The public keys: each is called after its algorithm, and the RSA key `RS256`.
