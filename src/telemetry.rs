@@ -1,5 +1,6 @@
 //! Logs: one line for each event, as JSON or text, on standard output. Nothing that makes a line waits for whoever reads it.
 
+pub mod budget;
 mod writer;
 
 use std::any::Any;

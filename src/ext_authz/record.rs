@@ -6,9 +6,6 @@
 
 mod shown;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-
 use prometheus::IntCounter;
 
 use self::shown::{Place, Shown};
@@ -17,6 +14,7 @@ use crate::authz::policy::RuleRef;
 use crate::authz::reason::{DenyReason, RefusalClass};
 use crate::authz::session::SessionId;
 use crate::authz::verdict::{Allow, Denial};
+use crate::telemetry::budget::{Budget, Grant};
 
 /// The target of decision records: a log filter that names it decides about them apart from all else.
 pub const TARGET: &str = "cloakroom::decision";
@@ -46,7 +44,7 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn new(which: Decisions, dropped: IntCounter) -> Self {
-        Self { which, budget: Budget::new(), dropped }
+        Self { which, budget: Budget::new(MAX_PER_SECOND), dropped }
     }
 
     /// Whether this allow leaves a record.
@@ -116,44 +114,6 @@ const fn class_label(class: RefusalClass) -> &'static str {
         RefusalClass::Forbidden => "forbidden",
         RefusalClass::InsufficientScope => "insufficient_scope",
         RefusalClass::Unavailable => "unavailable",
-    }
-}
-
-/// So many in one second: the second in the upper half of the word, what it has given in the lower.
-#[derive(Debug)]
-struct Budget {
-    started: Instant,
-    word: AtomicU64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grant {
-    Within,
-    FirstBeyond,
-    Beyond,
-}
-
-impl Budget {
-    fn new() -> Self {
-        Self { started: Instant::now(), word: AtomicU64::new(0) }
-    }
-
-    fn take(&self) -> Grant {
-        self.take_at(self.started.elapsed().as_secs())
-    }
-
-    fn take_at(&self, second: u64) -> Grant {
-        let step = |word: u64| {
-            let given = if word >> 32 == second { word & 0xffff_ffff } else { 0 };
-            // One more than the bound says that the first beyond it has been told.
-            (second << 32) | (given + 1).min(MAX_PER_SECOND + 2)
-        };
-        let before = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Some(step(word)));
-        match step(before.unwrap_or_else(|word| word)) & 0xffff_ffff {
-            given if given <= MAX_PER_SECOND => Grant::Within,
-            given if given == MAX_PER_SECOND + 1 => Grant::FirstBeyond,
-            _ => Grant::Beyond,
-        }
     }
 }
 

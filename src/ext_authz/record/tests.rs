@@ -106,16 +106,3 @@ fn p32_a_flood_of_refusals_is_no_flood_of_lines() {
     // The flood may have lasted into the next second.
     assert!(written < flood && told >= 1 && told <= flood / MAX_PER_SECOND, "{written} {told}");
 }
-
-#[test]
-fn each_second_has_its_own_budget() {
-    let budget = Budget::new();
-    for second in [0, 1, 7] {
-        for _ in 0..MAX_PER_SECOND {
-            assert_eq!(budget.take_at(second), Grant::Within);
-        }
-        assert_eq!(budget.take_at(second), Grant::FirstBeyond);
-        assert_eq!(budget.take_at(second), Grant::Beyond);
-        assert_eq!(budget.take_at(second), Grant::Beyond);
-    }
-}
