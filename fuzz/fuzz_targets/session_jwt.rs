@@ -15,6 +15,7 @@ use cloakroom::authz::session::{SessionId, Timestamp};
 use cloakroom::authz::verdict::{Decision, Lookup};
 use cloakroom::sessions::keyring::KeyRing;
 use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
+use cloakroom_fuzz::edit::edited;
 use cloakroom_fuzz::install::{NOW, keyring, policies, session_of};
 use libfuzzer_sys::fuzz_target;
 
@@ -80,15 +81,3 @@ fuzz_target!(|input: &[u8]| {
     let other = &MINTED[1 - which].ring;
     assert_eq!(other.verify(&presented, &rule("shop/shop", "shop"), now), None);
 });
-
-fn edited(jwt: &[u8], edit: &[u8]) -> Vec<u8> {
-    match edit {
-        b"=" => jwt.to_vec(),
-        [b'~', high, low, count, with @ ..] => {
-            let start = usize::from(u16::from_be_bytes([*high, *low])) % (jwt.len() + 1);
-            let end = (start + usize::from(*count)).min(jwt.len());
-            [&jwt[..start], with, &jwt[end..]].concat()
-        }
-        other => other.to_vec(),
-    }
-}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloakroom::authz::attributes::own_headers::OwnHeaders;
 use cloakroom::authz::credential::{AccessToken, Carrier, Carriers};
-use cloakroom::authz::policy::{HostsFrom, Install, PolicyIndex};
+use cloakroom::authz::policy::{Grants, HostsFrom, Install, PolicyIndex, PolicyName, RuleName};
 use cloakroom::authz::session::{Claims, Realm, SecretDigest, Session, Timestamp};
 use cloakroom::folder;
 use cloakroom::sessions::clock::Clock;
@@ -57,6 +57,20 @@ pub fn policies() -> PolicyIndex {
     let (index, problems) = folder::check(&[fixture("policies.yaml")], &install()).expect("the fixture reads");
     assert!(problems.is_empty(), "{problems:?}");
     index
+}
+
+/// The policies that let services say everything there is to be said by responses.
+pub fn responses() -> PolicyIndex {
+    let (index, problems) = folder::check(&[fixture("responses.yaml")], &install()).expect("the fixture reads");
+    assert!(problems.is_empty(), "{problems:?}");
+    index
+}
+
+/// What the rule of this name in `responses` grants.
+pub fn grants(index: &PolicyIndex, rule: &str) -> Grants {
+    let policy = PolicyName { namespace: "shop".into(), name: "shop".into() };
+    let (_, grants) = index.grants(&RuleName { policy, rule: rule.into() }).expect("the rule has grants");
+    Grants::clone(grants)
 }
 
 /// A key ring with one new key. Its folder is gone once it is open.
