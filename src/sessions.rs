@@ -26,10 +26,11 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use self::change::Changes;
 use self::clock::Clock;
 use self::keyring::KeyRing;
 use self::stats::SessionsStats;
@@ -119,7 +120,7 @@ pub struct Issued {
 }
 
 /// Why a session could not be made, changed or found.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SessionError {
     /// A value is out of bounds.
     #[error("{field}: {problem}")]
@@ -135,6 +136,9 @@ pub enum SessionError {
     /// The version is another one.
     #[error("the session has changed: its version is {0}")]
     VersionMismatch(u64),
+    /// Others kept changing the session, or too many wanted to at once. Nothing was changed; asking again is safe.
+    #[error("too many changes of the session at once: nothing was changed")]
+    Contended,
     /// The presented token is not the session's present one.
     #[error("the token is not the session's present one")]
     WrongToken,
@@ -185,6 +189,10 @@ pub struct Sessions {
     keyring: Arc<KeyRing>,
     clock: Arc<Clock>,
     stats: Arc<SessionsStats>,
+    /// Changes that wait for their turn.
+    changes: Arc<Changes>,
+    /// Read by each end of a session while it is under way.
+    ending: Arc<RwLock<()>>,
     /// Loads, changes and background writes; each ends by a deadline of its own.
     tasks: TaskTracker,
     /// Places for background writes.
@@ -213,8 +221,10 @@ impl Sessions {
             Store::Memory(_) | Store::Embedded(_) => Link::local(),
         };
         let view = Arc::new(View::new(&config, Arc::clone(&store), link, tasks.clone(), Arc::clone(&stats)));
+        let changes = Changes::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), tasks.clone());
         let writes = Arc::new(Semaphore::new(MAX_BACKGROUND_WRITES));
-        Self { config, store, view, token_keys, keyring, clock, stats, tasks, writes }
+        let (changes, ending) = (Arc::new(changes), Arc::default());
+        Self { config, store, view, token_keys, keyring, clock, stats, changes, ending, tasks, writes }
     }
 
     /// What has been done, counted.
@@ -262,12 +272,8 @@ impl Sessions {
     }
 
     async fn load_live(&self, realm: &Realm, sid: SessionId, now: Timestamp) -> Result<Session, SessionError> {
-        let loaded = in_time(self.store.load(realm, sid)).await?;
-        // After the load: an end that was answered while it ran counts.
-        match loaded {
-            Loaded::Session(session) if now < session.ends() && self.view.ended(realm, sid).is_none() => Ok(*session),
-            Loaded::Session(_) | Loaded::Revoked | Loaded::Absent => Err(SessionError::NotFound),
-        }
+        let session = load(&self.store, &self.view, realm, sid).await?;
+        if now < session.ends() { Ok(session) } else { Err(SessionError::NotFound) }
     }
 
     /// Runs a change to its end, also when its caller goes away: a change that the store has made must reach the view.
@@ -281,6 +287,16 @@ impl Sessions {
             // Only a runtime that shuts down cancels these tasks.
             Err(_) => Err(StoreError::Closed.into()),
         }
+    }
+}
+
+/// The session `sid` as it is in the store; `NotFound` when there is none or it was ended. Its times are not judged.
+async fn load(store: &Store, view: &View, realm: &Realm, sid: SessionId) -> Result<Session, SessionError> {
+    let loaded = in_time(store.load(realm, sid)).await?;
+    // After the load: an end that was answered while it ran counts.
+    match loaded {
+        Loaded::Session(session) if view.ended(realm, sid).is_none() => Ok(*session),
+        Loaded::Session(_) | Loaded::Revoked | Loaded::Absent => Err(SessionError::NotFound),
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Loaded {
 }
 
 /// Why a store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No answer in time. The change may still be made; every change can be repeated.
     #[error("session store did not answer within {0:?}")]

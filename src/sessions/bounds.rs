@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::SessionError;
+use super::keyring::KeyRing;
+use crate::authz::policy::{ForwardClaims, MintSpec};
 use crate::authz::session::{Claims, Device, Provider, Session};
 
 /// The longest subject, `acr`, provider `sid` and the like, in bytes.
@@ -17,6 +19,9 @@ const MAX_AMR: usize = 16;
 const MAX_LONG: usize = 1024;
 /// The longest page of a list.
 const MAX_PAGE: usize = 1000;
+/// The longest namespace of a service, and the longest audience for which a session's JWT is sure to fit, in bytes.
+const LONGEST_NAMESPACE: usize = 63;
+const LONGEST_AUDIENCE: usize = 127;
 /// The shortest idle timeout and life.
 const MIN_LIFE: Duration = Duration::from_secs(1);
 
@@ -54,6 +59,22 @@ pub(super) fn page(limit: usize) -> Result<(), SessionError> {
     match limit {
         1..=MAX_PAGE => Ok(()),
         _ => Err(out("limit", format!("{limit} is not 1 to {MAX_PAGE}"))),
+    }
+}
+
+/// Whether the session's JWT with all claims fits, for a service with a long name and audience.
+pub(super) fn jwt(keyring: &KeyRing, session: &Session) -> Result<(), SessionError> {
+    let spec = MintSpec {
+        namespace: "n".repeat(LONGEST_NAMESPACE).into(),
+        audience: "a".repeat(LONGEST_AUDIENCE).into(),
+        claims: ForwardClaims::All,
+    };
+    let (size, most) = (keyring.size_of(session, &spec), keyring.max_bytes());
+    match size {
+        // What a ring without keys says.
+        usize::MAX => Err(SessionError::Keys),
+        size if size > most => Err(SessionError::JwtTooLarge(size, most)),
+        _ => Ok(()),
     }
 }
 

@@ -1,23 +1,30 @@
 //! Changing what a session says: compare and set, and the claims by JSON merge patch (RFC 7396).
+//!
+//! The changes of one session take turns in this process, so that they do not beat one another: what waits is merged, change
+//! by change and each checked apart, into one compare-and-set. Against other processes it is merged again until it is through
+//! or its time is over. Every change is answered: made, refused for a reason of its own, or `Contended`.
+
+mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{SessionChange, SessionError, Sessions, bounds, in_time};
+pub(super) use self::queue::Changes;
+use super::keyring::KeyRing;
+use super::{SessionChange, SessionError, Sessions, bounds};
 use crate::authz::session::{Claims, Realm, Session, SessionId, Timestamp};
-use crate::store::Changed;
-
-/// How often a change without `if_version` is merged again because others were faster.
-const MAX_TRIES: usize = 8;
 
 impl Sessions {
     /// Changes a session; with `if_version` only when that is still its version, else merged again on a conflict. A change
-    /// that changes nothing leaves the version alone.
+    /// that changes nothing leaves the version alone; changes that were made as one share a version. Begun, it is done to its
+    /// end, whether or not the caller still waits.
     ///
     /// # Errors
     /// When there is no such session, its version is another one, a value is out of bounds, the session JWT would be too
-    /// large, or the store fails.
+    /// large, others kept changing it for too long, or the store fails.
     pub async fn update(
         &self,
         realm: &Realm,
@@ -26,32 +33,36 @@ impl Sessions {
         if_version: Option<u64>,
         now: Timestamp,
     ) -> Result<Arc<Session>, SessionError> {
-        let mut current = self.load_live(realm, sid, now).await?;
-        for _ in 0..MAX_TRIES {
-            if if_version.is_some_and(|version| version != current.version) {
-                break;
-            }
-            let wanted = merged(&current, change)?;
-            if is_same(&current, &wanted) {
-                return Ok(Arc::new(current));
-            }
-            self.fits(&wanted)?;
-            let expected = current.version;
-            let (store, view) = (Arc::clone(&self.store), Arc::clone(&self.view));
-            let changed = self
-                .to_the_end(async move {
-                    let changed = in_time(store.update(expected, wanted)).await;
-                    view.changed(sid);
-                    Ok(changed?)
-                })
-                .await?;
-            match changed {
-                Changed::Done(session) => return Ok(Arc::new(*session)),
-                Changed::Conflict(session) => current = *session,
-                Changed::Gone(_) => return Err(SessionError::NotFound),
-            }
+        let wish = Wish { change: change.clone(), if_version, now };
+        Ok(self.changes.make(realm, sid, wish).await?.session)
+    }
+}
+
+/// A change that somebody wants.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) change: SessionChange,
+    /// The version that it is for; any unless told.
+    pub(super) if_version: Option<u64>,
+    /// When it was asked for: a session that is over by then is not changed.
+    pub(super) now: Timestamp,
+}
+
+impl Wish {
+    /// What it makes of the session; `None` when that is what it is already.
+    fn applied(&self, session: &Session, keyring: &KeyRing) -> Result<Option<Session>, SessionError> {
+        if self.now >= session.ends() {
+            return Err(SessionError::NotFound);
         }
-        Err(SessionError::VersionMismatch(current.version))
+        if self.if_version.is_some_and(|version| version != session.version) {
+            return Err(SessionError::VersionMismatch(session.version));
+        }
+        let wanted = merged(session, &self.change)?;
+        if is_same(session, &wanted) {
+            return Ok(None);
+        }
+        bounds::jwt(keyring, &wanted)?;
+        Ok(Some(wanted))
     }
 }
 

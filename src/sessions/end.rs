@@ -1,4 +1,7 @@
 //! Ending sessions. When one of these has answered, no `resolve` of this process finds the session alive (P17, P19).
+//!
+//! A session that two of them end at once is over in the store by the first, and the second may not learn from the store that
+//! it was there. So the end of a subject's sessions is answered only when every end that had begun before has told the view.
 
 use std::sync::Arc;
 
@@ -13,8 +16,9 @@ impl Sessions {
     /// When the store fails: the session may or may not be over, and asking again is safe.
     pub async fn revoke(&self, realm: &Realm, sid: SessionId) -> Result<bool, SessionError> {
         let (store, view, clock) = (Arc::clone(&self.store), Arc::clone(&self.view), Arc::clone(&self.clock));
-        let realm = realm.clone();
+        let (realm, ending) = (realm.clone(), Arc::clone(&self.ending));
         self.to_the_end(async move {
+            let _under_way = ending.read().await;
             match in_time(store.revoke(&realm, sid)).await {
                 Ok(there) => {
                     view.end(&realm, sid, Ended::Revoked, clock.now());
@@ -35,9 +39,10 @@ impl Sessions {
     /// When the store fails: the sessions may or may not be over, and asking again is safe.
     pub async fn revoke_subject(&self, realm: &Realm, subject: &str) -> Result<usize, SessionError> {
         let (store, view, clock) = (Arc::clone(&self.store), Arc::clone(&self.view), Arc::clone(&self.clock));
-        let (realm, subject) = (realm.clone(), subject.to_owned());
+        let (realm, subject, ending) = (realm.clone(), subject.to_owned(), Arc::clone(&self.ending));
         self.to_the_end(async move {
-            match in_time(store.revoke_subject(&realm, &subject)).await {
+            let under_way = ending.read().await;
+            let ended = match in_time(store.revoke_subject(&realm, &subject)).await {
                 Ok(ended) => {
                     let now = clock.now();
                     for sid in &ended {
@@ -50,7 +55,11 @@ impl Sessions {
                     view.changed_all();
                     Err(error.into())
                 }
-            }
+            };
+            drop(under_way);
+            // Fair: it waits for those that hold it now and for none that comes later.
+            drop(ending.write().await);
+            ended
         })
         .await
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use super::clock::Clock;
 use super::keyring::algorithm::SigningAlgorithm;
@@ -16,20 +17,23 @@ use crate::authz::policy::{ForwardClaims, MintSpec, PolicyName, RuleName};
 use crate::authz::session::{Claims, Realm, Session, SessionId, Timestamp};
 use crate::authz::verdict::{Allow, Decision, Lookup, Permit, Verdict};
 use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
 use crate::store::memory::MemoryStore;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// Sessions over a memory store.
+/// Sessions over a store.
 pub(super) struct House {
     pub(super) sessions: Arc<Sessions>,
     pub(super) store: Arc<Store>,
     pub(super) realm: Realm,
     /// When it was built.
     pub(super) start: Timestamp,
-    _keys: TempDir,
+    token_line: Arc<Zeroizing<String>>,
+    /// The key ring's folder, and the store's.
+    folders: Arc<[TempDir]>,
 }
 
 pub(super) fn config() -> SessionsConfig {
@@ -81,22 +85,49 @@ impl House {
         Self::with(config())
     }
 
+    /// Over a memory store.
     pub(super) fn with(config: SessionsConfig) -> Self {
+        Self::over(config, Store::Memory(MemoryStore::default()), None)
+    }
+
+    /// Over an embedded store.
+    pub(super) fn embedded() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&folder.path().join("sessions.redb")).unwrap();
+        Self::over(config(), Store::Embedded(store), Some(folder))
+    }
+
+    fn over(config: SessionsConfig, store: Store, folder: Option<TempDir>) -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        ceremony::generate(keys.path(), SigningAlgorithm::Es256, Clock::start().now()).unwrap();
+        let token_line = Arc::new(TokenKeys::generate_line().unwrap());
+        Self::built(config, Arc::new(store), token_line, [keys].into_iter().chain(folder).collect())
+    }
+
+    fn built(
+        config: SessionsConfig,
+        store: Arc<Store>,
+        token_line: Arc<Zeroizing<String>>,
+        folders: Arc<[TempDir]>,
+    ) -> Self {
         let clock = Arc::new(Clock::start());
         let start = clock.now();
-        let keys = tempfile::tempdir().unwrap();
-        ceremony::generate(keys.path(), SigningAlgorithm::Es256, start).unwrap();
         let ring = KeyRing::open(KeyRingConfig {
-            dir: keys.path().to_owned(),
+            dir: folders[0].path().to_owned(),
             issuer: "https://cloakroom.example".to_owned(),
             algorithm: SigningAlgorithm::Es256,
             lifetime: MINUTE,
             max_bytes: 6 * 1024,
         });
-        let store = Arc::new(Store::Memory(MemoryStore::default()));
-        let token_keys = TokenKeys::parse(&TokenKeys::generate_line().unwrap()).unwrap();
+        let token_keys = TokenKeys::parse(&token_line).unwrap();
         let sessions = Sessions::new(config, Arc::clone(&store), token_keys, Arc::new(ring.unwrap()), clock);
-        Self { sessions: Arc::new(sessions), store, realm: realm("shop"), start, _keys: keys }
+        Self { sessions: Arc::new(sessions), store, realm: realm("shop"), start, token_line, folders }
+    }
+
+    /// Another replica: the same store and keys, and a view of its own.
+    pub(super) fn replica(&self) -> Self {
+        let (store, token_line) = (Arc::clone(&self.store), Arc::clone(&self.token_line));
+        Self::built(config(), store, token_line, Arc::clone(&self.folders))
     }
 
     /// Some time after the start.

@@ -5,13 +5,8 @@ use std::sync::Arc;
 use super::token::new_session_id;
 use super::{Issued, NewSession, SessionError, Sessions, bounds, in_time};
 use crate::authz::credential::AccessToken;
-use crate::authz::policy::{ForwardClaims, MintSpec};
 use crate::authz::session::{PreviousSecret, Realm, SecretAge, Session, SessionId, Timestamp};
 use crate::store::{Changed, SecretChange};
-
-/// The longest namespace of a service, and the longest audience for which a session's JWT is sure to fit, in bytes.
-const LONGEST_NAMESPACE: usize = 63;
-const LONGEST_AUDIENCE: usize = 127;
 
 impl Sessions {
     /// Makes a session.
@@ -54,7 +49,7 @@ impl Sessions {
             provider: new.provider,
         };
         bounds::session(&session)?;
-        self.fits(&session)?;
+        bounds::jwt(&self.keyring, &session)?;
         let (store, view, realm) = (Arc::clone(&self.store), Arc::clone(&self.view), session.realm.clone());
         let created = self
             .to_the_end(async move {
@@ -112,22 +107,6 @@ impl Sessions {
             Changed::Done(session) => Ok(Issued { token, session: Arc::new(*session) }),
             Changed::Conflict(_) => Err(SessionError::WrongToken),
             Changed::Gone(_) => Err(SessionError::NotFound),
-        }
-    }
-
-    /// Whether the session's JWT with all claims fits, for a service with a long name and audience.
-    pub(super) fn fits(&self, session: &Session) -> Result<(), SessionError> {
-        let spec = MintSpec {
-            namespace: "n".repeat(LONGEST_NAMESPACE).into(),
-            audience: "a".repeat(LONGEST_AUDIENCE).into(),
-            claims: ForwardClaims::All,
-        };
-        let (size, most) = (self.keyring.size_of(session, &spec), self.keyring.max_bytes());
-        match size {
-            // What a ring without keys says.
-            usize::MAX => Err(SessionError::Keys),
-            size if size > most => Err(SessionError::JwtTooLarge(size, most)),
-            _ => Ok(()),
         }
     }
 }

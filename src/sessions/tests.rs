@@ -135,33 +135,6 @@ async fn if_version_means_that_version() {
     assert_eq!(update(2, 2).await.unwrap().version, 3);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p20_changes_at_once_are_all_there_in_the_end() {
-    let house = Arc::new(House::new());
-    let sid = house.create("ada").await.session.id;
-    let changes: Vec<_> = (0..8)
-        .map(|n| {
-            let house = Arc::clone(&house);
-            tokio::spawn(async move {
-                let change = change(json!({ format!("key-{n}"): n }));
-                house.sessions.update(&house.realm, sid, &change, None, house.start).await
-            })
-        })
-        .collect();
-    let mut done = 0;
-    for each in changes {
-        match each.await.unwrap() {
-            Ok(_) => done += 1,
-            // Eight times in a row somebody else was faster: told so, and nothing done.
-            Err(SessionError::VersionMismatch(_)) => {}
-            Err(other) => panic!("{other}"),
-        }
-    }
-    let stored = house.stored(sid).await;
-    assert_eq!(stored.claims.to_object().len(), done);
-    assert_eq!(stored.version, 1 + done as u64);
-}
-
 #[tokio::test]
 async fn a_list_has_the_live_sessions_only() {
     let house = House::new();

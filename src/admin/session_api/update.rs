@@ -55,6 +55,7 @@ impl From<SessionError> for Problem {
             SessionError::VersionMismatch(_) => {
                 Self::new(ProblemKind::VersionMismatch, "the session has changed: read it again")
             }
+            SessionError::Contended => Self::unavailable(error.to_string()),
             SessionError::WrongToken => {
                 Self::new(ProblemKind::WrongToken, "only who holds the session's present token gets the next")
             }
