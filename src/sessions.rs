@@ -5,6 +5,7 @@ mod change;
 pub mod clock;
 pub mod cookie;
 mod end;
+mod handle;
 mod issue;
 pub mod keyring;
 mod render;

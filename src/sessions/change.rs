@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub(super) use self::queue::Changes;
+pub(super) use self::queue::{Changes, Made};
 use super::keyring::KeyRing;
 use super::{SessionChange, SessionError, Sessions, bounds};
 use crate::authz::session::{Claims, Realm, Session, SessionId, Timestamp};
@@ -33,14 +33,25 @@ impl Sessions {
         if_version: Option<u64>,
         now: Timestamp,
     ) -> Result<Arc<Session>, SessionError> {
-        let wish = Wish { change: change.clone(), if_version, now };
-        Ok(self.changes.make(realm, sid, wish).await?.session)
+        Ok(self.change(realm, sid, change.clone(), if_version, now).await?.session)
+    }
+
+    /// As [`Self::update`]; also says whether it changed anything.
+    pub(super) async fn change(
+        &self,
+        realm: &Realm,
+        sid: SessionId,
+        change: SessionChange,
+        if_version: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Made, SessionError> {
+        self.changes.make(realm, sid, Asked { change, if_version, now }).await
     }
 }
 
 /// A change that somebody wants.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(super) struct Asked {
     pub(super) change: SessionChange,
     /// The version that it is for; any unless told.
     pub(super) if_version: Option<u64>,
@@ -48,7 +59,7 @@ pub(super) struct Wish {
     pub(super) now: Timestamp,
 }
 
-impl Wish {
+impl Asked {
     /// What it makes of the session; `None` when that is what it is already.
     fn applied(&self, session: &Session, keyring: &KeyRing) -> Result<Option<Session>, SessionError> {
         if self.now >= session.ends() {

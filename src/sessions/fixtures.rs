@@ -31,7 +31,7 @@ pub(super) struct House {
     pub(super) realm: Realm,
     /// When it was built.
     pub(super) start: Timestamp,
-    token_line: Arc<Zeroizing<String>>,
+    token_keys: Arc<Zeroizing<String>>,
     /// The key ring's folder, and the store's.
     folders: Arc<[TempDir]>,
 }
@@ -97,17 +97,26 @@ impl House {
         Self::over(config(), Store::Embedded(store), Some(folder))
     }
 
+    /// Over a memory store, with the token keys of these lines.
+    pub(super) fn with_token_keys(lines: &str) -> Self {
+        let lines = Zeroizing::new(lines.to_owned());
+        Self::keyed(config(), Store::Memory(MemoryStore::default()), None, lines)
+    }
+
     fn over(config: SessionsConfig, store: Store, folder: Option<TempDir>) -> Self {
+        Self::keyed(config, store, folder, TokenKeys::generate_line().unwrap())
+    }
+
+    fn keyed(config: SessionsConfig, store: Store, folder: Option<TempDir>, token_keys: Zeroizing<String>) -> Self {
         let keys = tempfile::tempdir().unwrap();
         ceremony::generate(keys.path(), SigningAlgorithm::Es256, Clock::start().now()).unwrap();
-        let token_line = Arc::new(TokenKeys::generate_line().unwrap());
-        Self::built(config, Arc::new(store), token_line, [keys].into_iter().chain(folder).collect())
+        Self::built(config, Arc::new(store), Arc::new(token_keys), [keys].into_iter().chain(folder).collect())
     }
 
     fn built(
         config: SessionsConfig,
         store: Arc<Store>,
-        token_line: Arc<Zeroizing<String>>,
+        token_keys: Arc<Zeroizing<String>>,
         folders: Arc<[TempDir]>,
     ) -> Self {
         let clock = Arc::new(Clock::start());
@@ -119,15 +128,15 @@ impl House {
             lifetime: MINUTE,
             max_bytes: 6 * 1024,
         });
-        let token_keys = TokenKeys::parse(&token_line).unwrap();
-        let sessions = Sessions::new(config, Arc::clone(&store), token_keys, Arc::new(ring.unwrap()), clock);
-        Self { sessions: Arc::new(sessions), store, realm: realm("shop"), start, token_line, folders }
+        let keys = TokenKeys::parse(&token_keys).unwrap();
+        let sessions = Sessions::new(config, Arc::clone(&store), keys, Arc::new(ring.unwrap()), clock);
+        Self { sessions: Arc::new(sessions), store, realm: realm("shop"), start, token_keys, folders }
     }
 
     /// Another replica: the same store and keys, and a view of its own.
     pub(super) fn replica(&self) -> Self {
-        let (store, token_line) = (Arc::clone(&self.store), Arc::clone(&self.token_line));
-        Self::built(config(), store, token_line, Arc::clone(&self.folders))
+        let (store, token_keys) = (Arc::clone(&self.store), Arc::clone(&self.token_keys));
+        Self::built(config(), store, token_keys, Arc::clone(&self.folders))
     }
 
     /// Some time after the start.

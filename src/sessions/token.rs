@@ -1,4 +1,4 @@
-//! Making access tokens, and telling ours from invented ones without a look-up.
+//! Making access tokens, and telling ours from invented ones without a look-up; and the keys that handles are sealed with.
 //!
 //! A token is `sid` ‖ `secret` ‖ `tag`. The tag is HMAC-SHA-256 over realm, sid and secret under a key of the install, cut to
 //! 8 bytes: it keeps invented tokens away from the store (P32) and a token of one realm out of every other. It is no proof of
@@ -9,10 +9,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use aws_lc_rs::{constant_time, digest, hmac, rand};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, LessSafeKey, UnboundKey};
+use aws_lc_rs::{constant_time, digest, hkdf, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quick_cache::sync::Cache;
 use zeroize::Zeroizing;
 
 use crate::authz::credential::AccessToken;
@@ -24,6 +27,10 @@ const MAX_KEYS: usize = 8;
 const MAX_FILE_BYTES: u64 = 4096;
 /// The length of a key in bytes.
 const KEY_BYTES: usize = 32;
+/// What the keys of handles are derived for; a namespace follows.
+const HANDLE_INFO: &[u8] = b"cloakroom.handle";
+/// For how many namespaces derived keys are kept. Beyond it they are derived again.
+const MAX_NAMESPACES: usize = 256;
 
 /// The operating system's random source failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -78,10 +85,32 @@ pub enum KeyTextError {
     TooMany,
 }
 
-/// The keys that tag tokens: the first tags, all verify. No `Debug` of a key.
+/// The keys that tag tokens and seal handles: the first tags and seals, all verify and open. No `Debug` of a key.
 pub struct TokenKeys {
     /// Never empty.
-    keys: Vec<hmac::Key>,
+    keys: Vec<TokenKey>,
+    /// The keys of handles by namespace, in the order of `keys`.
+    handle_keys: Cache<String, Arc<[LessSafeKey]>>,
+}
+
+/// One line of the file, ready for what it is used for.
+struct TokenKey {
+    tags: hmac::Key,
+    /// What is derived from it (RFC 5869); that and the tags tell nothing of each other.
+    derives: hkdf::Prk,
+}
+
+impl TokenKey {
+    fn new(bytes: &[u8; KEY_BYTES]) -> Self {
+        let derives = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(bytes);
+        Self { tags: hmac::Key::new(hmac::HMAC_SHA256, bytes), derives }
+    }
+
+    fn handle_key(&self, namespace: &str) -> LessSafeKey {
+        let info = [HANDLE_INFO, namespace.as_bytes()];
+        let key = self.derives.expand(&info, &AES_256_GCM_SIV).expect("32 bytes are no more than HKDF gives");
+        LessSafeKey::new(UnboundKey::from(key))
+    }
 }
 
 impl TokenKeys {
@@ -114,11 +143,11 @@ impl TokenKeys {
             if decoded != Ok(KEY_BYTES) {
                 return Err(KeyTextError::Line(index + 1));
             }
-            keys.push(hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref()));
+            keys.push(TokenKey::new(&bytes));
         }
         match keys.len() {
             0 => Err(KeyTextError::Empty),
-            1..=MAX_KEYS => Ok(Self { keys }),
+            1..=MAX_KEYS => Ok(Self { keys, handle_keys: Cache::new(MAX_NAMESPACES) }),
             _ => Err(KeyTextError::TooMany),
         }
     }
@@ -140,16 +169,26 @@ impl TokenKeys {
         let secret = random::<20>()?;
         let digest = secret_digest(&secret);
         let first = self.keys.first().expect("`parse` makes no empty list");
-        let tag = tag(first, realm, sid, &secret);
+        let tag = tag(&first.tags, realm, sid, &secret);
         Ok((AccessToken::from_parts(sid, secret, tag), digest))
     }
 
     /// Whether the token's tag is ours, for this realm. In time that does not depend on where a wrong tag differs.
     pub fn verify(&self, realm: &Realm, token: &AccessToken) -> bool {
         self.keys.iter().any(|key| {
-            let right = tag(key, realm, token.sid(), token.secret());
+            let right = tag(&key.tags, realm, token.sid(), token.secret());
             constant_time::verify_slices_are_equal(&right, token.tag()).is_ok()
         })
+    }
+
+    /// The keys for the handles of a namespace (DESIGN 6): the first seals, all open. Derived once and kept.
+    pub(super) fn handle_keys(&self, namespace: &str) -> Arc<[LessSafeKey]> {
+        if let Some(keys) = self.handle_keys.get(namespace) {
+            return keys;
+        }
+        let keys: Arc<[_]> = self.keys.iter().map(|key| key.handle_key(namespace)).collect();
+        self.handle_keys.insert(namespace.to_owned(), Arc::clone(&keys));
+        keys
     }
 }
 
@@ -186,7 +225,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, RandomFailed> {
+pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, RandomFailed> {
     let mut bytes = Zeroizing::new([0; N]);
     rand::fill(bytes.as_mut()).map_err(|_| RandomFailed)?;
     Ok(bytes)

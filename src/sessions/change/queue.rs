@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
-use super::Wish;
+use super::Asked;
 use crate::authz::session::{Realm, Session, SessionId};
 use crate::sessions::keyring::KeyRing;
 use crate::sessions::view::View;
@@ -47,7 +47,7 @@ pub(in crate::sessions) struct Made {
 
 /// A change in its queue.
 struct Waiting {
-    wish: Wish,
+    asked: Asked,
     until: Instant,
     answer: oneshot::Sender<Answer>,
 }
@@ -80,10 +80,10 @@ impl Changes {
     }
 
     /// Makes a change in its turn.
-    pub(in crate::sessions) async fn make(self: &Arc<Self>, realm: &Realm, sid: SessionId, wish: Wish) -> Answer {
+    pub(in crate::sessions) async fn make(self: &Arc<Self>, realm: &Realm, sid: SessionId, asked: Asked) -> Answer {
         let (answer, answered) = oneshot::channel();
         let key = (sid, realm.clone());
-        if self.enqueue(&key, Waiting { wish, until: Instant::now() + PATIENCE, answer })? {
+        if self.enqueue(&key, Waiting { asked, until: Instant::now() + PATIENCE, answer })? {
             self.tasks.spawn(Turn { changes: Arc::clone(self), key, over: false }.run());
         }
         // Dropped unanswered only by a runtime that shuts down, or a panic in the task.
@@ -144,7 +144,7 @@ impl Turn {
         let queue = queues.of.get_mut(&self.key)?;
         let mut batch = Vec::new();
         while batch.len() < AT_ONCE
-            && let Some(waiting) = queue.pop_front_if(|next| batch.is_empty() || next.wish.if_version.is_none())
+            && let Some(waiting) = queue.pop_front_if(|next| batch.is_empty() || next.asked.if_version.is_none())
         {
             batch.push(waiting);
         }
@@ -215,7 +215,7 @@ fn merged(
 ) -> (Option<Session>, Vec<Result<bool, SessionError>>) {
     let mut wanted = None;
     let verdicts = batch.iter().map(|waiting| {
-        let next = waiting.wish.applied(wanted.as_ref().unwrap_or(current), keyring)?;
+        let next = waiting.asked.applied(wanted.as_ref().unwrap_or(current), keyring)?;
         let changes = next.is_some();
         wanted = next.or(wanted.take());
         Ok(changes)
@@ -262,8 +262,8 @@ mod tests {
         let wait = |name: &str, until| {
             let (answer, answered) = oneshot::channel();
             let change = SessionChange { claims: Some(json!({ name: true })), ..SessionChange::default() };
-            let wish = Wish { change, if_version: None, now: house.start };
-            let is_new = changes.enqueue(&key, Waiting { wish, until, answer }).unwrap();
+            let asked = Asked { change, if_version: None, now: house.start };
+            let is_new = changes.enqueue(&key, Waiting { asked, until, answer }).unwrap();
             (is_new, answered)
         };
         let (first, late) = wait("late", Instant::now());

@@ -139,7 +139,7 @@ mod properties {
     use super::*;
 
     /// A patch of a few names, so that they meet; some are too large, some are for a version.
-    fn wish() -> impl Strategy<Value = (Value, Option<u64>)> {
+    fn asked() -> impl Strategy<Value = (Value, Option<u64>)> {
         let value = prop_oneof![
             4 => (0..10).prop_map(Value::from),
             2 => Just(Value::Null),
@@ -156,21 +156,21 @@ mod properties {
 
         #[test]
         fn what_was_answered_with_success_is_what_the_record_says(
-            wishes in prop::collection::vec(wish(), 1..80),
+            asks in prop::collection::vec(asked(), 1..80),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let (stored, answers) = runtime.block_on(async {
                 let house = House::new();
                 let sid = house.create("ada").await.session.id;
-                let changes: Vec<_> = wishes.iter().map(|(claims, _)| patch(claims.clone())).collect();
-                let all = wishes.iter().zip(&changes).map(|((_, version), change)| {
+                let changes: Vec<_> = asks.iter().map(|(claims, _)| patch(claims.clone())).collect();
+                let all = asks.iter().zip(&changes).map(|((_, version), change)| {
                     house.sessions.update(&house.realm, sid, change, *version, house.start)
                 });
                 let answers = join_all(all).await;
                 (house.stored(sid).await, answers)
             });
             let mut model = json!({});
-            for ((claims, version), answer) in wishes.iter().zip(answers) {
+            for ((claims, version), answer) in asks.iter().zip(answers) {
                 match answer {
                     Ok(session) => {
                         json_patch::merge(&mut model, claims);

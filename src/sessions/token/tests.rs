@@ -101,6 +101,18 @@ fn p12_secrets_are_random_and_only_their_hash_is_kept() {
 }
 
 #[test]
+fn p32_the_keys_of_handles_are_kept_for_some_namespaces() {
+    let keys = keys();
+    let first = keys.handle_keys("shop");
+    assert!(Arc::ptr_eq(&first, &keys.handle_keys("shop")), "derived once");
+    assert!(!Arc::ptr_eq(&first, &keys.handle_keys("bank")));
+    for n in 0..2 * MAX_NAMESPACES {
+        keys.handle_keys(&format!("namespace-{n}"));
+    }
+    assert!(keys.handle_keys.len() <= MAX_NAMESPACES);
+}
+
+#[test]
 fn p31_keys_do_not_show() {
     assert_eq!(format!("{:?}", TokenKeys::parse(LINE).expect("a key")), "TokenKeys(1 redacted)");
 }
@@ -117,7 +129,7 @@ mod properties {
         ) {
             let keys = TokenKeys::parse(LINE).expect("a key");
             let shop = realm("shop");
-            let tag = tag(&keys.keys[0], &shop, SessionId::from_bytes(sid), &secret);
+            let tag = tag(&keys.keys[0].tags, &shop, SessionId::from_bytes(sid), &secret);
             let mut whole = [0; 44];
             whole[..16].copy_from_slice(&sid);
             whole[16..36].copy_from_slice(&secret);
