@@ -215,7 +215,7 @@ impl MemoryStore {
 
     /// Puts bytes under a key behind the store's back.
     #[cfg(test)]
-    pub(super) fn plant(&self, realm: &Realm, sid: SessionId, bytes: Vec<u8>) {
+    pub(crate) fn plant(&self, realm: &Realm, sid: SessionId, bytes: Vec<u8>) {
         self.tables().unwrap().records.insert((realm.clone(), sid), bytes.into());
     }
 }
