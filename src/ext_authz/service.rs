@@ -142,8 +142,7 @@ impl Gate {
     fn without_session(&self, decision: Decision) -> Verdict {
         match decision {
             Decision::Anonymous { rule, take_off, audit, scope } => {
-                let _ = scope;
-                let handle = None;
+                let handle = scope.and_then(|scope| self.sessions.seal(&scope, self.clock.now()));
                 Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit })
             }
             Decision::Deny(denial) => Verdict::Deny(denial),

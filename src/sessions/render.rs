@@ -20,8 +20,7 @@ impl Sessions {
             Decision::Permit(permit) => permit,
             Decision::Deny(denial) => return Verdict::Deny(denial),
             Decision::Anonymous { rule, take_off, audit, scope } => {
-                let _ = scope;
-                let handle = None;
+                let handle = scope.and_then(|scope| self.seal(&scope, now));
                 return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit });
             }
         };
@@ -36,7 +35,7 @@ impl Sessions {
         };
         self.touch(entry, now);
         let set_cookie = self.renew(&permit, entry, resolved.secret, now).await;
-        let handle = None;
+        let handle = permit.scope().and_then(|scope| self.seal(scope, now));
         permit.with_jwt(jwt, set_cookie, handle)
     }
 
