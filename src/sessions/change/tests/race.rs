@@ -41,13 +41,12 @@ async fn p20_of_a_hundred_changes_none_is_lost_in_silence(houses: Vec<Arc<House>
             }
             (7, Err(SessionError::VersionMismatch(_)))
             | (8, Err(SessionError::OutOfBounds { field: "claims", .. }))
-            | (9, Err(SessionError::JwtTooLarge(..)))
-            | (0..8, Err(SessionError::Contended)) => {}
+            | (9, Err(SessionError::JwtTooLarge(..))) => {}
+            // Not even `Contended`: two replicas get through well within the time that a change has.
             (_, other) => panic!("{n}: {other:?}"),
         }
     }
-    // Two replicas that share a store get through well within the time that they have.
-    assert!(made.iter().filter(|n| **n % 10 < 7).count() == 70, "{made:?}");
+    assert_eq!(made.iter().filter(|n| **n % 10 < 7).count(), 70, "{made:?}");
     assert!(made.iter().filter(|n| **n % 10 == 7).count() <= 1, "{made:?}");
     let stored = houses[0].stored(sid).await;
     let claims = stored.claims.to_object();
