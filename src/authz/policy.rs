@@ -119,8 +119,6 @@ pub struct SessionJwtRule {
 /// (P29).
 #[derive(Debug)]
 pub struct PolicyIndex {
-    /// The install's realm, for policies that name none.
-    pub default_realm: Realm,
     /// Where tokens travel.
     pub(super) carriers: Carriers,
     /// The headers that are ours.
@@ -141,7 +139,6 @@ impl PolicyIndex {
     /// The index before any policies have been loaded: it refuses everything, with 503.
     pub fn not_ready(install: &Install) -> Self {
         Self {
-            default_realm: install.default_realm.clone(),
             carriers: install.carriers.clone(),
             own_headers: install.own_headers.clone(),
             ready: false,

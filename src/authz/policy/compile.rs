@@ -29,7 +29,6 @@ impl PolicyIndex {
         let hosts = hosts(&forms, &mut binder, &mut problems);
         let good = forms.iter().filter(|it| it.form.source.is_some());
         let index = Self {
-            default_realm: install.default_realm.clone(),
             carriers: install.carriers.clone(),
             own_headers: install.own_headers.clone(),
             ready: true,

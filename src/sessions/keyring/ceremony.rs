@@ -12,7 +12,6 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use zeroize::Zeroizing;
 
 use super::KeyId;
 use super::algorithm::SigningAlgorithm;
@@ -20,6 +19,7 @@ use super::folder::{self, KeyEntry, KeyRingError, RING_FILE, RingFile};
 use super::key::{self, SigningKey};
 use super::timeline::{KeyState, KeyTimes};
 use crate::authz::session::Timestamp;
+use crate::sessions::token::{RandomFailed, TokenKeys};
 
 /// The shortest time for which a key may be published before it signs: what the key set may be cached for (5 min), and one
 /// minute for servers to notice the new key.
@@ -132,9 +132,7 @@ pub fn generate(dir: &Path, algorithm: SigningAlgorithm, now: Timestamp) -> Resu
 
 /// Makes a token key file with one key of 32 random bytes in base64url.
 pub fn generate_token_key(path: &Path) -> Result<(), CeremonyError> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    rand::fill(&mut *bytes).map_err(|_| CeremonyError::Random)?;
-    let mut line = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
+    let mut line = TokenKeys::generate_line().map_err(|RandomFailed| CeremonyError::Random)?;
     line.push('\n');
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = write_temporary(parent, &line)?;
