@@ -175,6 +175,7 @@ fn scope(judge: &Judge, session: Option<SessionId>, carrier: Option<&Carrier>) -
             Some(Carrier::Bearer | Carrier::Header(_)) | None => None,
         },
         dead: false,
+        exchanges: grants.exchange.is_some(),
     })
 }
 

@@ -32,6 +32,8 @@ pub struct ResponseScope {
     pub cookie: Option<Arc<str>>,
     /// On a log-in rule: what was presented is dead, so that its cookie is to be expired.
     pub dead: bool,
+    /// The service may put a JWT into the response that must not leave (`exchange`).
+    pub exchanges: bool,
 }
 
 /// Who a new session belongs to, as a service or an issuer tells it. `Debug` shows no claim.

@@ -26,7 +26,7 @@ use crate::authz::plan::{Plan, Wanted};
 use crate::authz::policy::PolicyIndex;
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Realm, SessionId};
-use crate::authz::verdict::{Allow, Decision, Denial, Verdict};
+use crate::authz::verdict::{Decision, Denial, Verdict};
 use crate::grpc::unary::Unreadable;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
@@ -142,8 +142,7 @@ impl Gate {
     fn without_session(&self, decision: Decision) -> Verdict {
         match decision {
             Decision::Anonymous { rule, take_off, audit, scope } => {
-                let handle = scope.and_then(|scope| self.sessions.seal(&scope, self.clock.now()));
-                Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit })
+                self.sessions.anonymous(rule, take_off, audit, scope.as_deref(), self.clock.now())
             }
             Decision::Deny(denial) => Verdict::Deny(denial),
             Decision::Permit(_) => Verdict::Deny(Denial::bare(DenyReason::Internal)),

@@ -46,6 +46,7 @@ const MAX_NAMESPACE: usize = 63;
 const HAS_SESSION: u8 = 1;
 const HAS_COOKIE: u8 = 1 << 1;
 const IS_DEAD: u8 = 1 << 2;
+const EXCHANGES: u8 = 1 << 3;
 
 impl Sessions {
     /// Seals a scope for the response of its request. It opens for 15 minutes, on each replica that has the same token keys.
@@ -132,11 +133,12 @@ impl AsRef<[u8]> for Bound {
 
 fn write(out: &mut Vec<u8>, scope: &ResponseScope, expires: Timestamp) -> Option<()> {
     // All names, so that a scope with a field more does not compile until it is thought of here.
-    let ResponseScope { rule, namespace: _, realm, fingerprint, session, cookie, dead } = scope;
+    let ResponseScope { rule, namespace: _, realm, fingerprint, session, cookie, dead, exchanges } = scope;
     out.extend_from_slice(&expires.as_millis().to_be_bytes());
     out.extend_from_slice(&fingerprint.0);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    out.push(flag(session.is_some(), HAS_SESSION) | flag(cookie.is_some(), HAS_COOKIE) | flag(*dead, IS_DEAD));
+    let has = flag(session.is_some(), HAS_SESSION) | flag(cookie.is_some(), HAS_COOKIE);
+    out.push(has | flag(*dead, IS_DEAD) | flag(*exchanges, EXCHANGES));
     if let Some(sid) = session {
         out.extend_from_slice(sid.as_bytes());
     }
@@ -155,7 +157,7 @@ fn read(plain: &[u8], namespace: &str) -> Option<(Timestamp, ResponseScope)> {
     let expires = i64::from_be_bytes(take(&mut rest)?);
     let fingerprint = Fingerprint(take(&mut rest)?);
     let [flags] = take(&mut rest)?;
-    if flags & !(HAS_SESSION | HAS_COOKIE | IS_DEAD) != 0 {
+    if flags & !(HAS_SESSION | HAS_COOKIE | IS_DEAD | EXCHANGES) != 0 {
         return None;
     }
     let session = if flags & HAS_SESSION == 0 { None } else { Some(SessionId::from_bytes(take(&mut rest)?)) };
@@ -163,8 +165,9 @@ fn read(plain: &[u8], namespace: &str) -> Option<(Timestamp, ResponseScope)> {
     let rule = Arc::new(RuleName { policy, rule: text(&mut rest)?.into() });
     let realm = Realm::parse(text(&mut rest)?)?;
     let cookie = if flags & HAS_COOKIE == 0 { None } else { Some(text(&mut rest)?.into()) };
-    let dead = flags & IS_DEAD != 0;
-    let scope = ResponseScope { rule, namespace: namespace.into(), realm, fingerprint, session, cookie, dead };
+    let (dead, exchanges) = (flags & IS_DEAD != 0, flags & EXCHANGES != 0);
+    let scope =
+        ResponseScope { rule, namespace: namespace.into(), realm, fingerprint, session, cookie, dead, exchanges };
     rest.is_empty().then_some((Timestamp::from_millis(expires), scope))
 }
 

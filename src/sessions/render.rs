@@ -7,8 +7,10 @@ use bytes::Bytes;
 use super::keyring::MintError;
 use super::view::{Entry, Jwt};
 use super::{Resolved, Sessions};
-use crate::authz::credential::Carrier;
+use crate::authz::credential::{Carrier, TakeOff};
+use crate::authz::policy::RuleRef;
 use crate::authz::reason::DenyReason;
+use crate::authz::response::ResponseScope;
 use crate::authz::session::Timestamp;
 use crate::authz::verdict::{Allow, Decision, Denial, Permit, Verdict};
 
@@ -20,8 +22,7 @@ impl Sessions {
             Decision::Permit(permit) => permit,
             Decision::Deny(denial) => return Verdict::Deny(denial),
             Decision::Anonymous { rule, take_off, audit, scope } => {
-                let handle = scope.and_then(|scope| self.seal(&scope, now));
-                return Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit });
+                return self.anonymous(rule, take_off, audit, scope.as_deref(), now);
             }
         };
         // A permit comes from an active look-up, and that has an entry.
@@ -35,8 +36,32 @@ impl Sessions {
         };
         self.touch(entry, now);
         let set_cookie = self.renew(&permit, entry, resolved.secret, now).await;
-        let handle = permit.scope().and_then(|scope| self.seal(scope, now));
+        let Ok(handle) = self.handle(permit.scope(), now) else {
+            return refused(&permit, DenyReason::Internal);
+        };
         permit.with_jwt(jwt, set_cookie, handle)
+    }
+
+    /// The verdict on a request that passes without identity.
+    pub fn anonymous(
+        &self,
+        rule: RuleRef,
+        take_off: TakeOff,
+        audit: Option<DenyReason>,
+        scope: Option<&ResponseScope>,
+        now: Timestamp,
+    ) -> Verdict {
+        match self.handle(scope, now) {
+            Ok(handle) => Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit }),
+            Err(reason) => Verdict::Deny(Denial { rule: Some(rule), ..Denial::bare(reason) }),
+        }
+    }
+
+    /// The handle for the response. A request whose response could not be told apart from one that says nothing does not pass:
+    /// a JWT that is to be exchanged would reach the client (P11).
+    fn handle(&self, scope: Option<&ResponseScope>, now: Timestamp) -> Result<Option<Box<str>>, DenyReason> {
+        let sealed = scope.map(|scope| self.seal(scope, now).ok_or(DenyReason::Internal));
+        sealed.transpose()
     }
 
     /// A JWT for this permit: a kept one until half of its life is spent, or until the session's version, the audience or the

@@ -6,7 +6,7 @@
 pub enum RefusalEffect {
     /// It passes without its wish: the service's own mistake changes nothing for its client.
     Pass,
-    /// 502 instead of it (RFC 9110 §15.6.3): it holds a JWT that cannot be taken out or swapped (P11).
+    /// 502 instead of it (RFC 9110 §15.6.3): it holds, or may hold, a JWT that cannot be taken out or swapped (P11).
     BadGateway,
     /// 503 instead of it: what it wished could not be made durable, and its client must not believe that it was (P20).
     Unavailable,
@@ -39,10 +39,10 @@ macro_rules! refusals {
 refusals! {
     /// The request was let pass by a rule without `session`, or was not judged by us at all.
     NoHandle = "no_handle", Pass;
-    /// The handle is not one of ours, or not whole.
-    InvalidHandle = "invalid_handle", Pass;
+    /// The handle is not one of ours, or not whole: whether a JWT must be kept in is not known.
+    InvalidHandle = "invalid_handle", BadGateway;
     /// The service took longer to answer than a handle lives.
-    ExpiredHandle = "expired_handle", Pass;
+    ExpiredHandle = "expired_handle", BadGateway;
     /// The rule's `session` is another one now, or the rule is gone.
     PolicyChanged = "policy_changed", Pass;
     /// The rule's `session` does not let the service do this.

@@ -12,6 +12,7 @@ fn scope() -> ResponseScope {
         session: Some(SessionId::from_bytes([9; 16])),
         cookie: Some("__Host-session".into()),
         dead: false,
+        exchanges: false,
     }
 }
 
@@ -29,8 +30,13 @@ fn what_was_sealed_is_opened_by_each_replica() {
     let house = House::new();
     let others = house.replica();
     let none = ResponseScope { session: None, cookie: None, ..scope() };
-    for scope in [scope(), none.clone(), ResponseScope { dead: true, ..none }, ResponseScope { dead: true, ..scope() }]
-    {
+    for scope in [
+        scope(),
+        none.clone(),
+        ResponseScope { dead: true, ..none },
+        ResponseScope { dead: true, ..scope() },
+        ResponseScope { exchanges: true, ..scope() },
+    ] {
         let handle = house.sessions.seal(&scope, house.start).unwrap();
         assert!(handle.starts_with("shop.") && handle.is_ascii() && handle.len() <= MAX_BYTES, "{handle}");
         assert_eq!(others.sessions.open(&handle, house.start).unwrap(), scope);
@@ -165,7 +171,7 @@ fn what_our_key_vouches_for_is_read_whole_all_the_same() {
         plain[at] = byte;
         read(&plain, "shop")
     };
-    assert_eq!(wrong(16, HAS_SESSION | HAS_COOKIE | 8), None, "a flag of later");
+    assert_eq!(wrong(16, HAS_SESSION | HAS_COOKIE | 16), None, "a flag of later");
     assert_eq!(wrong(16, HAS_COOKIE), None, "the session read as a text");
     let realm_at = plain.windows(5).position(|window| window == b"realm").unwrap();
     assert_eq!(wrong(realm_at, b'R'), None, "no realm's name");
@@ -186,11 +192,15 @@ mod properties {
     fn any_scope() -> impl Strategy<Value = ResponseScope> {
         let label = || "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
         let policy = (label(), "[a-z0-9.-]{1,253}", ".{1,20}");
-        let rest =
-            (any::<[u8; 8]>(), prop::option::of(any::<[u8; 16]>()), prop::option::of("[!-~]{1,80}"), any::<bool>());
+        let rest = (
+            any::<[u8; 8]>(),
+            prop::option::of(any::<[u8; 16]>()),
+            prop::option::of("[!-~]{1,80}"),
+            any::<[bool; 2]>(),
+        );
         (policy, label(), label(), rest).prop_map(|((of, name, rule), namespace, realm_name, rest)| {
             let policy = PolicyName { namespace: of.into(), name: name.into() };
-            let (fingerprint, session, cookie, dead) = rest;
+            let (fingerprint, session, cookie, [dead, exchanges]) = rest;
             ResponseScope {
                 rule: Arc::new(RuleName { policy, rule: rule.into() }),
                 namespace: namespace.into(),
@@ -199,6 +209,7 @@ mod properties {
                 session: session.map(SessionId::from_bytes),
                 cookie: cookie.map(Into::into),
                 dead,
+                exchanges,
             }
         })
     }

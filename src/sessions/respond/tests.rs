@@ -20,6 +20,7 @@ fn scope(session: Option<SessionId>) -> ResponseScope {
         session,
         cookie: None,
         dead: false,
+        exchanges: false,
     }
 }
 
