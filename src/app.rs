@@ -22,12 +22,15 @@ use crate::admin::jwks;
 use crate::admin::listener::{self, Limits};
 use crate::admin::session_api::{ApiParts, SessionApi};
 use crate::authz::attributes::own_headers::OwnHeaders;
+use crate::authz::credential::Carrier;
 use crate::authz::policy::{HostsFrom, Install, RealmUse};
 use crate::config::{Config, StoreConfig};
 use crate::ext_authz::metrics::{self, CheckMetrics};
 use crate::ext_authz::service::{Gate, GateConfig};
+use crate::ext_proc::metrics::ResponseMetrics;
+use crate::ext_proc::service::{Processor, ProcessorConfig};
+use crate::ext_proc::stream::ExternalProcessor;
 use crate::folder::PolicyFolder;
-use crate::grpc;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
@@ -115,6 +118,17 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         Arc::clone(&clock),
         CheckMetrics::register(&registry)?,
     ));
+    let cookie = config.carriers.as_slice().iter().find_map(|carrier| match carrier {
+        Carrier::Cookie(name) => Some(Arc::clone(name)),
+        Carrier::Bearer | Carrier::Header(_) => None,
+    });
+    let process = ExternalProcessor::new(Arc::new(Processor::new(
+        ProcessorConfig { own_headers: OwnHeaders::new(&config.jwt.header), cookie, deadline: config.response.timeout },
+        Arc::clone(&policies),
+        Arc::clone(&sessions),
+        Arc::clone(&clock),
+        ResponseMetrics::register(&registry)?,
+    )));
     let api = match config.callers.is_empty() {
         true => None,
         false => Some(SessionApi::new(ApiParts {
@@ -152,15 +166,14 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let (ready, known_ready) = watch::channel(false);
     let mut tasks: JoinSet<(&str, anyhow::Result<()>)> = JoinSet::new();
     let stop = || stop_listening.clone();
-    let Listeners { grpc: listener, http, health, admin, sessions: sessions_listener } = listeners;
+    let Listeners { grpc, http, health, admin, sessions: sessions_listener } = listeners;
     tasks.spawn({
         let (gate, stop) = (Arc::clone(&gate), stop());
         let check = move |message| {
             let gate = Arc::clone(&gate);
             async move { gate.check(message).await }
         };
-        let process = tower::service_fn(grpc::unserved);
-        async move { ("the check listener", listener.serve(check, process, known_ready, stop).await.map_err(Into::into)) }
+        async move { ("the check listener", grpc.serve(check, process, known_ready, stop).await.map_err(Into::into)) }
     });
     for (name, listener, router) in [
         ("the http listener", Some(http), Some(jwks::router(Arc::clone(&keyring), Arc::clone(&clock)))),

@@ -50,6 +50,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// How to answer checks.
     pub check: CheckConfig,
+    /// How to process responses.
+    pub response: ResponseConfig,
 }
 
 /// `listen`.
@@ -115,6 +117,13 @@ pub struct CheckConfig {
     pub timeout: Duration,
     /// Threads.
     pub workers: usize,
+}
+
+/// `response`.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseConfig {
+    /// After which a response whose change is not done becomes a 503.
+    pub timeout: Duration,
 }
 
 /// Why a configuration file cannot be used. Says the file, the key, what is wrong and what would be right.
@@ -229,6 +238,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
                 other => return Err(Wrong("check.workers", format!("{other} is out of bounds: 1 to 256"))),
             },
         },
+        response: ResponseConfig { timeout: within("response.timeout", file.response.timeout, 1_000, 10, 60_000)? },
     })
 }
 

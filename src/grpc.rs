@@ -239,17 +239,9 @@ where
     let response = match path.split('/').nth(1) {
         Some(EXTERNAL_PROCESSOR) => process.oneshot(request).await?,
         Some(HealthServer::<HealthService>::NAME) => health.call(request).await?,
-        _ => unserved(request).await?,
+        _ => tonic::Status::unimplemented("").into_http(),
     };
     Ok(response.map(AnswerBody::Other))
-}
-
-/// The answer to calls that nobody serves.
-///
-/// # Errors
-/// Never.
-pub async fn unserved(_: Request<Body>) -> Result<Response<Body>, Infallible> {
-    Ok(tonic::Status::unimplemented("").into_http())
 }
 
 /// What a call is answered with. Boxed once, by the server, and not by each part on its way there.

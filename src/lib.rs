@@ -14,6 +14,7 @@ pub mod authz;
 pub mod cli;
 pub mod config;
 pub mod ext_authz;
+pub mod ext_proc;
 pub mod folder;
 pub mod grpc;
 pub mod identity;

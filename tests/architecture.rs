@@ -14,11 +14,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &["api", "authz"]),
     ("folder", &["api", "authz"]),
     ("ext_authz", &["api", "authz", "sessions", "store", "grpc", "telemetry"]),
+    ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "sessions", "store"]),
     ("telemetry", &[]),
     ("config", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc"]),
     ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "config", "app"]),
-    ("app", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "config", "grpc"]),
+    (
+        "app",
+        &[
+            "api",
+            "authz",
+            "sessions",
+            "store",
+            "telemetry",
+            "admin",
+            "ext_authz",
+            "ext_proc",
+            "folder",
+            "config",
+            "grpc",
+        ],
+    ),
 ];
 
 /// What a pure room may not name: clocks, runtimes, sockets, files, the environment, logs.
@@ -163,9 +179,12 @@ fn wire_types_stay_where_they_were_decoded() {
     for (path, text) in sources() {
         let here = room(&path);
         let code = code(&text);
-        for (name, homes) in
-            [("tonic", &["grpc"][..]), ("prost", &["ext_authz"]), ("redb", &["store"]), ("jsonwebtoken", &["sessions"])]
-        {
+        for (name, homes) in [
+            ("tonic", &["grpc", "ext_proc"][..]),
+            ("prost", &["ext_authz", "ext_proc"]),
+            ("redb", &["store"]),
+            ("jsonwebtoken", &["sessions"]),
+        ] {
             if code.contains(&format!("{name}::")) && !homes.contains(&here.as_str()) {
                 wrong.push(format!("{}: names `{name}`, which belongs to {homes:?}", path.display()));
             }

@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) telemetry: TelemetryFile,
     pub(super) shutdown: ShutdownFile,
     pub(super) check: CheckFile,
+    pub(super) response: ResponseFile,
 }
 
 /// `realms.<name>`: the namespaces that may use, create in and write to it.
@@ -170,4 +171,11 @@ pub(super) struct ShutdownFile {
 pub(super) struct CheckFile {
     pub(super) timeout: Option<HumanDuration>,
     pub(super) workers: Option<usize>,
+}
+
+/// `response`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ResponseFile {
+    pub(super) timeout: Option<HumanDuration>,
 }

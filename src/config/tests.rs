@@ -23,6 +23,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.jwt.ring.max_bytes, 6144);
     assert_eq!(config.policies, Path::new("/etc/cloakroom/policies"));
     assert_eq!(config.check.timeout, Duration::from_millis(200));
+    assert_eq!(config.response.timeout, Duration::from_secs(1));
 }
 
 #[test]
@@ -87,6 +88,7 @@ fn wrong_values_name_the_key_and_the_cure() {
         ("sessions: { view: { maxBytes: 1Ki } }", vec!["sessions.view.maxBytes", "1Mi"]),
         ("shutdown: { drain: forever }", vec!["forever"]),
         ("check: { workers: 0 }", vec!["check.workers", "1 to 256"]),
+        ("response: { timeout: 2m }", vec!["response.timeout", "10ms to 1m"]),
         ("telemetry: { format: xml }", vec!["telemetry.format", "json"]),
         ("telemetry: { otlp: 'http://x' }", vec!["otlp"]),
     ] {

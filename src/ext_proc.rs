@@ -1,0 +1,17 @@
+//! The ext_proc surface: the proxy shows a response, and is told what to change of it.
+//!
+//! ```text
+//! grpc -> stream -> wire -> (service: handle -> scope -> grants -> wish -> sessions) -> reply -> stream
+//! ```
+//!
+//! A wire type of Envoy's does not leave this folder. Every message gets one answer, in order. A response that could not be
+//! made right is replaced by a 502 or a 503 of ours; an RPC error would hand it to the proxy's `failure_mode_allow`.
+
+pub mod body;
+pub mod cookies;
+pub mod metrics;
+mod record;
+pub mod reply;
+pub mod service;
+pub mod stream;
+pub mod wire;
