@@ -78,6 +78,8 @@ pub(super) struct AwaitedBody {
     grants: Arc<Grants>,
     /// Its headers wished something already: one response makes one session.
     commanded: bool,
+    /// Its headers tell its length.
+    has_length: bool,
 }
 
 /// Why a response's wish is not done, and what becomes of it. Where a JWT is in it, it does not pass (P11).
@@ -266,7 +268,8 @@ impl Processor {
         if old_cookie_is_over {
             expire_cookie(scope, changes);
         }
-        Ok(awaits_body.then(|| AwaitedBody { scope: scope.clone(), grants, commanded }))
+        let has_length = headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| *name == CONTENT_LENGTH);
+        Ok(awaits_body.then(|| AwaitedBody { scope: scope.clone(), grants, commanded, has_length }))
     }
 
     /// Swaps the JWT in a body for a token: the new body, if there was one in it.
@@ -276,7 +279,7 @@ impl Processor {
         bytes: &Bytes,
         changes: &mut Changes,
     ) -> Result<Option<Bytes>, Refused> {
-        let AwaitedBody { scope, grants, commanded } = awaited;
+        let AwaitedBody { scope, grants, commanded, has_length } = awaited;
         let Some(exchange @ Exchange { place: ExchangePlace::BodyField(path), .. }) = &grants.exchange else {
             return Err(Refused::with_jwt(CommandRefusal::Internal));
         };
@@ -294,7 +297,12 @@ impl Processor {
         if !scope.dead {
             expire_cookie(scope, changes); // of a dead one, the answer to the headers has told
         }
-        Ok(Some(found.replace(&issued.token.reveal())))
+        let body = found.replace(&issued.token.reveal());
+        if *has_length {
+            // Envoy refuses a body of another length than its header tells, and corrects none that it held back.
+            changes.overwrite(&Bytes::from_static(CONTENT_LENGTH), body.len().to_string().into());
+        }
+        Ok(Some(body))
     }
 
     /// Does what was wished, within the deadline; answers the session that was made, if one was.
@@ -382,6 +390,8 @@ fn expire_cookie(scope: &ResponseScope, changes: &mut Changes) {
         changes.set_cookie(&set_cookie(name, &CookieValue::Expired));
     }
 }
+
+const CONTENT_LENGTH: &[u8] = b"content-length";
 
 fn is_in_body(exchange: &Exchange) -> bool {
     matches!(exchange.place, ExchangePlace::BodyField(_))

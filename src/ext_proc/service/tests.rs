@@ -175,11 +175,15 @@ async fn p11_a_jwt_goes_in_and_a_token_comes_out() {
     assert_eq!(house.session(&got.token()).await.unwrap().subject, "ada");
     assert_eq!(got.set_cookies.len(), 4);
 
-    let sent = Sent { handle: house.handle("by-body", None), body: Some(&body), buffered: true, ..Sent::default() };
+    let length = body.len().to_string();
+    let headers = [("content-length", &*length)];
+    let handle = house.handle("by-body", None);
+    let sent = Sent { handle, headers: &headers, body: Some(&body), buffered: true };
     let got = house.response(sent).await;
     let new = got.body.as_deref().unwrap();
     let at = body.find(&jwt).unwrap();
     assert_eq!((&new[..at], &new[new.len() - (body.len() - at - jwt.len())..]), (&body[..at], &body[at + jwt.len()..]));
+    assert_eq!(got.header("content-length"), Some(&*new.len().to_string()));
     let token = AccessToken::parse(&new.as_bytes()[at..new.len() - (body.len() - at - jwt.len())]).unwrap();
     assert_eq!(house.session(&token).await.unwrap().subject, "ada");
     assert_eq!(got.header("cache-control"), Some("no-store"));
