@@ -108,6 +108,14 @@ impl Connection {
         Ok(self.stream.shutdown().await?)
     }
 
+    /// Breaks the connection off (RST): the peer learns that something broke, and not that nothing more comes.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn reset(self) -> Result<()> {
+        Ok(self.stream.set_zero_linger()?)
+    }
+
     /// The final response to a request of ours; `answers_head` says that the request was a HEAD.
     ///
     /// # Errors

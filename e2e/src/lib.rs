@@ -7,6 +7,7 @@ pub mod envoy;
 pub mod gate;
 pub mod http1;
 pub mod http2;
+pub mod issuer;
 pub mod jose;
 pub mod process;
 pub mod services;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::http1::{Connection, Field, Message};
@@ -37,23 +38,36 @@ impl Sloppy {
     /// # Errors
     /// When loopback has no port left.
     pub async fn answering(answer: impl Fn(&SeenRequest) -> Vec<u8> + Send + Sync + 'static) -> Result<Self> {
+        Self::acting(move |request| vec![Act::Send(answer(request))]).await
+    }
+
+    /// Starts one that does these things in turn for each request.
+    ///
+    /// # Errors
+    /// When loopback has no port left.
+    pub async fn acting(acts: impl Fn(&SeenRequest) -> Vec<Act> + Send + Sync + 'static) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let server = tokio::spawn({
-            let (seen, answer) = (Arc::clone(&seen), Arc::new(answer));
+            let (seen, acts) = (Arc::clone(&seen), Arc::new(acts));
             async move {
                 let mut connections = tokio::task::JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+                    let (seen, acts) = (Arc::clone(&seen), Arc::clone(&acts));
                     connections.spawn(async move {
                         let mut connection = Connection::over(stream);
                         while let Ok(Some(message)) = connection.request().await {
                             let request = SeenRequest(message);
-                            let bytes = answer(&request);
+                            let acts = acts(&request);
                             seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                            if connection.send(&bytes).await.is_err() {
-                                return;
+                            for act in acts {
+                                match act {
+                                    Act::Send(bytes) if connection.send(&bytes).await.is_ok() => {}
+                                    Act::Await(told) => told.notified().await,
+                                    Act::Reset => return drop(connection.reset()),
+                                    Act::Send(_) | Act::Close => return,
+                                }
                             }
                         }
                     });
@@ -78,6 +92,19 @@ impl Drop for Sloppy {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// What a service does with a request, one thing after the other.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Sends these bytes as they are.
+    Send(Vec<u8>),
+    /// Waits until it is told to go on.
+    Await(Arc<Notify>),
+    /// Ends the connection in order.
+    Close,
+    /// Breaks the connection off.
+    Reset,
 }
 
 /// A request that reached the service.

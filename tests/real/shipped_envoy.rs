@@ -7,7 +7,7 @@ use e2e::sloppy::Sloppy;
 use e2e::tls::Certificates;
 use e2e::tools::EnvoyVersion;
 
-use crate::on_each_envoy;
+use crate::on_every_envoy;
 
 /// Our names, and how CGI and its heirs may have them spelt.
 const OURS: [&str; 4] = ["x-session-jwt", "x-session-create", "x-session-update", "x-session-end"];
@@ -30,7 +30,7 @@ fn nobody() -> GateAddress {
     GateAddress::Unix("/nonexistent/gate.sock".into())
 }
 
-on_each_envoy! {
+on_every_envoy! {
     shipped_file_is_valid => valid;
     every_variant_is_valid => variants;
     p7_no_forged_header_passes_an_unchecked_route => unchecked_request;
