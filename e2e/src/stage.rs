@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::envoy::{Envoy, EnvoyConfig};
 use crate::gate::{Cloakroom, GateOptions, ISSUER, Store};
+use crate::issuer::Issuer;
 use crate::services::Service;
 use crate::services::identity::Verifier;
 use crate::services::login::{self, SessionApi};
@@ -71,6 +73,27 @@ impl Stage {
     }
 }
 
+/// The files of `examples/policies`, with this issuer's keys where an `exchange` trusts one.
+///
+/// # Errors
+/// When they cannot be read, or trust nobody.
+pub fn example_policies_trusting(issuer: &Issuer) -> Result<Vec<(String, String)>> {
+    let mut policies = example_policies()?;
+    let mut trusting = 0;
+    for (name, content) in &mut policies {
+        let mut policy: Value = serde_saphyr::from_str(content).with_context(|| name.clone())?;
+        let rules = policy.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
+        for keys in rules.into_iter().flatten().filter_map(|rule| rule.pointer_mut("/session/exchange/jwks/inline")) {
+            *keys = issuer.jwks();
+            trusting += 1;
+        }
+        // JSON is YAML.
+        *content = policy.to_string();
+    }
+    ensure!(trusting > 0, "no example policy exchanges a JWT");
+    Ok(policies)
+}
+
 /// The files of `examples/policies`.
 ///
 /// # Errors
@@ -87,4 +110,17 @@ pub fn example_policies() -> Result<Vec<(String, String)>> {
     }
     policies.sort();
     Ok(policies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn example_policies_trust_whom_they_are_told() {
+        let issuer = Issuer::new("https://login.shop.localhost").expect("a key");
+        let policies = example_policies_trusting(&issuer).expect("an exchange");
+        let key = issuer.jwks()["keys"][0]["x"].to_string();
+        assert!(policies.iter().any(|(_, content)| content.contains(&key)));
+    }
 }

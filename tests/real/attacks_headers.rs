@@ -20,10 +20,11 @@ on_each_envoy! {
 }
 
 /// The names in use, and one that is ours all the same.
-const OURS: [&str; 5] = ["x-session-jwt", "x-session-create", "x-session-update", "x-session-end", "x-session-color"];
+pub(crate) const OURS: [&str; 5] =
+    ["x-session-jwt", "x-session-create", "x-session-update", "x-session-end", "x-session-color"];
 
 /// Ways to write a name of ours so that some server takes it for that name.
-fn spellings(name: &str) -> Vec<String> {
+pub(crate) fn spellings(name: &str) -> Vec<String> {
     let mut all =
         vec![name.to_owned(), name.to_ascii_uppercase(), name.replace("session", "Session"), name.replace("x-", "X-")];
     for sign in ["_", ".", "!", "#", "$", "%", "&", "'", "*", "+", "^", "`", "|", "~"] {

@@ -150,6 +150,8 @@ pub(crate) async fn send(
     trailers: Option<HeaderMap>,
 ) -> Result<Answer> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?.origin("http://shop.example".parse()?);
+    // hyper's own bound of 16 KiB is smaller than Envoy's.
+    let endpoint = endpoint.http2_max_header_list_size(1 << 20);
     let channel = endpoint.connect().await?;
     let mut request = Request::new(tonic::body::Body::new(Script::new(data, trailers)));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, path.parse()?, headers);

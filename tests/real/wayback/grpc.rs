@@ -1,0 +1,143 @@
+//! gRPC: commands in the headers of an answer, also of one that is nothing but headers ("Trailers-Only"), and nothing of ours in
+//! either.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Result, ensure};
+use e2e::tools::EnvoyVersion;
+use http::HeaderMap;
+use serde_json::json;
+
+use super::way::{Seen, Way};
+use crate::attacks_headers::{OURS, spellings};
+use crate::http2_peers::{EMPTY_MESSAGE, Reply, Service, call, fields};
+use crate::on_every_envoy;
+
+on_every_envoy! {
+    p11_nothing_of_ours_leaves_in_grpc_answers => leaks;
+    grpc_answers_change_sessions => commands;
+    p20_a_grpc_answer_that_is_held_back_is_unavailable => held_back;
+    p11_a_jwt_in_trailers_stays_behind => in_trailers;
+}
+
+/// A service that answers as the test says, and the way to it, for both clusters.
+async fn open(version: EnvoyVersion) -> Result<(Way, Service, Arc<Mutex<Reply>>)> {
+    let next = Arc::new(Mutex::new(Reply::default()));
+    let script = Arc::clone(&next);
+    let service = Service::answering(move |_: &HeaderMap| script.lock().unwrap().clone()).await?;
+    let way = Way::with(version, |config| {
+        for cluster in ["shop", "login"] {
+            config.service(cluster, service.address)?.http2_service(cluster)?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok((way, service, next))
+}
+
+/// Headers, a message, trailers.
+fn whole(headers: HeaderMap, trailers: HeaderMap) -> Result<Reply> {
+    let mut all = fields([("content-type", &b"application/grpc"[..])])?;
+    all.extend(headers);
+    let mut end = fields([("grpc-status", &b"0"[..]), ("x-checksum", b"mine")])?;
+    end.extend(trailers);
+    Ok(Reply { headers: all, data: EMPTY_MESSAGE.to_vec(), trailers: Some(end), ..Reply::default() })
+}
+
+/// An error in the headers alone.
+fn trailers_only(headers: HeaderMap) -> Result<Reply> {
+    let mut all =
+        fields([("content-type", &b"application/grpc"[..]), ("grpc-status", b"5"), ("grpc-message", b"gone")])?;
+    all.extend(headers);
+    Ok(Reply { headers: all, ..Reply::default() })
+}
+
+async fn leaks(version: EnvoyVersion) -> Result<()> {
+    let (way, _service, next) = open(version).await?;
+    let session = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+    let names: Vec<String> = OURS.into_iter().flat_map(spellings).map(|it| it.to_ascii_lowercase()).collect();
+    for names in names.chunks(40) {
+        let forged = || fields(names.iter().map(|name| (&**name, &b"forged"[..])));
+        for (reply, code) in [(whole(forged()?, forged()?)?, "0"), (trailers_only(forged()?)?, "5")] {
+            *next.lock().unwrap() = reply;
+            for target in ["/cart", "/cart/plain", "/login", "/exchange/body", "/off"] {
+                let token = (!target.starts_with("/login") && !target.starts_with("/exchange")).then_some(&*session);
+                let answer = call(way.envoy.address(), target, token, None).await?;
+                let name = format!("{target}: {answer:?}");
+                ensure!(answer.status == 200 && answer.trailer("grpc-status") == Some(code), "{name}");
+                if code == "0" {
+                    ensure!(answer.trailer("x-checksum") == Some("mine") && answer.data == EMPTY_MESSAGE, "{name}");
+                } else {
+                    ensure!(answer.trailer("grpc-message") == Some("gone"), "{name}");
+                }
+                let seen = Seen::from(answer);
+                ensure!(seen.ours().is_empty() && !seen.contains("forged"), "{name}");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn commands(version: EnvoyVersion) -> Result<()> {
+    let (way, service, next) = open(version).await?;
+    let session = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+    // What the next request's JWT says of the cart.
+    let cart = async || -> Result<serde_json::Value> {
+        *next.lock().unwrap() = whole(HeaderMap::new(), HeaderMap::new())?;
+        service.take();
+        let answer = call(way.envoy.address(), "/cart", Some(&session), None).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        let arrived = service.take();
+        let jwt = arrived[0].headers["x-session-jwt"].to_str()?;
+        Ok(super::way::payload(jwt)?["claims"]["cart"].clone())
+    };
+    let update = |value: &[u8]| fields([("x-session-update", value)]);
+    for (reply, want) in [
+        (whole(update(br#"{"cart":[1]}"#)?, HeaderMap::new())?, json!([1])),
+        (trailers_only(update(br#"{"cart":[2]}"#)?)?, json!([2])),
+        // Trailers are no place for a command: they are taken off, and nothing comes of them.
+        (whole(HeaderMap::new(), update(br#"{"cart":[3]}"#)?)?, json!([2])),
+        (whole(HeaderMap::new(), fields([("x-session-end", &b"current"[..])])?)?, json!([2])),
+    ] {
+        *next.lock().unwrap() = reply.clone();
+        let answer = call(way.envoy.address(), "/cart", Some(&session), None).await?;
+        let seen = Seen::from(answer);
+        ensure!(seen.status == 200 && seen.ours().is_empty(), "{reply:?}: {seen:?}");
+        let got = cart().await?;
+        ensure!(got == want, "{reply:?}: {got}");
+    }
+    *next.lock().unwrap() = trailers_only(fields([("x-session-end", &b"current"[..])])?)?;
+    call(way.envoy.address(), "/logout", Some(&session), None).await?;
+    let answer = call(way.envoy.address(), "/cart", Some(&session), None).await?;
+    ensure!(answer.trailer("grpc-status") == Some("16"), "{answer:?}");
+    Ok(())
+}
+
+/// In words that a gRPC client understands: 14 UNAVAILABLE, never a page.
+async fn held_back(version: EnvoyVersion) -> Result<()> {
+    let (way, _service, next) = open(version).await?;
+    let jwt = "not.a.jwt";
+    let headers = fields([("x-login-jwt", jwt.as_bytes())])?;
+    for reply in [whole(headers.clone(), HeaderMap::new())?, trailers_only(headers)?] {
+        *next.lock().unwrap() = reply;
+        let answer = call(way.envoy.address(), "/login/header", None, None).await?;
+        ensure!(answer.status == 200 && answer.trailer("grpc-status") == Some("14"), "{answer:?}");
+        let message = answer.trailer("grpc-message").unwrap_or_default();
+        ensure!(!message.contains('{') && !message.contains('<') && answer.data.is_empty(), "{answer:?}");
+        let seen = Seen::from(answer);
+        ensure!(!seen.contains(jwt), "{seen:?}");
+    }
+    Ok(())
+}
+
+/// An exchange looks in headers; in trailers the proxy takes the JWT off by itself.
+async fn in_trailers(version: EnvoyVersion) -> Result<()> {
+    let (way, _service, next) = open(version).await?;
+    let jwt = way.jwt(&json!({ "sub": "ada", "aud": "cloakroom" }))?;
+    *next.lock().unwrap() = whole(HeaderMap::new(), fields([("x-login-jwt", jwt.as_bytes())])?)?;
+    let answer = call(way.envoy.address(), "/login/header", None, None).await?;
+    ensure!(answer.trailer("grpc-status") == Some("0") && answer.trailer("x-checksum") == Some("mine"), "{answer:?}");
+    let seen = Seen::from(answer);
+    ensure!(!seen.contains(&jwt), "{seen:?}");
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! A new log-in means a new token, and whoever planted one gains nothing (P15).
+
+use anyhow::{Result, ensure};
+use e2e::tools::EnvoyVersion;
+use serde_json::json;
+
+use super::exchanges::new_token;
+use super::way::{Way, Wire, answer, our_cookie};
+use crate::on_every_envoy;
+
+on_every_envoy! {
+    p15_a_planted_token_is_replaced_and_dead => planted;
+    p15_a_failed_log_in_leaves_the_session => failed;
+    p15_a_dead_token_does_not_stand_in_the_way => dead;
+    p13_two_tokens_are_refused_at_the_log_in => two;
+}
+
+const CREATE: (&str, &str) = ("x-session-create", r#"{"subject":"victim"}"#);
+
+/// The ways to log in: where, what the service answers, and with what body.
+async fn ways_in(way: &Way) -> Result<Vec<(&'static str, Vec<e2e::sloppy::Act>)>> {
+    let jwt = way.jwt(&json!({ "sub": "victim", "aud": "cloakroom" }))?;
+    let body = json!({ "data": { "access_token": jwt } }).to_string();
+    Ok(vec![
+        ("/login", answer(&[CREATE])),
+        ("/login/header", answer(&[("x-login-jwt", &jwt)])),
+        ("/login/cookie", answer(&[("set-cookie", &format!("app_jwt={jwt}; Path=/"))])),
+        ("/exchange/body", super::way::answer_bytes(&[("content-type", b"application/json")], body.as_bytes())),
+    ])
+}
+
+async fn planted(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    for (target, acts) in ways_in(&way).await? {
+        for wire in Wire::ALL {
+            let planted = way.gate.create_session(&json!({ "subject": "mallory" })).await?.token;
+            way.answers(acts.clone());
+            way.service.take();
+            let answered = way.ask(wire, "POST", target, Some(&planted)).await?;
+            ensure!(answered.status == 200 && answered.ours().is_empty(), "{target}: {answered:?}");
+            for seen in way.service.take() {
+                ensure!(seen.header_readings("x-session-jwt").is_empty(), "{target}: identity at a log-in: {seen:?}");
+                ensure!(!seen.contains(&planted), "{target}: the token arrived");
+            }
+            let new = new_token(target, &answered)?;
+            ensure!(!new.is_empty() && new != planted, "{target}: the planted token stays");
+            // Where the new one is in no cookie, the planted one is taken back.
+            let in_cookie = our_cookie(&answered)?.token;
+            ensure!(in_cookie == new || in_cookie.is_empty(), "{target}: {answered:?}");
+            ensure!(way.ask(Wire::Http1, "GET", "/cart", Some(&planted)).await?.status == 401, "{target}: it lives on");
+            ensure!(way.claims("/cart", &new).await?["sub"] == "victim", "{target}");
+        }
+    }
+    Ok(())
+}
+
+/// A wrong password, say: nothing is made, and nothing ends.
+async fn failed(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let session = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+    for acts in [answer(&[]), answer(&[("x-session-create", r#"{"subject":7}"#)])] {
+        way.answers(acts);
+        let answered = way.ask(Wire::Http1, "POST", "/login", Some(&session)).await?;
+        ensure!(answered.status == 200 && answered.header("set-cookie").is_empty(), "{answered:?}");
+        ensure!(way.claims("/cart", &session).await?["sub"] == "ada");
+    }
+    Ok(())
+}
+
+async fn dead(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let gone = way.gate.create_session(&json!({ "subject": "ada" })).await?;
+    way.gate.revoke_session(&gone.sid).await?;
+    way.answers(answer(&[]));
+    let page = way.ask(Wire::Http1, "GET", "/login", Some(&gone.token)).await?;
+    ensure!(page.status == 200, "nobody can log in: {page:?}");
+    ensure!(our_cookie(&page)?.token.is_empty(), "the dead cookie stays: {page:?}");
+    way.answers(answer(&[CREATE]));
+    let answered = way.ask(Wire::Http1, "POST", "/login", Some(&gone.token)).await?;
+    let new = our_cookie(&answered)?.token;
+    ensure!(way.claims("/cart", &new).await?["sub"] == "victim");
+    Ok(())
+}
+
+async fn two(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let one = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+    let other = way.gate.create_session(&json!({ "subject": "mallory" })).await?.token;
+    way.answers(answer(&[CREATE]));
+    let cookies = format!("__Host-session={one}; __Host-session={other}");
+    let answered = way.ask_with(Wire::Http1, "POST", "/login", &[("cookie", &cookies)]).await?;
+    ensure!(answered.status == 400 && answered.header("set-cookie").is_empty(), "{answered:?}");
+    for token in [one, other] {
+        way.claims("/cart", &token).await?;
+    }
+    Ok(())
+}
