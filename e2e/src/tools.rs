@@ -14,8 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub enum EnvoyVersion {
     /// 1.36.4; the variable `ENVOY_OLDEST` names another binary.
     Oldest,
-    /// 1.38.3; the variable `ENVOY_MIDDLE` names another binary. From 1.37 on ext_proc opens its stream with the request,
-    /// and hears of Envoy's own answers.
+    /// 1.38.3; the variable `ENVOY_MIDDLE` names another binary. From 1.37 on ext_proc hears of Envoy's own answers.
     Middle,
     /// 1.40.0; the variable `ENVOY` names another binary.
     Newest,
