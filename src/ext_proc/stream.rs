@@ -26,9 +26,9 @@ use super::wire::{Answer, BUFFERED, Phase, ProcessingRequest, ProcessingResponse
 const PROCESS: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
 
 /// The largest message that is read, in bytes. Headers have at most 60 KiB unless Envoy is told otherwise, and a body that is
-/// held back as much as a listener's buffer, which has 1 MiB by default: what is larger breaks the stream, and the proxy
-/// answers 503.
-pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// held back at most the 1 MiB of a listener's or a stream's buffer; twice that lets either come with what stands around it, and
+/// be counted. What is larger breaks the stream, and the proxy answers 503.
+pub const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 
 /// The service, as the listener asks it.
 #[derive(Clone, Debug)]
