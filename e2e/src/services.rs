@@ -1,5 +1,5 @@
-//! The two services of the demo: a log-in page and a shop. Small, but what they do is what real ones should: verify the
-//! session JWT, check where they redirect to, and keep the token out of everything but its cookie.
+//! The two services of the demo: a log-in service and a shop. Small, but what they do is what real ones should: say by headers
+//! of a response what becomes of a session, never see its token, verify the session JWT, check where they redirect to.
 
 mod html;
 pub mod identity;

@@ -1,4 +1,4 @@
-//! The whole scene of the demo: Envoy with TLS, cloakroom with the embedded store, the log-in page and the shop.
+//! The whole scene of the demo: Envoy with TLS, cloakroom with the embedded store, the log-in service and the shop.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::gate::{Cloakroom, GateOptions, ISSUER, Store};
 use crate::issuer::Issuer;
 use crate::services::Service;
 use crate::services::identity::Verifier;
-use crate::services::login::{self, SessionApi};
+use crate::services::login;
 use crate::services::shop::Shop;
 use crate::tls::Certificates;
 use crate::tools::{self, EnvoyVersion};
@@ -39,13 +39,11 @@ impl Stage {
     /// When a part does not come up.
     pub async fn set(cloakroom: PathBuf, version: EnvoyVersion, port: u16) -> Result<Self> {
         let mut options = GateOptions { store: Store::Embedded, ..GateOptions::new(cloakroom) };
-        options.policies = example_policies()?;
+        let issuer = Issuer::new(login::ISSUER)?;
+        options.policies = example_policies_trusting(&issuer)?;
         let gate = Cloakroom::spawn(options).await?;
-        let issuer = format!("{ISSUER}/ns/shop");
-        let verifier = |audience| Verifier::new(&gate.jwks_url(), &issuer, audience);
-        let shop = Shop::spawn(verifier("shop")?).await?;
-        let api = SessionApi { address: gate.sessions(), token: gate.api_token().to_owned() };
-        let login = login::spawn(api, verifier("login")?).await?;
+        let shop = Shop::spawn(Verifier::new(&gate.jwks_url(), &format!("{ISSUER}/ns/shop"), "shop")?).await?;
+        let login = login::spawn(issuer).await?;
         let certificates = Certificates::make(gate.folder(), &[HOST, "localhost"])?;
         let mut config = EnvoyConfig::shipped()?;
         config.port(port)?.gate(&gate.grpc()?)?.tls(&certificates.server)?;
@@ -118,7 +116,7 @@ mod tests {
 
     #[test]
     fn example_policies_trust_whom_they_are_told() {
-        let issuer = Issuer::new("https://login.shop.localhost").expect("a key");
+        let issuer = Issuer::new(login::ISSUER).expect("a key");
         let policies = example_policies_trusting(&issuer).expect("an exchange");
         let key = issuer.jwks()["keys"][0]["x"].to_string();
         assert!(policies.iter().any(|(_, content)| content.contains(&key)));

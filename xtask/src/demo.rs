@@ -59,8 +59,9 @@ fn scene(stage: &Stage) {
     terminal::heading("On stage");
     terminal::line(&format!("  you -> Envoy   {}", stage.origin()));
     terminal::line("          | asks  cloakroom, by a socket file: may this pass, and who is it?");
+    terminal::line("          |       and on the way back: what becomes of the session?");
     terminal::line(&format!(
-        "          + -> the shop and a log-in page (policies: {})",
+        "          + -> the shop and a log-in service (policies: {})",
         stage.gate.folder().join("policies").display()
     ));
 }
@@ -78,10 +79,16 @@ fn your_turn(stage: &Stage) {
         format!("shop -i {origin}/cart                                        # 401: no ticket"),
         format!("shop -i -d user=bob -d password=builder {origin}/login       # a cookie: the ticket"),
         format!("shop {origin}/cart                                           # what the shop knows of bob"),
+        format!("shop -o /dev/null -d item=tea {origin}/cart                  # the shop changes the session ..."),
+        format!("shop {origin}/cart                                           # ... and the next JWT knows"),
         format!("shop -i {origin}/admin                                       # 403: not for bob"),
         format!("shop -H 'x-session-jwt: forged' {origin}/cart                # still bob"),
         format!("shop -i -X POST {origin}/logout                              # the session ends"),
         format!("shop -i {origin}/cart                                        # 401 at once"),
+        format!(
+            "ticket=$(shop -d user=bob -d password=builder {origin}/exchange | cut -d'\"' -f4)   # JWT in, ticket out"
+        ),
+        format!("shop -H \"Authorization: Bearer $ticket\" {origin}/cart        # a program's way"),
     ] {
         terminal::line(&format!("  {command}"));
     }

@@ -2,11 +2,12 @@
 //! service saw.
 
 use anyhow::{Context, Result};
+use e2e::services::identity::Identity;
 use e2e::services::shop::Seen;
 use e2e::stage::Stage;
-use reqwest::header::{ACCEPT, COOKIE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::terminal;
 
@@ -27,7 +28,7 @@ struct Story<'a> {
 /// One answer, and what the shop said it saw, if the request reached it.
 struct Answer {
     status: StatusCode,
-    headers: reqwest::header::HeaderMap,
+    headers: HeaderMap,
     text: String,
     seen: Option<Seen>,
 }
@@ -37,13 +38,24 @@ impl Answer {
         self.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default()
     }
 
-    fn subject(&self) -> Option<&str> {
-        Some(self.seen.as_ref()?.identity.as_ref()?.sub.as_str())
+    /// The new ticket as the browser will send it, `__Host-session=ckr_…`, and what the browser is told about it.
+    fn cookie(&self) -> (&str, &str) {
+        let line = self.header(SET_COOKIE);
+        line.split_once(';').unwrap_or((line, ""))
     }
 
-    fn cookies_seen(&self) -> String {
+    fn identity(&self) -> Option<&Identity> {
+        self.seen.as_ref()?.identity.as_ref()
+    }
+
+    fn subject(&self) -> Option<&str> {
+        Some(self.identity()?.sub.as_str())
+    }
+
+    /// What the shop saw in the header of this name.
+    fn seen_in(&self, wanted: &str) -> String {
         let headers = self.seen.iter().flat_map(|seen| &seen.headers);
-        headers.filter(|(name, _)| name == "cookie").map(|(_, value)| value.as_str()).collect()
+        headers.filter(|(name, _)| name == wanted).map(|(_, value)| value.as_str()).collect()
     }
 }
 
@@ -51,11 +63,14 @@ impl Answer {
 pub(crate) async fn tell(stage: &Stage) -> Result<usize> {
     let mut story = Story { stage, client: stage.client()?, chapter: 0, missed: 0 };
     story.strangers().await?;
-    let bob = story.log_in("bob", "builder").await?;
+    let bob = story.log_in().await?;
     story.bob(&bob).await?;
-    let ada = story.log_in("ada", "lovelace").await?;
+    story.cart(&bob).await?;
+    let ada = story.planted().await?;
     story.ada(&ada).await?;
+    let app = story.exchange().await?;
     story.log_out(&bob, &ada).await?;
+    story.operator(&app).await?;
     Ok(story.missed)
 }
 
@@ -90,19 +105,25 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// The cookie of a new session: `__Host-session=ckr_…`.
-    async fn log_in(&mut self, user: &str, password: &str) -> Result<String> {
-        self.chapter(&format!(
-            "{user} logs in. The log-in service makes a session; the browser gets a ticket that means nothing."
-        ));
-        let form = format!("user={user}&password={password}&return_to=%2Fcart");
-        let answer = self.send(Method::POST, "/login", &[("sec-fetch-site", "same-origin")], Some(form)).await?;
+    /// Sends the log-in form, from a browser that has these cookies.
+    async fn enter(&mut self, form: &str, cookies: Option<&str>) -> Result<Answer> {
+        let mut headers = vec![("sec-fetch-site", "same-origin")];
+        headers.extend(cookies.map(|it| ("cookie", it)));
+        self.send(Method::POST, "/login", &headers, Some(form)).await
+    }
+
+    async fn log_in(&mut self) -> Result<String> {
+        self.chapter(
+            "bob logs in. The service answers with x-session-create; the browser gets a ticket that means nothing.",
+        );
+        let answer = self.enter("user=bob&password=builder&return_to=%2Fcart", None).await?;
         self.check(answer.status == 303 && answer.header(LOCATION) == "/cart", "on to the cart");
-        let line = answer.header(SET_COOKIE).to_owned();
-        let (cookie, attributes) = line.split_once(';').unwrap_or((&line, ""));
+        let (cookie, attributes) = answer.cookie();
         self.check(cookie.starts_with("__Host-session=ckr_"), "an opaque token in a __Host- cookie");
         let kept = ["Secure", "HttpOnly", "SameSite=Lax", "Path=/"];
         self.check(kept.iter().all(|it| attributes.contains(it)), "Secure, HttpOnly, SameSite=Lax, for this host only");
+        self.check(answer.header(CACHE_CONTROL) == "no-store", "no cache keeps it (Cache-Control: no-store)");
+        self.check(internal(&answer.headers).is_none(), "and x-session-create stayed inside");
         Ok(cookie.to_owned())
     }
 
@@ -115,8 +136,8 @@ impl Story<'_> {
             answer.subject() == Some("bob"),
             "the JWT verifies with the keys that cloakroom serves, and names bob",
         );
-        let identity = answer.seen.as_ref().and_then(|seen| seen.identity.clone()).context("the shop saw nobody")?;
-        for (name, value) in serde_json::to_value(&identity)?.as_object().into_iter().flatten() {
+        let identity = answer.identity().context("the shop saw nobody")?;
+        for (name, value) in serde_json::to_value(identity)?.as_object().into_iter().flatten() {
             terminal::line(&format!("     | {name:<9} {value}"));
         }
         self.check(
@@ -126,7 +147,7 @@ impl Story<'_> {
         self.check(identity.exp <= identity.iat + 60, "good for at most 60 s");
         self.check(identity.roles == ["customer"], "with bob's roles");
         self.check(
-            answer.cookies_seen() == "theme=dark; lang=en",
+            answer.seen_in("cookie") == "theme=dark; lang=en",
             "the ticket was taken off; bob's other cookies passed untouched",
         );
 
@@ -143,17 +164,33 @@ impl Story<'_> {
             let odd = answer.seen.iter().flat_map(|seen| &seen.headers).any(|(it, _)| it.starts_with("x.session"));
             self.check(answer.subject() == Some("bob") && !odd, &format!("{name}: gone, and bob is still bob"));
         }
-
-        self.chapter("bob's session changes while he is here: the next JWT knows.");
-        let sid = identity.sid;
-        let patch = json!({ "claims": { "tier": "platinum" } });
-        let (status, _) = self.stage.gate.api(Method::PATCH, &format!("/v1/sessions/{sid}"), Some(&patch)).await?;
-        terminal::detail(&format!("     PATCH /v1/sessions/{sid} {patch} -> {status} (session API)"));
-        self.check(status == 200, "the session API says it is done");
-        let answer = self.send(Method::GET, "/cart", &[("cookie", cookie)], None).await?;
-        let tier = answer.seen.and_then(|seen| Some(seen.identity?.others.get("claims")?.get("tier")?.clone()));
-        self.check(tier == Some(json!("platinum")), "the shop sees tier platinum");
         Ok(())
+    }
+
+    async fn cart(&mut self, cookie: &str) -> Result<()> {
+        self.chapter("bob puts tea into his cart. The shop answers with x-session-update: the session keeps the cart.");
+        let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin")];
+        let answer = self.send(Method::POST, "/cart", &headers, Some("item=tea")).await?;
+        self.check(answer.status == 200, "200");
+        self.check(answer.identity().is_some_and(|it| it.claim("cart").is_none()), "his JWT had no cart yet");
+        self.check(internal(&answer.headers).is_none(), "x-session-update stayed inside");
+        let answer = self.send(Method::GET, "/cart", &[("cookie", cookie)], None).await?;
+        let claim = |name: &str| answer.identity().and_then(|it| it.claim(name)).cloned().unwrap_or_default();
+        terminal::line(&format!("     | claims    cart {}, tier {}", claim("cart"), claim("tier")));
+        self.check(claim("cart") == json!({ "tea": 1 }), "the next request's JWT carries the cart");
+        self.check(claim("tier") == "silver", "and the claims that the log-in gave");
+        Ok(())
+    }
+
+    async fn planted(&mut self) -> Result<String> {
+        self.chapter("bob plants a ticket of his own in ada's browser, and waits for her to log in with it.");
+        let planted = self.enter("user=bob&password=builder", None).await?.cookie().0.to_owned();
+        let answer = self.enter("user=ada&password=lovelace&return_to=%2Fcart", Some(&planted)).await?;
+        let ada = answer.cookie().0.to_owned();
+        self.check(ada.starts_with("__Host-session=ckr_") && ada != planted, "she gets a ticket of her own");
+        let answer = self.send(Method::GET, "/cart", &[("cookie", &planted)], None).await?;
+        self.check(answer.status == 401 && answer.seen.is_none(), "the planted one is dead");
+        Ok(ada)
     }
 
     async fn ada(&mut self, cookie: &str) -> Result<()> {
@@ -163,21 +200,45 @@ impl Story<'_> {
 
         self.chapter("Another site makes ada's browser post to the shop.");
         let headers = [("cookie", cookie), ("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")];
-        let answer = self.send(Method::POST, "/cart", &headers, Some("item=1".to_owned())).await?;
+        let answer = self.send(Method::POST, "/cart", &headers, Some("item=tea")).await?;
         self.check(answer.status == 403 && answer.seen.is_none(), "403; the shop saw nothing");
         Ok(())
     }
 
+    /// The ticket of a program.
+    async fn exchange(&mut self) -> Result<String> {
+        self.chapter("bob's app asks a service that issues JWTs and knows nothing of cloakroom. JWT in, ticket out.");
+        let answer = self.send(Method::POST, "/exchange", &[], Some("user=bob&password=builder")).await?;
+        terminal::detail(&format!("     < {}", without_secret(&answer.text)));
+        let body: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+        let ticket = body["access_token"].as_str().unwrap_or_default().to_owned();
+        self.check(answer.status == 200 && ticket.starts_with("ckr_"), "access_token is an opaque token");
+        self.check(body["token_type"] == "Bearer", "the rest of the body is the service's");
+        self.check(!answer.text.contains("eyJ") && internal(&answer.headers).is_none(), "no JWT, no header of ours");
+        self.check(answer.header(CACHE_CONTROL) == "no-store", "no cache keeps it");
+        let bearer = format!("Bearer {ticket}");
+        let answer = self.send(Method::GET, "/cart", &[("authorization", &bearer)], None).await?;
+        self.check(answer.status == 200 && answer.subject() == Some("bob"), "with it the app is bob to the shop");
+        self.check(answer.seen_in("authorization").is_empty(), "the ticket was taken off");
+        let identity = answer.identity();
+        self.check(
+            identity.is_some_and(|it| it.roles == ["customer"] && it.claim("tier") == Some(&json!("silver"))),
+            "the session has the roles of the service's JWT, and the claim that the policy keeps",
+        );
+        self.check(
+            identity.is_some_and(|it| it.claim("cart").is_none()),
+            "it is a session of its own: the cart is empty",
+        );
+        Ok(bearer)
+    }
+
     async fn log_out(&mut self, bob: &str, ada: &str) -> Result<()> {
-        self.chapter("bob logs out.");
+        self.chapter("bob logs out of his browser. The service answers with x-session-end.");
         let headers = [("cookie", bob), ("sec-fetch-site", "same-origin")];
         let answer = self.send(Method::POST, "/logout", &headers, None).await?;
-        self.check(answer.status == 303, "the log-in service ended the session");
-        let line = answer.header(SET_COOKIE);
-        self.check(
-            line.starts_with("__Host-session=;") && line.contains("Max-Age=0"),
-            "his browser forgets the ticket",
-        );
+        self.check(answer.status == 303 && internal(&answer.headers).is_none(), "back to the front page");
+        let (cookie, attributes) = answer.cookie();
+        self.check(cookie == "__Host-session=" && attributes.contains("Max-Age=0"), "his browser forgets the ticket");
 
         self.chapter("Somebody kept a copy of bob's ticket.");
         let answer = self.send(Method::GET, "/cart", &[("cookie", bob)], None).await?;
@@ -185,6 +246,28 @@ impl Story<'_> {
         let answer = self.send(Method::GET, "/cart", &[("cookie", ada)], None).await?;
         self.check(answer.status == 200 && answer.subject() == Some("ada"), "ada is not disturbed");
         Ok(())
+    }
+
+    async fn operator(&mut self, app: &str) -> Result<()> {
+        self.chapter("bob lost the phone with the app. An operator looks which sessions he has, and ends them.");
+        let list = self.session(&["list", "--subject", "bob"])?;
+        self.check(list.lines().count() == 2, "one session is left: the app's");
+        self.session(&["revoke-subject", "bob"])?;
+        let answer = self.send(Method::GET, "/cart", &[("authorization", app)], None).await?;
+        self.check(answer.status == 401 && answer.seen.is_none(), "401 for the app");
+        Ok(())
+    }
+
+    /// `cloakroom session …`, as an operator calls it.
+    fn session(&self, arguments: &[&str]) -> Result<String> {
+        terminal::detail(&format!("     $ cloakroom session {}", arguments.join(" ")));
+        let api = format!("http://{}", self.stage.gate.sessions());
+        let whole = [&["session", "--api", &api, "--api-token-file", "admin.token"], arguments].concat();
+        let answer = self.stage.gate.command(&whole)?;
+        for line in answer.lines() {
+            terminal::line(&format!("     | {line}"));
+        }
+        Ok(answer)
     }
 
     fn chapter(&mut self, title: &str) {
@@ -202,7 +285,13 @@ impl Story<'_> {
     }
 
     /// Sends a request to Envoy and prints both sides of it.
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], form: Option<String>) -> Result<Answer> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: Option<&str>,
+    ) -> Result<Answer> {
         let before = self.stage.shop.requests();
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.stage.origin()));
         if !headers.iter().any(|(name, _)| *name == ACCEPT.as_str()) {
@@ -213,24 +302,26 @@ impl Story<'_> {
         }
         let mut line = format!("     > {method} {path}");
         for (name, value) in headers {
-            let value = if *name == COOKIE.as_str() { without_secret(value) } else { shortened(value) };
-            line += &format!("\n     > {name}: {value}");
+            line += &format!("\n     > {name}: {}", shortened(&without_secret(value)));
         }
         if let Some(form) = form {
             line += &format!("\n     > {form}");
-            request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+            request = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
         }
         terminal::detail(&line);
         let answer = request.send().await.with_context(|| format!("{path}: Envoy does not answer"))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let text = answer.text().await?;
         let mut line = format!("     < {status}");
-        for name in [LOCATION, WWW_AUTHENTICATE, SET_COOKIE] {
+        for name in [LOCATION, WWW_AUTHENTICATE, SET_COOKIE, CACHE_CONTROL] {
             for value in headers.get_all(&name) {
                 line += &format!("\n     < {name}: {}", without_secret(&String::from_utf8_lossy(value.as_bytes())));
             }
         }
         terminal::detail(&line);
+        if let Some(name) = internal(&headers) {
+            self.check(false, &format!("{name} reached the client"));
+        }
         let reached = self.stage.shop.requests() > before;
         let seen: Option<Seen> = reached.then(|| serde_json::from_str(&text).ok()).flatten();
         match &seen {
@@ -244,28 +335,49 @@ impl Story<'_> {
     }
 }
 
-/// A cookie's line, with the ticket cut short: this is printed.
-fn without_secret(line: &str) -> String {
-    line.split("; ")
-        .map(|part| match part.split_once("ckr_") {
-            Some((before, token)) => format!("{before}ckr_{}…", token.get(..4).unwrap_or_default()),
-            None => part.to_owned(),
-        })
-        .collect::<Vec<_>>()
-        .join("; ")
+/// A header that services and cloakroom speak by, in any spelling: no client may see one.
+fn internal(headers: &HeaderMap) -> Option<&str> {
+    let plain = |name: &str| name.replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
+    headers.keys().map(HeaderName::as_str).find(|name| plain(name).starts_with("x-session-"))
+}
+
+/// A text whose tickets are cut short: this is printed.
+fn without_secret(text: &str) -> String {
+    let mut parts = text.split("ckr_");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|sign: char| !sign.is_ascii_alphanumeric() && !"-_.".contains(sign)).unwrap_or(part.len());
+        let (token, rest) = part.split_at(end);
+        shown += &format!("ckr_{}…{rest}", token.get(..4).unwrap_or_default());
+    }
+    shown
 }
 
 fn shortened(value: &str) -> String {
-    if value.len() > 60 { format!("{}…", value.get(..57).unwrap_or(value)) } else { value.to_owned() }
+    let start: String = value.chars().take(57).collect();
+    if start.len() < value.len() { start + "…" } else { start }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_secret;
+    use reqwest::header::HeaderValue;
+
+    use super::*;
 
     #[test]
     fn tickets_are_not_printed() {
-        let line = without_secret("a=1; __Host-session=ckr_AbCdEfGhIjKl; Path=/");
+        let line = without_secret("a=1; __Host-session=ckr_AbCdEfGhI.j-K_l; Path=/");
         assert_eq!(line, "a=1; __Host-session=ckr_AbCd…; Path=/");
+        assert_eq!(without_secret(r#"{"access_token":"ckr_AbCdEf"}"#), r#"{"access_token":"ckr_AbCd…"}"#);
+    }
+
+    #[test]
+    fn internal_headers_are_found_in_any_spelling() {
+        for (name, found) in
+            [("x-session-create", true), ("x_session.jwt", true), ("x-sessions", false), ("set-cookie", false)]
+        {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static("1"))]);
+            assert_eq!(internal(&headers).is_some(), found, "{name}");
+        }
     }
 }

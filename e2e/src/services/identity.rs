@@ -36,6 +36,13 @@ pub struct Identity {
     pub others: serde_json::Map<String, Value>,
 }
 
+impl Identity {
+    /// One of the session's own claims.
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.others.get("claims")?.get(name)
+    }
+}
+
 /// Verifies session JWTs with the keys that cloakroom serves.
 pub struct Verifier {
     jwks_url: String,

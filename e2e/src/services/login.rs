@@ -1,52 +1,49 @@
-//! A log-in page. It knows two people, makes their sessions by the session API, and hands out the token as a cookie.
+//! A log-in service. It knows two people, and says by a header of its response whose session cloakroom is to make or to end: it
+//! has no access to sessions itself, and never sees a token. Programs get a JWT that the service signs by itself.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use axum::Json;
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Service;
 use super::html::{escape, page};
-use super::identity::Verifier;
+use crate::issuer::Issuer;
 
-/// Where the session API is, and what opens it. No `Debug`: it holds a secret.
-pub struct SessionApi {
-    /// Its address.
-    pub address: SocketAddr,
-    /// The content of `api.tokenFile`.
-    pub token: String,
+/// `iss` and `aud` of the JWTs that it signs, as in `examples/policies/shop.yaml`.
+pub(crate) const ISSUER: &str = "https://login.shop.localhost";
+const AUDIENCE: &str = "cloakroom";
+
+/// Somebody who can log in. A real service asks a directory.
+struct Person {
+    name: &'static str,
+    password: &'static str,
+    roles: &'static [&'static str],
+    tier: &'static str,
 }
 
-/// The people who can log in: name, password, roles. A real service asks a directory.
-const PEOPLE: [(&str, &str, &[&str]); 2] =
-    [("ada", "lovelace", &["customer", "admin"]), ("bob", "builder", &["customer"])];
-
-/// The attributes without which a browser refuses a `__Host-` cookie, and those that keep it from scripts and other sites.
-const COOKIE: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
-
-struct Desk {
-    api: SessionApi,
-    verifier: Verifier,
-    client: reqwest::Client,
-}
+const PEOPLE: [Person; 2] = [
+    Person { name: "ada", password: "lovelace", roles: &["customer", "admin"], tier: "gold" },
+    Person { name: "bob", password: "builder", roles: &["customer"], tier: "silver" },
+];
 
 /// Starts it.
 ///
 /// # Errors
 /// When loopback has no port left.
-pub async fn spawn(api: SessionApi, verifier: Verifier) -> Result<Service> {
-    let desk = Desk { api, verifier, client: reqwest::Client::builder().no_proxy().build()? };
+pub async fn spawn(issuer: Issuer) -> Result<Service> {
     let router = axum::Router::new()
         .route("/login", get(form).post(log_in))
         .route("/logout", post(log_out))
-        .with_state(Arc::new(desk));
+        .route("/exchange", post(issue))
+        .with_state(Arc::new(issuer));
     Service::serve(router).await
 }
 
@@ -62,6 +59,12 @@ struct Entry {
     password: String,
     #[serde(default)]
     return_to: String,
+}
+
+impl Entry {
+    fn person(&self) -> Option<&'static Person> {
+        PEOPLE.iter().find(|person| person.name == self.user && person.password == self.password)
+    }
 }
 
 async fn form(headers: HeaderMap, Query(wish): Query<Wish>) -> Response {
@@ -84,63 +87,43 @@ fn form_page(return_to: &ReturnTo, error: &str) -> Response {
     )
 }
 
-async fn log_in(State(desk): State<Arc<Desk>>, headers: HeaderMap, Form(entry): Form<Entry>) -> Response {
+async fn log_in(headers: HeaderMap, Form(entry): Form<Entry>) -> Response {
     let host = host(&headers);
     // Without this a stranger's page could log its visitor in as somebody else (login CSRF, RFC 9700 §4.7).
     if !from_own_pages(&headers, &host) {
         return (StatusCode::FORBIDDEN, "the log-in form belongs on this site\n").into_response();
     }
     let return_to = ReturnTo::parse(&entry.return_to, &host);
-    let person = PEOPLE.iter().find(|(name, password, _)| *name == entry.user && *password == entry.password);
-    let Some((name, _, roles)) = person else {
+    let Some(person) = entry.person() else {
         return (StatusCode::UNAUTHORIZED, form_page(&return_to, "No such name, or another password.")).into_response();
     };
-    let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    match desk.create(name, roles, agent).await {
-        Ok(token) => redirect(&return_to, &format!("__Host-session={token}; {COOKIE}")),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "no session could be made; try again\n").into_response(),
-    }
+    let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or("unknown");
+    let session = json!({
+        "subject": person.name,
+        "roles": person.roles,
+        "amr": ["pwd"],
+        "claims": { "tier": person.tier },
+        "device": { "label": agent.chars().take(100).collect::<String>() },
+    });
+    // Whose session it is; the cookie is cloakroom's business.
+    let headers = [("location", return_to.to_string()), ("x-session-create", session.to_string())];
+    (StatusCode::SEE_OTHER, headers).into_response()
 }
 
-async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    let Ok(Some(identity)) = desk.verifier.identity(&headers).await else {
-        return (StatusCode::UNAUTHORIZED, "nobody is logged in\n").into_response();
+/// Only who has a session gets here, says the policy; which one it is, cloakroom knows.
+async fn log_out() -> Response {
+    (StatusCode::SEE_OTHER, [("location", "/"), ("x-session-end", "current")]).into_response()
+}
+
+/// A token endpoint (RFC 6749 §3.2) as such services had before there was cloakroom.
+async fn issue(State(issuer): State<Arc<Issuer>>, Form(entry): Form<Entry>) -> Response {
+    let Some(person) = entry.person() else {
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant" }))).into_response();
     };
-    match desk.revoke(&identity.sid).await {
-        Ok(()) => redirect(&ReturnTo("/".to_owned()), &format!("__Host-session=; {COOKIE}; Max-Age=0")),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the session could not be ended; you are still logged in\n")
-            .into_response(),
-    }
-}
-
-fn redirect(to: &ReturnTo, cookie: &str) -> Response {
-    let headers = [(header::LOCATION, to.to_string()), (header::SET_COOKIE, cookie.to_owned())];
-    (StatusCode::SEE_OTHER, headers, [(header::CACHE_CONTROL, "no-store")]).into_response()
-}
-
-impl Desk {
-    async fn create(&self, subject: &str, roles: &[&str], agent: &str) -> Result<String> {
-        let agent: String = agent.chars().take(200).collect();
-        let mut body = json!({
-            "subject": subject,
-            "roles": roles,
-            "amr": ["pwd"],
-            "claims": { "cart": [], "tier": if roles.contains(&"admin") { "gold" } else { "silver" } },
-        });
-        if !agent.is_empty() {
-            body["device"] = json!({ "userAgent": agent });
-        }
-        let request = self.client.post(format!("http://{}/v1/sessions", self.api.address)).bearer_auth(&self.api.token);
-        let answer = request.json(&body).send().await?;
-        ensure!(answer.status() == StatusCode::CREATED, "{}", answer.status());
-        let answer: Value = answer.json().await?;
-        Ok(answer["token"].as_str().context("no token in the answer")?.to_owned())
-    }
-
-    async fn revoke(&self, sid: &str) -> Result<()> {
-        let request = self.client.delete(format!("http://{}/v1/sessions/{sid}", self.api.address));
-        request.bearer_auth(&self.api.token).send().await?.error_for_status()?;
-        Ok(())
+    let claims = json!({ "aud": AUDIENCE, "sub": person.name, "roles": person.roles, "tier": person.tier });
+    match issuer.sign(jsonwebtoken::get_current_timestamp(), &claims) {
+        Ok(jwt) => Json(json!({ "access_token": jwt, "token_type": "Bearer" })).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "server_error" }))).into_response(),
     }
 }
 
