@@ -110,6 +110,9 @@ async fn a_person_logs_in_and_out_with_a_browser() -> Result<()> {
         assert_eq!(browser.evaluate("document.cookie")?, "");
         let page = browser.text()?;
         assert!(!page.contains("ckr_") && page.contains("customer"), "{page}");
+        // The shop keeps the cart in the session by its answer, and the page after the redirect has it.
+        browser.click("#tea")?;
+        browser.until("document.querySelector('#claims')?.innerText.includes('\"cart\":{\"tea\":1}') === true")?;
 
         browser.click("#logout")?;
         browser.until("location.pathname === '/' && document.querySelector('#login') !== null")?;

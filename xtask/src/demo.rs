@@ -104,7 +104,10 @@ fn your_turn(stage: &Stage) {
         "  curl -s -H \"Authorization: Bearer $(cat {folder}/admin.token)\" 'http://{}/v1/sessions?subject=bob'",
         stage.gate.sessions()
     ));
-    terminal::line(&format!("  curl -s http://{}/metrics | grep verdicts_total | grep -v ' 0$'", stage.gate.health()));
+    terminal::line(&format!(
+        "  curl -s http://{}/metrics | grep -E 'verdicts_total|responses_total' | grep -v ' 0$'",
+        stage.gate.health()
+    ));
     terminal::line(&format!(
         "  edit {folder}/policies/shop.yaml                              # policies are read again at once"
     ));

@@ -185,9 +185,11 @@ impl Story<'_> {
     async fn planted(&mut self) -> Result<String> {
         self.chapter("bob plants a ticket of his own in ada's browser, and waits for her to log in with it.");
         let planted = self.enter("user=bob&password=builder", None).await?.cookie().0.to_owned();
+        let answer = self.send(Method::GET, "/cart", &[("cookie", &planted)], None).await?;
+        self.check(answer.subject() == Some("bob"), "so far it makes her bob");
         let answer = self.enter("user=ada&password=lovelace&return_to=%2Fcart", Some(&planted)).await?;
         let ada = answer.cookie().0.to_owned();
-        self.check(ada.starts_with("__Host-session=ckr_") && ada != planted, "she gets a ticket of her own");
+        self.check(ada.starts_with("__Host-session=ckr_") && ada != planted, "her log-in gives her another one");
         let answer = self.send(Method::GET, "/cart", &[("cookie", &planted)], None).await?;
         self.check(answer.status == 401 && answer.seen.is_none(), "the planted one is dead");
         Ok(ada)
@@ -219,8 +221,8 @@ impl Story<'_> {
         let bearer = format!("Bearer {ticket}");
         let answer = self.send(Method::GET, "/cart", &[("authorization", &bearer)], None).await?;
         self.check(answer.status == 200 && answer.subject() == Some("bob"), "with it the app is bob to the shop");
-        self.check(answer.seen_in("authorization").is_empty(), "the ticket was taken off");
         let identity = answer.identity();
+        self.check(identity.is_some() && answer.seen_in("authorization").is_empty(), "the ticket was taken off");
         self.check(
             identity.is_some_and(|it| it.roles == ["customer"] && it.claim("tier") == Some(&json!("silver"))),
             "the session has the roles of the service's JWT, and the claim that the policy keeps",
@@ -313,7 +315,7 @@ impl Story<'_> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let text = answer.text().await?;
         let mut line = format!("     < {status}");
-        for name in [LOCATION, WWW_AUTHENTICATE, SET_COOKIE, CACHE_CONTROL] {
+        for name in [LOCATION, WWW_AUTHENTICATE, SET_COOKIE] {
             for value in headers.get_all(&name) {
                 line += &format!("\n     < {name}: {}", without_secret(&String::from_utf8_lossy(value.as_bytes())));
             }
