@@ -71,22 +71,27 @@ impl Stage {
     }
 }
 
-/// The files of `examples/policies`, with this issuer's keys where an `exchange` trusts one.
+/// The files of `examples/policies`, with this issuer's key where an `exchange` trusts one.
 ///
 /// # Errors
 /// When they cannot be read, or trust nobody.
 pub fn example_policies_trusting(issuer: &Issuer) -> Result<Vec<(String, String)>> {
     let mut policies = example_policies()?;
+    let own = &issuer.jwks()["keys"][0];
     let mut trusting = 0;
     for (name, content) in &mut policies {
-        let mut policy: Value = serde_saphyr::from_str(content).with_context(|| name.clone())?;
-        let rules = policy.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
-        for keys in rules.into_iter().flatten().filter_map(|rule| rule.pointer_mut("/session/exchange/jwks/inline")) {
-            *keys = issuer.jwks();
+        let policy: Value = serde_saphyr::from_str(content).with_context(|| name.clone())?;
+        let rules = policy.pointer("/spec/rules").and_then(Value::as_array);
+        let exchanges = rules.into_iter().flatten().filter_map(|rule| rule.pointer("/session/exchange"));
+        for example in exchanges.map(|exchange| &exchange["jwks"]["inline"]["keys"][0]) {
+            // In the text: its comments are for those who edit it while the demo runs.
+            for member in ["kid", "x", "y"] {
+                let values = example[member].as_str().zip(own[member].as_str());
+                let (example, own) = values.with_context(|| format!("{name}: a key without `{member}`"))?;
+                *content = content.replace(example, own);
+            }
             trusting += 1;
         }
-        // JSON is YAML.
-        *content = policy.to_string();
     }
     ensure!(trusting > 0, "no example policy exchanges a JWT");
     Ok(policies)
@@ -118,7 +123,12 @@ mod tests {
     fn example_policies_trust_whom_they_are_told() {
         let issuer = Issuer::new(login::ISSUER).expect("a key");
         let policies = example_policies_trusting(&issuer).expect("an exchange");
-        let key = issuer.jwks()["keys"][0]["x"].to_string();
-        assert!(policies.iter().any(|(_, content)| content.contains(&key)));
+        let keys = issuer.jwks();
+        let trusting = |(_, content): &(String, String)| {
+            let policy: Value = serde_saphyr::from_str(content).expect("YAML");
+            let mut rules = policy["spec"]["rules"].as_array().expect("rules").iter();
+            content.contains('#') && rules.any(|rule| rule["session"]["exchange"]["jwks"]["inline"] == keys)
+        };
+        assert!(policies.iter().any(trusting));
     }
 }

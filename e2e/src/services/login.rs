@@ -19,7 +19,7 @@ use crate::issuer::Issuer;
 
 /// `iss` and `aud` of the JWTs that it signs, as in `examples/policies/shop.yaml`.
 pub(crate) const ISSUER: &str = "https://login.shop.localhost";
-const AUDIENCE: &str = "cloakroom";
+const AUDIENCE: &str = "shop.localhost";
 
 /// Somebody who can log in. A real service asks a directory.
 struct Person {
