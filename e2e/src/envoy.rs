@@ -179,6 +179,20 @@ impl EnvoyConfig {
         self.upstream_protocol(cluster, json!({ "explicit_http_config": { "http2_protocol_options": {} } }))
     }
 
+    /// Waits long for the gate and the services, so that a busy machine is not taken for a fault.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn patient(&mut self) -> Result<&mut Self> {
+        *self.at_filter("envoy.filters.http.ext_authz", "/grpc_service/timeout")? = json!("20s");
+        *self.at_filter("envoy.filters.http.ext_proc", "/message_timeout")? = json!("20s");
+        let clusters = self.at("/static_resources/clusters")?.as_array_mut().context("clusters are a list")?;
+        for cluster in clusters {
+            cluster["connect_timeout"] = json!("20s");
+        }
+        Ok(self)
+    }
+
     /// Paths under this prefix go to the shop with the check switched off.
     ///
     /// # Errors
@@ -423,7 +437,7 @@ mod tests {
             config.service("shop", "127.0.0.1:81".parse()?)?.service("login", "127.0.0.1:82".parse()?)?;
             config.tls(&TlsFiles { certificate: "c".into(), key: "k".into() })?.plain()?;
             config.default_normalisation()?.headers_as_map()?.no_static_removal()?;
-            config.http1_trailers()?.http2_service("login")?.unchecked("/open")?;
+            config.http1_trailers()?.http2_service("login")?.unchecked("/open")?.patient()?;
             config.jwt_authn(SocketAddr::from(([127, 0, 0, 1], 83)), 1)?;
             config.filter_after_check(json!({ "name": "mine" }))?.cluster(json!({ "name": "more" }))?;
             anyhow::Ok(())
