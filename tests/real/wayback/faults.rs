@@ -149,7 +149,7 @@ async fn killed_in_the_body(version: EnvoyVersion) -> Result<()> {
 
 /// Stopped, it neither answers nor breaks a connection: `message_timeout` must end the wait.
 async fn hung(version: EnvoyVersion) -> Result<()> {
-    let way = durable(version).await?;
+    let way = Way::timed(version, |options| options, |_| Ok(())).await?;
     let token = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
     for (target, way_back, session) in ROUTES {
         works_again(&way, &token).await?;

@@ -113,7 +113,7 @@ async fn renamed(version: EnvoyVersion) -> Result<()> {
         let way = Way::with_both(
             version,
             |mut options| {
-                options.config = json!({ "jwt": { "header": "x-user-jwt" } });
+                options.config["jwt"] = json!({ "header": "x-user-jwt" });
                 options
             },
             |config| {

@@ -15,7 +15,7 @@ use e2e::process::wait_until;
 use e2e::sloppy::{Act, SeenRequest, Sloppy};
 use e2e::tools::EnvoyVersion;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::attacks::HOST;
 use crate::http2_peers;
@@ -105,8 +105,19 @@ impl Way {
         options: impl FnOnce(GateOptions) -> GateOptions,
         change: impl FnOnce(&mut EnvoyConfig) -> Result<()>,
     ) -> Result<Self> {
+        Self::timed(version, options, |config| change(config.patient()?)).await
+    }
+
+    /// The same, as impatient as the shipped file is.
+    pub(super) async fn timed(
+        version: EnvoyVersion,
+        options: impl FnOnce(GateOptions) -> GateOptions,
+        change: impl FnOnce(&mut EnvoyConfig) -> Result<()>,
+    ) -> Result<Self> {
         let issuer = Issuer::new(ISSUER)?;
-        let gate = Cloakroom::spawn(options(GateOptions::new(cloakroom()).policy("way.yaml", policy(&issuer)))).await?;
+        let mut said = GateOptions::new(cloakroom()).policy("way.yaml", policy(&issuer));
+        said.config = json!({ "check": { "timeout": "10s" }, "response": { "timeout": "10s" } });
+        let gate = Cloakroom::spawn(options(said)).await?;
         let next = Arc::new(Mutex::new(answer(&[])));
         let script = Arc::clone(&next);
         let service = Sloppy::acting(move |_| script.lock().unwrap().clone()).await?;
