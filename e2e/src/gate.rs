@@ -309,6 +309,9 @@ fn config(folder: &Path, options: &GateOptions) -> Value {
         "jwt": { "algorithm": options.algorithm, "keysDir": file("keys"), "issuer": ISSUER },
         "policies": { "dir": file("policies") },
         "api": { "tokenFile": file("admin.token") },
+        // Longer than users wait, so that a busy machine is not taken for a store that does not answer.
+        "check": { "timeout": "5s" },
+        "response": { "timeout": "5s" },
     })
 }
 

@@ -46,7 +46,7 @@ impl Stage {
         let login = login::spawn(issuer).await?;
         let certificates = Certificates::make(gate.folder(), &[HOST, "localhost"])?;
         let mut config = EnvoyConfig::shipped()?;
-        config.port(port)?.gate(&gate.grpc()?)?.tls(&certificates.server)?;
+        config.port(port)?.patient()?.gate(&gate.grpc()?)?.tls(&certificates.server)?;
         config.service("shop", shop.address())?.service("login", login.address())?;
         let envoy = Envoy::spawn(version, &config).await?;
         Ok(Self { envoy, gate, shop, certificates, _login: login })

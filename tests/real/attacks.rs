@@ -180,7 +180,11 @@ impl Town {
         change: impl FnOnce(&mut EnvoyConfig) -> Result<()>,
     ) -> Result<Wall> {
         let mut config = setting.config()?;
-        config.gate(&self.gate.grpc()?)?.service("shop", shop.address())?.service("login", shop.address())?;
+        config
+            .patient()?
+            .gate(&self.gate.grpc()?)?
+            .service("shop", shop.address())?
+            .service("login", shop.address())?;
         change(&mut config)?;
         Ok(Wall { envoy: Envoy::spawn(setting.version, &config).await?, shop, setting })
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::envoy::EnvoyConfig;
 use e2e::gate::Store;
 use e2e::http1::{Connection, Message, exchange};
 use e2e::process::{Signal, wait_until};
@@ -86,9 +87,14 @@ async fn killed(version: EnvoyVersion) -> Result<()> {
 /// Stopped, it neither answers nor refuses connections: Envoy's own timeout must end the wait.
 async fn stopped(version: EnvoyVersion) -> Result<()> {
     let town = Town::found().await?;
-    let wall = first_wall(&town, version).await?;
+    let hurried = |config: &mut EnvoyConfig| {
+        // As in the shipped file.
+        *config.at_filter("envoy.filters.http.ext_authz", "/grpc_service/timeout")? = json!("0.25s");
+        Ok(())
+    };
+    let wall = town.wall_with(Setting::all(version)[0], hurried).await?;
     let token = &town.customer.token;
-    ensure!(status(&wall, "/x", token).await == 200);
+    wait_until(PATIENCE, "answer before the pause", async || status(&wall, "/x", token).await == 200).await?;
     wall.shop.take();
     town.gate.process().signal(Signal::STOP);
     for target in ["/x", "/public"] {

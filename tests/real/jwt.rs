@@ -117,7 +117,7 @@ impl Scene {
 /// The shipped configuration with the shipped `jwt_authn`, and a second provider for the audience `stock`.
 fn verifying(gate: &Cloakroom) -> Result<EnvoyConfig> {
     let mut config = EnvoyConfig::shipped()?;
-    config.plain()?.gate(&gate.grpc()?)?.jwt_authn(gate.http(), KEYS_KEPT)?;
+    config.plain()?.patient()?.gate(&gate.grpc()?)?.jwt_authn(gate.http(), KEYS_KEPT)?;
     let filter = config.at_filter("envoy.filters.http.jwt_authn", "")?;
     let mut stock = filter["providers"]["cloakroom"].clone();
     stock["audiences"] = json!(["stock"]);
@@ -185,7 +185,7 @@ async fn refused_by_envoy(version: EnvoyVersion) -> Result<()> {
 
     // The same JWTs where Envoy does not look: a service that verifies refuses them too.
     let mut config = EnvoyConfig::shipped()?;
-    config.plain()?.gate(&scene.gate.grpc()?)?.service("shop", scene.service.address())?;
+    config.plain()?.patient()?.gate(&scene.gate.grpc()?)?.service("shop", scene.service.address())?;
     let trusting = Envoy::spawn(version, &config).await?;
     let mut jose = scene.jose("shop")?;
     for (host, path, claim) in [("shop.localhost", "/orders", "aud"), ("partner.localhost", "/cart", "iss")] {
@@ -219,7 +219,12 @@ async fn judged_by_claims(version: EnvoyVersion) -> Result<()> {
             }},
         },
     }))?;
-    config.plain()?.gate(&gate.grpc()?)?.jwt_authn(gate.http(), KEYS_KEPT)?.service("shop", service.address())?;
+    config
+        .plain()?
+        .patient()?
+        .gate(&gate.grpc()?)?
+        .jwt_authn(gate.http(), KEYS_KEPT)?
+        .service("shop", service.address())?;
     let envoy = Envoy::spawn(version, &config).await?;
     for (roles, path, status) in [
         (json!(["admin", "buyer"]), "/admin", 200),

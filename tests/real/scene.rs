@@ -37,7 +37,7 @@ async fn each_way(version: EnvoyVersion) -> Result<Vec<(Cloakroom, Envoy, Sloppy
         let gate = Cloakroom::spawn(options).await?;
         let shop = Sloppy::spawn().await?;
         let mut config = EnvoyConfig::shipped()?;
-        config.plain()?.gate(&gate.grpc()?)?.service("shop", shop.address())?;
+        config.plain()?.patient()?.gate(&gate.grpc()?)?.service("shop", shop.address())?;
         if !raw {
             config.headers_as_map()?;
         }

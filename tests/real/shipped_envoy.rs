@@ -56,7 +56,7 @@ async fn variants(version: EnvoyVersion) -> Result<()> {
 async fn unchecked_request(version: EnvoyVersion) -> Result<()> {
     let shop = Sloppy::spawn().await?;
     let mut config = EnvoyConfig::shipped()?;
-    config.plain()?.allow_underscores()?.http1_trailers()?.unchecked("/open")?;
+    config.plain()?.patient()?.allow_underscores()?.http1_trailers()?.unchecked("/open")?;
     config.gate(&nobody())?.service("shop", shop.address())?;
     let envoy = Envoy::spawn(version, &config).await?;
     let forged = forged_lines();
