@@ -1,0 +1,188 @@
+//! A response as Envoy shows it: read, judged and answered (P7, P11, P22, P32).
+//!
+//! The first byte of the input chooses the rule whose handle comes along, if one does, and whether the body is held back. The
+//! second says how the rest is written: as messages with their lengths before them, or as the lines of headers and a body.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::{Buf as _, Bytes};
+use cloakroom::authz::attributes::own_headers::OwnHeaders;
+use cloakroom::authz::policy::{PolicyName, RuleName};
+use cloakroom::authz::response::ResponseScope;
+use cloakroom::ext_proc::metrics::ResponseMetrics;
+use cloakroom::ext_proc::service::{Processor, ProcessorConfig};
+use cloakroom::ext_proc::stream::Conversation;
+use cloakroom::ext_proc::wire::{
+    BUFFERED, Field, FilterMetadata, HeaderMap, HeaderValue, HttpBody, HttpHeaders, Metadata, Phase, ProcessingRequest,
+    ProtocolConfiguration, Struct, Value,
+};
+use cloakroom::sessions::clock::Clock;
+use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
+use cloakroom_fuzz::install;
+use envoy_types::pb::envoy::service::ext_proc::v3 as full;
+use full::processing_response::Response;
+use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
+
+/// More messages than a stream of Envoy has.
+const MESSAGES: usize = 8;
+
+struct House {
+    processor: Arc<Processor>,
+    own: OwnHeaders,
+    /// A handle for each rule, the one for none among them.
+    handles: Vec<Option<Bytes>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+static HOUSE: LazyLock<House> = LazyLock::new(|| {
+    let clock = Arc::new(Clock::start());
+    let keyring = Arc::new(install::keyring(SigningAlgorithm::Es256, clock.now()));
+    let sessions = Arc::new(install::sessions(keyring, Arc::clone(&clock)));
+    let index = install::responses();
+    let policy = PolicyName { namespace: "shop".into(), name: "shop".into() };
+    let seal = |rule: &str| {
+        let rule = Arc::new(RuleName { policy: policy.clone(), rule: rule.into() });
+        let (realm, grants) = index.grants(&rule).expect("a rule of the fixture");
+        let scope = ResponseScope {
+            namespace: "shop".into(),
+            realm: realm.clone(),
+            fingerprint: grants.fingerprint,
+            session: None,
+            cookie: Some(install::COOKIE.into()),
+            dead: false,
+            exchanges: grants.exchange.is_some(),
+            rule: Arc::clone(&rule),
+        };
+        sessions.seal(&scope, clock.now()).map(|handle| Bytes::copy_from_slice(handle.as_bytes()))
+    };
+    let handles = [None].into_iter().chain(["token", "login", "cookie", "body", "cart"].map(seal)).collect();
+    let own = OwnHeaders::new(install::JWT_HEADER);
+    let config = ProcessorConfig {
+        own_headers: own.clone(),
+        cookie: Some(install::COOKIE.into()),
+        deadline: Duration::from_secs(5),
+    };
+    let metrics = ResponseMetrics::register(&prometheus::Registry::new()).expect("an empty registry");
+    let processor = Processor::new(config, Arc::new(ArcSwap::from_pointee(index)), sessions, clock, metrics);
+    House { processor: Arc::new(processor), own, handles, runtime: install::runtime() }
+});
+
+fuzz_target!(|input: &[u8]| {
+    let [which, how, rest @ ..] = input else { return };
+    let house = &*HOUSE;
+    let handle = house.handles[usize::from(which >> 1) % house.handles.len()].as_ref();
+    let messages = if how % 2 == 0 { framed(rest, handle) } else { lines(rest, handle, which & 1 == 1) };
+    house.runtime.block_on(async {
+        let mut conversation = Conversation::new(Arc::clone(&house.processor));
+        for message in messages {
+            let answer = conversation.answer(message.clone()).await;
+            let due = message.phase.is_some() && !message.observability_mode;
+            assert_eq!(answer.is_some(), due, "one answer for each message that awaits one");
+            if let (Some(answer), Some(phase)) = (answer, message.phase) {
+                hold(&phase, &answer.encode_to_vec(), &house.own);
+            }
+        }
+    });
+});
+
+/// Messages with their lengths before them, in two bytes each; what the full types read, ours must.
+fn framed(mut rest: &[u8], handle: Option<&Bytes>) -> Vec<ProcessingRequest> {
+    let mut messages = Vec::new();
+    while rest.len() >= 2 && messages.len() < MESSAGES {
+        let length = usize::from(rest.get_u16()).min(rest.len());
+        let message = Bytes::copy_from_slice(&rest[..length]);
+        rest.advance(length);
+        let ours = ProcessingRequest::decode(message.clone());
+        assert!(ours.is_ok() || full::ProcessingRequest::decode(message).is_err(), "only the full decode takes it");
+        let Ok(ours) = ours else { break };
+        let metadata_context = handle.map(metadata).or_else(|| ours.metadata_context.clone());
+        messages.push(ProcessingRequest { metadata_context, ..ours });
+    }
+    messages
+}
+
+/// Headers as `name: value`, one a line; then an empty line and the body.
+fn lines(rest: &[u8], handle: Option<&Bytes>, buffered: bool) -> Vec<ProcessingRequest> {
+    let at = rest.windows(2).position(|it| it == b"\n\n");
+    let (head, body) = at.map_or((rest, None), |at| (&rest[..at], Some(&rest[at + 2..])));
+    let header = |line: &[u8]| {
+        let at = line.iter().position(|byte| *byte == b':').filter(|at| *at > 0)?;
+        let value = Bytes::copy_from_slice(line[at + 1..].trim_ascii());
+        let key = Bytes::from(line[..at].to_ascii_lowercase());
+        Some(HeaderValue { key, raw_value: value, ..Default::default() })
+    };
+    let headers = head.split(|byte| *byte == b'\n').filter_map(header).collect();
+    let headers = HttpHeaders { headers: Some(HeaderMap { headers }), end_of_stream: body.is_none() };
+    let mode = if buffered { BUFFERED } else { 0 };
+    let first = ProcessingRequest {
+        phase: Some(Phase::ResponseHeaders(headers)),
+        metadata_context: handle.map(metadata),
+        protocol_config: Some(ProtocolConfiguration { response_body_mode: mode }),
+        observability_mode: false,
+    };
+    let second = body.map(|body| ProcessingRequest {
+        phase: Some(Phase::ResponseBody(HttpBody { body: Bytes::copy_from_slice(body), end_of_stream: true })),
+        ..Default::default()
+    });
+    [first].into_iter().chain(second).collect()
+}
+
+fn metadata(handle: &Bytes) -> Metadata {
+    let value = Value { string_value: Some(handle.clone()) };
+    let fields = vec![Field { key: "cloakroom.handle".into(), value: Some(value) }];
+    let key = "envoy.filters.http.ext_authz".into();
+    Metadata { filter_metadata: vec![FilterMetadata { key, value: Some(Struct { fields }) }] }
+}
+
+/// The answer is of its message's kind, or a 502 or 503 in the place of a response; what is ours is gone.
+fn hold(phase: &Phase, answer: &[u8], own: &OwnHeaders) {
+    let removes = |removed: &[Bytes], headers: &Option<HeaderMap>| {
+        for header in headers.iter().flat_map(|it| &it.headers) {
+            assert!(!own.owns(&header.key) || removed.contains(&header.key), "a header of ours is left");
+        }
+    };
+    let ours = cloakroom::ext_proc::wire::ProcessingResponse::decode(answer).expect("our own words");
+    use cloakroom::ext_proc::wire::Answer;
+    match (phase, ours.answer.expect("an answer")) {
+        (Phase::RequestHeaders(_), Answer::RequestHeaders(_)) | (Phase::RequestBody(_), Answer::RequestBody(_)) => {}
+        (Phase::ResponseBody(_), Answer::ResponseBody(_)) => {}
+        (Phase::ResponseHeaders(it), Answer::ResponseHeaders(told)) => {
+            let mutation = told.response.and_then(|it| it.header_mutation).unwrap_or_default();
+            removes(&mutation.remove_headers, &it.headers);
+            for set in &mutation.set_headers {
+                let header = set.header.as_ref().expect("a header");
+                assert!(header.value.is_empty(), "it would arrive as nothing");
+                assert!(!own.owns(&header.key));
+            }
+        }
+        (Phase::RequestTrailers(it), Answer::RequestTrailers(told))
+        | (Phase::ResponseTrailers(it), Answer::ResponseTrailers(told)) => {
+            removes(&told.header_mutation.unwrap_or_default().remove_headers, &it.trailers);
+        }
+        (Phase::ResponseHeaders(_) | Phase::ResponseBody(_), Answer::ImmediateResponse(instead)) => {
+            let code = instead.status.expect("a status").code;
+            assert!(matches!(code, 502 | 503), "{code}");
+            assert_ne!(instead.details, "cloakroom_internal_error");
+        }
+        (_, other) => panic!("an answer of another kind: {other:?}"),
+    }
+    // Names that are not UTF-8 are told as they came, and no proxy takes them: its stream breaks, and the response is a 503.
+    if let Ok(full) = full::ProcessingResponse::decode(answer) {
+        assert!(matches!(
+            full.response,
+            Some(
+                Response::RequestHeaders(_)
+                    | Response::ResponseHeaders(_)
+                    | Response::RequestBody(_)
+                    | Response::ResponseBody(_)
+                    | Response::RequestTrailers(_)
+                    | Response::ResponseTrailers(_)
+                    | Response::ImmediateResponse(_)
+            )
+        ));
+    }
+}
