@@ -39,6 +39,23 @@ pub async fn exchange(
     fields: &[Field<'_>],
     trailers: Option<&[Field<'_>]>,
 ) -> Result<Option<u16>> {
+    Ok(converse(address, fields, trailers).await?.0)
+}
+
+/// Sends one request without a body and waits for its end. How many field sections came: one for each interim answer
+/// (RFC 9113 §8.1), one for the answer, and one for its trailers.
+///
+/// # Errors
+/// When nobody listens there, or the answer does not end in time.
+pub async fn field_sections(address: SocketAddr, fields: &[Field<'_>]) -> Result<usize> {
+    Ok(converse(address, fields, None).await?.1)
+}
+
+async fn converse(
+    address: SocketAddr,
+    fields: &[Field<'_>],
+    trailers: Option<&[Field<'_>]>,
+) -> Result<(Option<u16>, usize)> {
     let stream = TcpStream::connect(address).await.with_context(|| format!("nobody listens on {address}"))?;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut bytes, SETTINGS, 0, 0, &[]);
@@ -51,19 +68,19 @@ pub async fn exchange(
 }
 
 /// Whatever breaks is an end without a status, as a reset is.
-async fn answer(mut stream: TcpStream, request: &[u8]) -> Option<u16> {
+async fn answer(mut stream: TcpStream, request: &[u8]) -> (Option<u16>, usize) {
     // A peer that has seen enough closes before the last byte is written; its answer may lie there all the same.
     stream.write_all(request).await.ok();
-    let mut found = None;
+    let (mut found, mut sections) = (None, 0);
     loop {
         let mut head = [0; 9];
         if stream.read_exact(&mut head).await.is_err() {
-            return found;
+            return (found, sections);
         }
         let [high, mid, low, kind, flags, id @ ..] = head;
         let mut payload = vec![0; usize::from(high) << 16 | usize::from(mid) << 8 | usize::from(low)];
         if stream.read_exact(&mut payload).await.is_err() {
-            return found;
+            return (found, sections);
         }
         let ours = u32::from_be_bytes(id) == 1;
         match kind {
@@ -73,15 +90,16 @@ async fn answer(mut stream: TcpStream, request: &[u8]) -> Option<u16> {
                 stream.write_all(&acknowledged).await.ok();
             }
             HEADERS | DATA if ours => {
+                sections += usize::from(kind == HEADERS);
                 if kind == HEADERS && found.is_none_or(|status| status < 200) {
                     found = status(&payload).or(found);
                 }
                 if flags & END_STREAM != 0 {
-                    return found;
+                    return (found, sections);
                 }
             }
-            RST_STREAM if ours => return found,
-            GOAWAY if found.is_none() => return None,
+            RST_STREAM if ours => return (found, sections),
+            GOAWAY if found.is_none() => return (None, sections),
             _ => {}
         }
     }
