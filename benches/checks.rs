@@ -16,7 +16,6 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod checks {
-    pub(crate) mod cost;
     pub(crate) mod floor;
     pub(crate) mod gate;
     pub(crate) mod load;
@@ -25,10 +24,10 @@ mod checks {
 
 use std::path::PathBuf;
 
-use checks::cost::{Cost, Usage};
 use checks::gate::{Gate, Policies};
 use checks::load::{Load, Requests};
 use checks::report::{Report, Row};
+use e2e::measure::{Cost, Usage};
 
 /// How many checks a round has, and how many rounds of each are taken in turns.
 #[derive(Clone, Copy)]

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
+use e2e::measure::Usage;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use prost::Message as _;
 use serde_json::{Value, json};
-
-use super::cost::Usage;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cloakroom");
 

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::{Buf as _, BufMut as _, Bytes};
+use e2e::measure::{Cost, Usage};
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
-
-use super::cost::{Cost, Usage};
 
 /// How checks are sent.
 #[derive(Clone, Copy)]
@@ -60,7 +59,7 @@ impl Load {
             Self::OneAtATime => among(&channel, requests, checks, 1).await?,
             Self::Rate(rate) => at_rate(&channel, requests, checks, rate).await?,
         }
-        Ok(before.until(usage.read()?, checks))
+        Ok(before.until(&usage.read()?, checks))
     }
 }
 

@@ -1,24 +1,21 @@
 //! The table for people, and the same as JSON for programs.
 
+use e2e::measure::{Cost, Spread, keep};
 use serde_json::json;
-
-use super::cost::Cost;
 
 #[derive(Default)]
 pub(crate) struct Report(Vec<Row>);
 
 pub(crate) enum Row {
-    Ratio { what: String, ratio: [f64; 3], ours: f64, other: f64 },
+    Ratio { what: String, ratio: Spread, ours: f64, other: f64 },
     Bytes { what: String, each: f64 },
 }
 
 impl Row {
     /// Pairs taken in turns: the median of their ratios, with the least and the most.
     pub(crate) fn ratio(what: String, ours: &[Cost], other: &[Cost]) -> Self {
-        let mut ratios: Vec<f64> = ours.iter().zip(other).map(|(a, b)| a.cpu / b.cpu).collect();
-        ratios.sort_by(f64::total_cmp);
-        let ratio = [ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]];
-        Self::Ratio { what, ratio, ours: median(ours, |it| it.cpu), other: median(other, |it| it.cpu) }
+        let ratio = Spread::of_ratios(ours.iter().zip(other).map(|(a, b)| (a.cpu, b.cpu)));
+        Self::Ratio { what, ratio, ours: median(ours), other: median(other) }
     }
 
     pub(crate) fn bytes(what: &str, bytes: u64, among: u64) -> Self {
@@ -26,10 +23,8 @@ impl Row {
     }
 }
 
-fn median(costs: &[Cost], of: impl Fn(&Cost) -> f64) -> f64 {
-    let mut values: Vec<f64> = costs.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(costs: &[Cost]) -> f64 {
+    Spread::of(costs.iter().map(|it| it.cpu)).median
 }
 
 impl Report {
@@ -44,9 +39,7 @@ impl Report {
             println!("{}", row.line());
         }
         let rows: Vec<_> = self.0.iter().map(Row::json).collect();
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-        std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("checks.json"), serde_json::to_string_pretty(&rows)?)?;
+        keep("checks", &rows)?;
         println!("\nalso in target/bench/checks.json");
         Ok(())
     }
@@ -55,10 +48,11 @@ impl Report {
 impl Row {
     fn line(&self) -> String {
         match self {
-            Self::Ratio { what, ratio: [least, middle, most], ours, other } => {
+            Self::Ratio { what, ratio, ours, other } => {
                 format!(
-                    "{what:<58} {middle:>7.2} {:>15} {:>9.1} {:>9.1}",
-                    format!("{least:.2}..{most:.2}"),
+                    "{what:<58} {:>7.2} {:>15} {:>9.1} {:>9.1}",
+                    ratio.median,
+                    ratio.range(),
                     ours / 1e3,
                     other / 1e3
                 )
@@ -69,8 +63,12 @@ impl Row {
 
     fn json(&self) -> serde_json::Value {
         match self {
-            Self::Ratio { what, ratio: [least, median, most], ours, other } => {
-                json!({ "what": what, "ratio": median, "least": least, "most": most, "cpuNanos": ours, "otherCpuNanos": other })
+            Self::Ratio { what, ratio, ours, other } => {
+                let mut row = ratio.json();
+                row["what"] = json!(what);
+                row["cpuNanos"] = json!(ours);
+                row["otherCpuNanos"] = json!(other);
+                row
             }
             Self::Bytes { what, each } => json!({ "what": what, "bytes": each }),
         }

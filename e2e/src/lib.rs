@@ -9,6 +9,7 @@ pub mod http1;
 pub mod http2;
 pub mod issuer;
 pub mod jose;
+pub mod measure;
 pub mod process;
 pub mod services;
 pub mod sloppy;

@@ -27,12 +27,16 @@ enum Bench {
     Checks,
     /// Allocations and time of a decision inside the process.
     Decision,
+    /// Requests through Envoy without ext_proc, with one that changes nothing, and with one that changes sessions: CPU of both,
+    /// latency.
+    Wayback,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let name = match options.which {
         Bench::Checks => "checks",
         Bench::Decision => "decision",
+        Bench::Wayback => "wayback",
     };
     terminal::line("Building with optimisations; the first time takes several minutes");
     let mut command = cargo::cargo();
