@@ -107,7 +107,10 @@ impl Scene {
     /// What cloakroom counted on the way back.
     pub(crate) async fn counted(&self) -> Result<String> {
         let metrics = self.gate.metrics().await?;
-        let counts = metrics.lines().filter_map(|line| line.strip_prefix("cloakroom_responses_total"));
+        let counts = metrics.lines().filter_map(|line| {
+            let (outcome, count) = line.strip_prefix("cloakroom_responses_total{outcome=\"")?.split_once("\"} ")?;
+            (count != "0").then(|| format!("{outcome} {count}"))
+        });
         Ok(counts.collect::<Vec<_>>().join(", "))
     }
 
