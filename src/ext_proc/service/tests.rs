@@ -1,4 +1,5 @@
 pub(in crate::ext_proc) mod house;
+mod records;
 
 use envoy_types::pb::envoy::service::ext_proc::v3 as full;
 use full::processing_response::Response;
