@@ -30,10 +30,13 @@ use prost::Message as _;
 /// More messages than a stream of Envoy has.
 const MESSAGES: usize = 8;
 
+/// Rules of the fixture; none leaves no handle.
+const RULES: [Option<&str>; 6] = [None, Some("token"), Some("login"), Some("cookie"), Some("body"), Some("cart")];
+
 struct House {
     processor: Arc<Processor>,
     own: OwnHeaders,
-    /// A handle for each rule, the one for none among them.
+    /// A handle for each of [`RULES`].
     handles: Vec<Option<Bytes>>,
     runtime: tokio::runtime::Runtime,
 }
@@ -59,7 +62,7 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
         };
         sessions.seal(&scope, clock.now()).map(|handle| Bytes::copy_from_slice(handle.as_bytes()))
     };
-    let handles = [None].into_iter().chain(["token", "login", "cookie", "body", "cart"].map(seal)).collect();
+    let handles = RULES.iter().map(|rule| seal((*rule)?)).collect();
     let own = OwnHeaders::new(install::JWT_HEADER);
     let config = ProcessorConfig {
         own_headers: own.clone(),
@@ -74,7 +77,8 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let [which, how, rest @ ..] = input else { return };
     let house = &*HOUSE;
-    let handle = house.handles[usize::from(which >> 1) % house.handles.len()].as_ref();
+    let rule = usize::from(which >> 1) % house.handles.len();
+    let (rule, handle) = (RULES[rule], house.handles[rule].as_ref());
     let messages = if how % 2 == 0 { framed(rest, handle) } else { lines(rest, handle, which & 1 == 1) };
     house.runtime.block_on(async {
         let mut conversation = Conversation::new(Arc::clone(&house.processor));
@@ -83,7 +87,7 @@ fuzz_target!(|input: &[u8]| {
             let due = message.phase.is_some() && !message.observability_mode;
             assert_eq!(answer.is_some(), due, "one answer for each message that awaits one");
             if let (Some(answer), Some(phase)) = (answer, message.phase) {
-                hold(&phase, &answer.encode_to_vec(), &house.own);
+                hold(&phase, &answer.encode_to_vec(), &house.own, rule);
             }
         }
     });
@@ -139,7 +143,7 @@ fn metadata(handle: &Bytes) -> Metadata {
 }
 
 /// The answer is of its message's kind, or a 502 or 503 in the place of a response; what is ours is gone.
-fn hold(phase: &Phase, answer: &[u8], own: &OwnHeaders) {
+fn hold(phase: &Phase, answer: &[u8], own: &OwnHeaders, rule: Option<&str>) {
     let removes = |removed: &[Bytes], headers: &Option<HeaderMap>| {
         for header in headers.iter().flat_map(|it| &it.headers) {
             assert!(!own.owns(&header.key) || removed.contains(&header.key), "a header of ours is left");
@@ -153,6 +157,18 @@ fn hold(phase: &Phase, answer: &[u8], own: &OwnHeaders) {
         (Phase::ResponseHeaders(it), Answer::ResponseHeaders(told)) => {
             let mutation = told.response.and_then(|it| it.header_mutation).unwrap_or_default();
             removes(&mutation.remove_headers, &it.headers);
+            for header in it.headers.iter().flat_map(|it| &it.headers) {
+                let value = if header.raw_value.is_empty() { &header.value } else { &header.raw_value };
+                let taken = match rule {
+                    Some("token") => header.key == "x-login-jwt" && !value.trim_ascii().is_empty(),
+                    Some("cookie") => {
+                        let set = value.strip_prefix(b"app_jwt=").filter(|_| header.key == "set-cookie");
+                        set.is_some_and(|set| !matches!(set.trim_ascii_start().first(), None | Some(b';' | b'"')))
+                    }
+                    _ => false,
+                };
+                assert!(!taken || mutation.remove_headers.contains(&header.key), "the JWT of an exchange is left");
+            }
             for set in &mutation.set_headers {
                 let header = set.header.as_ref().expect("a header");
                 assert!(header.value.is_empty(), "it would arrive as nothing");
