@@ -9,6 +9,7 @@ pub mod policy;
 pub mod reason;
 pub mod response;
 pub mod session;
+pub(crate) mod unique;
 pub mod verdict;
 
 pub use plan::explain::explain;

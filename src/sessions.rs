@@ -28,6 +28,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -35,7 +36,7 @@ use tokio_util::task::TaskTracker;
 use self::change::Changes;
 use self::clock::Clock;
 use self::keyring::KeyRing;
-pub use self::respond::Responded;
+pub use self::respond::{NotDone, Responded};
 use self::stats::SessionsStats;
 use self::token::{RandomFailed, TokenKeys};
 use self::view::{Link, View};
@@ -105,8 +106,9 @@ pub struct SessionChange {
     pub scopes: Option<Vec<String>>,
     /// Roles.
     pub roles: Option<Vec<String>>,
-    /// A JSON merge patch (RFC 7396) of the claims.
-    pub claims: Option<serde_json::Value>,
+    /// A JSON merge patch (RFC 7396) of the claims: `null`, or an object. As text, since many may wait and a parsed one is many times
+    /// as large.
+    pub claims: Option<Box<RawValue>>,
     /// Device.
     pub device: Option<Option<Device>>,
     /// Idle timeout.

@@ -171,8 +171,8 @@ impl Serialize for Unread {
     }
 }
 
-/// Which of the JWT's claims mean what: names of its top-level claims, each of 1 to 255 bytes. `acr`, `amr`, `auth_time` (or
-/// `iat`) and `sid` have their standard names.
+/// Which of the JWT's claims mean what: names of its top-level claims, each of 1 to 255 bytes. `acr`, `amr` and `sid` have their
+/// standard names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ExchangeClaims {
@@ -182,6 +182,9 @@ pub struct ExchangeClaims {
     pub scopes: String,
     /// The claim that holds its roles, a list or one text; `roles`.
     pub roles: String,
+    /// The claim that says when its owner proved who they are, in seconds since 1970; `auth_time`. Say `iat` only where each JWT is
+    /// issued for a password or the like, and none for a refresh. A JWT without it makes a session for which no `maxAge` holds.
+    pub auth_time: String,
     /// The claims that are copied into the session's; at most 32.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
@@ -189,7 +192,13 @@ pub struct ExchangeClaims {
 
 impl Default for ExchangeClaims {
     fn default() -> Self {
-        Self { subject: "sub".to_owned(), scopes: "scope".to_owned(), roles: "roles".to_owned(), keep: Vec::new() }
+        Self {
+            subject: "sub".to_owned(),
+            scopes: "scope".to_owned(),
+            roles: "roles".to_owned(),
+            auth_time: "auth_time".to_owned(),
+            keep: Vec::new(),
+        }
     }
 }
 

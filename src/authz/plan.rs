@@ -17,7 +17,7 @@ use super::credential::{AccessToken, Carrier, Credential, Presented, PresentedJw
 use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, SessionJwtRule};
 use super::reason::{DenyReason, RefusalClass};
 use super::response::ResponseScope;
-use super::session::{Realm, Session, SessionId, Timestamp};
+use super::session::{Realm, Session, Timestamp};
 use super::verdict::{Challenge, Decision, Denial, Lookup, Permit};
 use crate::api::auth_policy::Mode;
 
@@ -118,7 +118,7 @@ pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
         return Decision::Deny(bare(judge, DenyReason::Internal));
     };
     // What the service may do is said by the rule that it stands behind, and not by one further out.
-    let scope = scope(&inner, Some(session.id), Some(&carrier)).map(Box::new);
+    let scope = scope(&inner, Some(session), Some(&carrier)).map(Box::new);
     let may_end = inner.rule().grants.as_ref().is_some_and(|grants| grants.end);
     let (session, rule, mint) = (session.clone(), judge.rule().name.clone(), mint.clone());
     Decision::Permit(Box::new(Permit { session, rule, mint, carrier, take_off, scope, may_end }))
@@ -136,51 +136,53 @@ fn log_in(
     now: Timestamp,
 ) -> Decision {
     let (mut session, mut dead) = (None, false);
-    match (found, wanted) {
-        (Lookup::Active(found), Wanted::Token(_)) => match is_alive(found, wanted, &inner.form().realm, now) {
-            Ok(()) => session = Some(found.id),
-            Err(refusal) if refusal.reason.class() == RefusalClass::Unavailable => {
-                if let Err(reason) = audited(inner, refusal.reason) {
-                    return Decision::Deny(bare(inner, reason));
-                }
-                audit.get_or_insert(refusal.reason);
-            }
-            Err(_) => {}
-        },
+    let is_token = matches!(wanted, Wanted::Token(_));
+    match alive(found, wanted, &inner.form().realm, now) {
+        Ok(found) => session = is_token.then_some(&**found),
         // Whether there is a session to be ended cannot be known, and a log-in that left it alive would break a promise (P15).
-        (Lookup::Unavailable(reason), _) => {
-            if let Err(reason) = audited(inner, *reason) {
+        Err(refusal) if refusal.reason.class() == RefusalClass::Unavailable => {
+            if let Err(reason) = audited(inner, refusal.reason) {
                 return Decision::Deny(bare(inner, reason));
             }
-            audit.get_or_insert(*reason);
+            audit.get_or_insert(refusal.reason);
         }
-        (_, Wanted::Token(_)) => dead = true,
-        (_, Wanted::SessionJwt(..)) => {}
+        Err(refusal) => dead = is_token && is_dead(refusal.reason),
     }
     let scope = scope(inner, session, Some(carrier)).map(|scope| Box::new(ResponseScope { dead, ..scope }));
     Decision::Anonymous { rule: inner.rule().name.clone(), take_off, audit, scope }
 }
 
 /// What a request that `judge` lets pass leaves for its response.
-fn scope(judge: &Judge, session: Option<SessionId>, carrier: Option<&Carrier>) -> Option<ResponseScope> {
+fn scope(judge: &Judge, session: Option<&Session>, carrier: Option<&Carrier>) -> Option<ResponseScope> {
     let grants = judge.rule().grants.as_ref()?;
     Some(ResponseScope {
         rule: judge.rule().name.clone(),
         namespace: judge.namespace().clone(),
         realm: judge.form().realm.clone(),
         fingerprint: grants.fingerprint,
-        session,
+        session: session.map(|session| session.id),
         cookie: match carrier {
             Some(Carrier::Cookie(name)) => Some(name.clone()),
             Some(Carrier::Bearer | Carrier::Header(_)) | None => None,
         },
         dead: false,
+        subject: session.filter(|_| grants.end).map(|session| session.subject.as_str().into()),
         exchanges: grants.exchange.is_some(),
     })
 }
 
 /// Whether the session found will do for this rule.
 fn session(found: &Lookup, wanted: &Wanted, judge: &Judge, now: Timestamp) -> Result<(), Refusal> {
+    let session = alive(found, wanted, &judge.form().realm, now)?;
+    match &judge.rule().access {
+        Access::Authenticate(rule) => rule.require.check(session, now),
+        Access::Public => Ok(()),
+        Access::Deny(reason) => Err((*reason).into()),
+    }
+}
+
+/// The session found, if it is alive and the one asked for.
+fn alive<'a>(found: &'a Lookup, wanted: &Wanted, realm: &Realm, now: Timestamp) -> Result<&'a Arc<Session>, Refusal> {
     let session = match found {
         Lookup::Active(session) => session,
         Lookup::Expired => return Err(DenyReason::ExpiredSession.into()),
@@ -196,12 +198,8 @@ fn session(found: &Lookup, wanted: &Wanted, judge: &Judge, now: Timestamp) -> Re
         }
         Lookup::Unavailable(reason) => return Err((*reason).into()),
     };
-    is_alive(session, wanted, &judge.form().realm, now)?;
-    match &judge.rule().access {
-        Access::Authenticate(rule) => rule.require.check(session, now),
-        Access::Public => Ok(()),
-        Access::Deny(reason) => Err((*reason).into()),
-    }
+    is_alive(session, wanted, realm, now)?;
+    Ok(session)
 }
 
 /// What no look-up may be trusted with alone: that the session is the one asked for, of this realm, and within its times.
@@ -293,7 +291,10 @@ impl Draft {
             self.presented = Some(index.carriers.present(request).map_err(|reason| bare(inner, reason))?);
         }
         let credential = self.presented.as_ref().and_then(|presented| presented.credential.as_ref());
-        let forced = matches!(credential, Some((Credential::Token(_), carrier)) if is_forced(carrier, request, inner));
+        let by_cookie = matches!(credential, Some((Credential::Token(_), Carrier::Cookie(_))));
+        // Also without a cookie: another site must not log a browser in as somebody else.
+        let gives_cookie = inner.rule().grants.as_ref().is_some_and(|grants| grants.gives_cookie());
+        let forced = (by_cookie || gives_cookie) && request.cross_site(&inner.form().allowed_origins);
         if forced && audited(inner, DenyReason::CrossSite).is_err() {
             return Err(bare(inner, DenyReason::CrossSite));
         }

@@ -9,11 +9,14 @@ mod refusal;
 use std::fmt;
 use std::sync::Arc;
 
-pub use self::command::{Command, EndScope, Wish, is_command};
+pub use self::command::{Command, EndScope, Wish, asks_to_end, is_command};
 pub use self::refusal::{CommandRefusal, RefusalEffect};
 
 use super::policy::{Fingerprint, RuleRef};
 use super::session::{Claims, Device, Provider, Realm, SessionId, Timestamp};
+
+/// The dynamic metadata that the response half trusts: what the request leaves for its response, sealed.
+pub const HANDLE_METADATA: &str = "cloakroom.handle";
 
 /// What a request leaves for its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct ResponseScope {
     pub cookie: Option<Arc<str>>,
     /// On a log-in rule: what was presented is dead, so that its cookie is to be expired.
     pub dead: bool,
+    /// Whose session it is, where the service may end all of theirs.
+    pub subject: Option<Arc<str>>,
     /// The service may put a JWT into the response that must not leave (`exchange`).
     pub exchanges: bool,
 }

@@ -7,15 +7,13 @@ use super::refusal::Refusal;
 use crate::authz::credential::CookieRest;
 use crate::authz::policy::RuleName;
 use crate::authz::reason::RefusalClass;
+use crate::authz::response::HANDLE_METADATA;
 use crate::authz::verdict::{Allow, Denial};
 
 /// The dynamic metadata that names the rule, as `namespace/policy/rule`, in `envoy.filters.http.ext_authz`. For logs.
 pub const RULE_METADATA: &str = "cloakroom.rule";
 /// The dynamic metadata that names the reason of a refusal, or of one that an `Audit` policy would have given. For logs.
 pub const REASON_METADATA: &str = "cloakroom.reason";
-
-/// The dynamic metadata that the response half trusts: what the request leaves for its response, sealed.
-pub const HANDLE_METADATA: &str = "cloakroom.handle";
 
 /// An allow that cannot be told to the proxy: what is left of the cookies, or a header's name, is not UTF-8. The protocol has
 /// no bytes in its answers that arrive (`raw_value` does as an empty header), and a proxy that cannot decode an answer asks its

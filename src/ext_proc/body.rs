@@ -31,35 +31,69 @@ impl fmt::Debug for Found {
     }
 }
 
-/// Finds the text at `path`, names from the outside in. `None` when the body is not JSON, or has no text there, or an empty
-/// one: there is nothing to take then.
+/// Finds the text at `path`, names from the outside in. `None` when the body is not JSON, or has nothing there, or an empty text:
+/// there is nothing to take then, as long as no JWT is anywhere in it ([`holds_jwt`]). `says_json` is what its headers say of it.
 ///
 /// # Errors
-/// [`Unreadable`]: what begins like an object is over [`MAX_BODY`], or a member on the way is there more than once.
-pub fn find(body: &Bytes, path: &[Box<str>]) -> Result<Option<Found>, Unreadable> {
+/// [`Unreadable`]: what looks like JSON, or is said to be, is over [`MAX_BODY`], or no JSON to the letter (RFC 8259), while
+/// clients read on over less than that; or a member on the way is there more than once.
+pub fn find(body: &Bytes, path: &[Box<str>], says_json: bool) -> Result<Option<Found>, Unreadable> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf"; // browsers read on behind it
     let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    if text.trim_ascii_start().first() != Some(&b'{') {
+    let Some(first) = text.trim_ascii_start().first() else { return Ok(None) };
+    // Some clients read JSON in other encodings than UTF-8: by their marks, or by where the zeros are.
+    let is_wide =
+        text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.iter().take(4).any(|it| *it == 0);
+    if !says_json && !is_wide && *first != b'{' {
         return Ok(None);
     }
     if body.len() > MAX_BODY {
         return Err(Unreadable);
     }
-    let Ok(whole) = serde_json::from_slice::<&RawValue>(text) else { return Ok(None) };
+    let whole = serde_json::from_slice::<&RawValue>(text).map_err(|_| Unreadable)?;
     let mut value = whole;
     for name in path {
-        match member(value.get(), name) {
+        match member(value.get(), name)? {
             Member::Once(found) => value = found,
             Member::Absent => return Ok(None),
             Member::Twice => return Err(Unreadable),
         }
     }
-    let Ok(text) = serde_json::from_str::<String>(value.get()) else { return Ok(None) };
+    match value.get() {
+        "null" => return Ok(None),
+        text if !text.starts_with('"') => return Err(Unreadable),
+        _ => {}
+    }
+    let text = serde_json::from_str::<String>(value.get()).map_err(|_| Unreadable)?;
     if text.is_empty() {
         return Ok(None);
     }
     let start = value.get().as_ptr().addr() - body.as_ptr().addr();
     Ok(Some(Found { body: body.clone(), at: start..start + value.get().len(), text: Zeroizing::new(text) }))
+}
+
+/// Whether something that looks like a JWT (RFC 7519 §3) stands in `bytes`: `eyJ`, which is how the base64url of `{"` begins, and
+/// after it three parts.
+pub fn holds_jwt(bytes: &[u8]) -> bool {
+    const BEGINS: &[u8] = b"eyJ";
+    let part = |bytes: &[u8]| {
+        let ends = bytes.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
+        ends.unwrap_or(bytes.len())
+    };
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(BEGINS.len()).position(|window| window == BEGINS) {
+        let header = &rest[at..];
+        let end = part(header);
+        if let Some(claims) = header[end..].strip_prefix(b".")
+            && let Some(signature) = claims[part(claims)..].strip_prefix(b".")
+            && part(claims) > 0
+            && part(signature) > 0
+        {
+            return true;
+        }
+        rest = &header[end.max(1)..];
+    }
+    false
 }
 
 impl Found {
@@ -82,7 +116,10 @@ enum Member<'a> {
 }
 
 /// The member `name` of a JSON value that is well-formed; absent when it is not an object.
-fn member<'a>(value: &'a str, name: &str) -> Member<'a> {
+///
+/// # Errors
+/// [`Unreadable`]: a name in it is no text (a lone surrogate, which readers replace or keep as they like).
+fn member<'a>(value: &'a str, name: &str) -> Result<Member<'a>, Unreadable> {
     struct Search<'n>(&'n str);
 
     impl<'de> Visitor<'de> for Search<'_> {
@@ -106,8 +143,11 @@ fn member<'a>(value: &'a str, name: &str) -> Member<'a> {
         }
     }
 
+    if !value.starts_with('{') {
+        return Ok(Member::Absent);
+    }
     let mut json = serde_json::Deserializer::from_str(value);
-    json.deserialize_map(Search(name)).unwrap_or(Member::Absent)
+    json.deserialize_map(Search(name)).map_err(|_| Unreadable)
 }
 
 /// A member's name: most have no escapes and are not copied.

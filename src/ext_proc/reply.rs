@@ -10,6 +10,7 @@ use super::wire::{
     Answer, BodyMutation, BoolValue, CommonAnswer, CommonResponse, GrpcStatus, HeaderMap, HeaderMutation, HeaderValue,
     HeaderValueOption, HttpStatus, ImmediateResponse, Phase, TrailersResponse,
 };
+use crate::authz::attributes::fetch;
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::response::CommandRefusal;
 
@@ -88,7 +89,7 @@ pub const SET_COOKIE: &[u8] = b"set-cookie";
 /// Whether a response is one of gRPC, whose errors are trailers.
 pub fn is_grpc(headers: Option<&HeaderMap>) -> bool {
     let mut types = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| *name == "content-type");
-    types.any(|(_, value)| value.to_ascii_lowercase().starts_with(b"application/grpc"))
+    types.any(|(_, value)| fetch::is_grpc(value))
 }
 
 fn header(key: Bytes, raw_value: Bytes) -> HeaderValueOption {

@@ -15,21 +15,23 @@ use bytes::Bytes;
 use self::taken::{At, Taken};
 use super::body;
 use super::metrics::{Outcome, ResponseMetrics};
-use super::record::{self, Records};
+use super::record::{self, Records, Verb, Why};
 use super::reply::{Changes, Instead, is_grpc};
 use super::wire::{Answer, HeaderMap, HttpHeaders, Metadata};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::policy::exchange::{Exchange, ExchangePlace};
 use crate::authz::policy::{Grants, PolicyIndex};
-use crate::authz::response::{Command, CommandRefusal, RefusalEffect, ResponseScope, Wish, is_command};
-use crate::identity::jwt;
+use crate::authz::response::{
+    Command, CommandRefusal, HANDLE_METADATA, RefusalEffect, ResponseScope, Wish, asks_to_end, is_command,
+};
+use crate::identity::jwt::{self, JwtRefusal};
 use crate::sessions::clock::Clock;
 use crate::sessions::cookie::{CookieValue, set_cookie};
 
-use crate::sessions::{Issued, Responded, Sessions};
+use crate::sessions::{Issued, NotDone, Responded, Sessions};
 
 /// Where a request leaves the handle for its response: the filter whose metadata it is, and its name there.
-const HANDLE: (&str, &str) = ("envoy.filters.http.ext_authz", "cloakroom.handle");
+const HANDLE: (&str, &str) = ("envoy.filters.http.ext_authz", HANDLE_METADATA);
 
 /// How responses are processed.
 #[derive(Clone, Debug)]
@@ -80,19 +82,26 @@ pub(super) struct AwaitedBody {
     commanded: bool,
     /// Its headers tell its length.
     has_length: bool,
+    /// Its headers say that it is JSON.
+    says_json: bool,
 }
 
 /// Why a response's wish is not done, and what becomes of it. Where a JWT is in it, it does not pass (P11).
 struct Refused {
     refusal: CommandRefusal,
     effect: RefusalEffect,
-    /// More than the reason says.
-    why: Option<&'static str>,
+    why: Option<Why>,
 }
 
 impl From<CommandRefusal> for Refused {
     fn from(refusal: CommandRefusal) -> Self {
         Self { refusal, effect: refusal.effect(), why: None }
+    }
+}
+
+impl From<NotDone> for Refused {
+    fn from(NotDone { refusal, field }: NotDone) -> Self {
+        Self { why: field.map(Why::Field), ..Self::from(refusal) }
     }
 }
 
@@ -195,6 +204,10 @@ impl Processor {
             now if scope.exchanges || now.is_some_and(|(_, grants)| grants.exchange.is_some()) => {
                 Err(Refused::with_jwt(CommandRefusal::PolicyChanged))
             }
+            // Who asked to be logged out must not believe that it was done (P20).
+            _ if asks_to_end(lines(headers)) => {
+                Err(Refused { effect: RefusalEffect::Unavailable, ..CommandRefusal::PolicyChanged.into() })
+            }
             _ if commands(headers) => Err(CommandRefusal::PolicyChanged.into()),
             _ => Ok(None),
         }
@@ -216,32 +229,40 @@ impl Processor {
             }
             return Ok(None);
         };
+        let wish = Wish::read(lines(headers), &grants);
+        if let Some(refusal) = wish.refused {
+            self.note(&refusal.into(), Some(scope));
+        }
+        let commanded = wish.command.is_some();
+        // Before anything that could keep the response back: who asked to be logged out is.
+        let ends = matches!(wish.command, Some(Command::End(_)));
+        let command = match wish.command {
+            Some(end @ Command::End(_)) => {
+                self.carry_out(scope, end).await?;
+                None
+            }
+            other => other,
+        };
         let awaits_body = grants.exchange.as_ref().is_some_and(is_in_body) && !http.end_of_stream;
         if awaits_body && !buffered {
             return Err(CommandRefusal::NotBuffered.into());
         }
-        if awaits_body && is_encoded(headers) {
+        if awaits_body && (is_encoded(headers) || is_part(headers)) {
             return Err(CommandRefusal::UnreadableBody.into());
-        }
-        let wish =
-            Wish::read(headers.into_iter().flat_map(HeaderMap::iter).map(|(name, value)| (&**name, &**value)), &grants);
-        if let Some(refusal) = wish.refused {
-            self.note(&refusal.into(), Some(scope));
         }
         let taken = grants.exchange.as_ref().map_or(Taken::Nothing, |exchange| Taken::find(&exchange.place, headers));
         if let Taken::One { at, .. } = &taken {
             at.take_off(headers, changes);
         }
-        let commanded = wish.command.is_some();
-        let mut old_cookie_is_over = scope.dead;
-        match (wish.command, taken, &grants.exchange) {
+        if matches!(&grants.exchange, Some(exchange) if taken::leaves_jwt(&exchange.place, headers)) {
+            return Err(Refused::with_jwt(CommandRefusal::InvalidJwt));
+        }
+        let mut old_cookie_is_over = scope.dead || ends;
+        match (command, taken, &grants.exchange) {
             (_, Taken::Several, _) => return Err(Refused::with_jwt(CommandRefusal::InvalidJwt)),
-            (Some(command @ Command::End(_)), taken, _) => {
-                if matches!(taken, Taken::One { .. }) {
-                    self.note(&CommandRefusal::ConflictingCommands.into(), Some(scope));
-                }
-                self.carry_out(scope, command).await?;
-                old_cookie_is_over = true;
+            // It is taken off, and nothing is made of it.
+            (None, Taken::One { .. }, _) if ends => {
+                self.note(&CommandRefusal::ConflictingCommands.into(), Some(scope));
             }
             (Some(_), Taken::One { .. }, _) => return Err(Refused::with_jwt(CommandRefusal::ConflictingCommands)),
             (Some(command), Taken::Nothing, _) => {
@@ -262,14 +283,19 @@ impl Processor {
                 changes.no_store();
                 old_cookie_is_over = true;
             }
-            (None, ..) if awaits_body || wish.refused.is_some() => {}
+            (None, ..) if ends || awaits_body || wish.refused.is_some() => {}
             (None, ..) => self.metrics.count(Outcome::Stripped),
         }
         if old_cookie_is_over {
             expire_cookie(scope, changes);
         }
-        let has_length = headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| *name == CONTENT_LENGTH);
-        Ok(awaits_body.then(|| AwaitedBody { scope: scope.clone(), grants, commanded, has_length }))
+        Ok(awaits_body.then(|| AwaitedBody {
+            scope: scope.clone(),
+            grants,
+            commanded,
+            has_length: headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| *name == CONTENT_LENGTH),
+            says_json: is_json(headers),
+        }))
     }
 
     /// Swaps the JWT in a body for a token: the new body, if there was one in it.
@@ -279,11 +305,16 @@ impl Processor {
         bytes: &Bytes,
         changes: &mut Changes,
     ) -> Result<Option<Bytes>, Refused> {
-        let AwaitedBody { scope, grants, commanded, has_length } = awaited;
+        let AwaitedBody { scope, grants, commanded, has_length, says_json } = awaited;
         let Some(exchange @ Exchange { place: ExchangePlace::BodyField(path), .. }) = &grants.exchange else {
             return Err(Refused::with_jwt(CommandRefusal::Internal));
         };
-        let Some(found) = body::find(bytes, path).map_err(|body::Unreadable| CommandRefusal::UnreadableBody)? else {
+        let found = body::find(bytes, path, *says_json).map_err(|body::Unreadable| CommandRefusal::UnreadableBody)?;
+        let Some(found) = found else {
+            // Not where the rule looks, and a JWT all the same: in another form of body, a part of one, under another name.
+            if body::holds_jwt(bytes) {
+                return Err(CommandRefusal::UnreadableBody.into());
+            }
             if !commanded {
                 self.metrics.count(Outcome::Stripped);
             }
@@ -307,45 +338,41 @@ impl Processor {
 
     /// Does what was wished, within the deadline; answers the session that was made, if one was.
     async fn carry_out(&self, scope: &ResponseScope, command: Command) -> Result<Option<Issued>, Refused> {
-        let (outcome, issued) = match self.respond(scope, command).await? {
+        let verb = Verb::of(&command);
+        let (outcome, issued) = match self.respond(scope, verb, command).await.map_err(Refused::from)? {
             Responded::Created { issued, .. } => (Outcome::Created, Some(issued)),
             Responded::Updated => (Outcome::Updated, None),
             Responded::Unchanged | Responded::Ended(0) => (Outcome::Unchanged, None),
             Responded::Ended(_) => (Outcome::Ended, None),
         };
-        self.done(scope, outcome, issued.as_ref());
+        self.metrics.count(outcome);
         Ok(issued)
     }
 
     /// Makes a session of a JWT that the service issued.
     async fn exchange(&self, scope: &ResponseScope, exchange: &Exchange, text: &[u8]) -> Result<Issued, Refused> {
-        let invalid = |why| Refused { why: Some(why), ..Refused::with_jwt(CommandRefusal::InvalidJwt) };
-        let text = std::str::from_utf8(text).map_err(|_| invalid("not UTF-8"))?;
-        let identity =
-            jwt::verify(&exchange.issuer, text, self.clock.now()).map_err(|refusal| invalid(refusal.label()))?;
-        match self.respond(scope, Command::Create(Box::new(identity))).await {
+        let invalid = |why| Refused { why: Some(Why::Jwt(why)), ..Refused::with_jwt(CommandRefusal::InvalidJwt) };
+        let text = std::str::from_utf8(text).map_err(|_| invalid(JwtRefusal::Malformed))?;
+        let identity = jwt::verify(&exchange.issuer, text, self.clock.now()).map_err(invalid)?;
+        match self.respond(scope, Verb::Exchange, Command::Create(Box::new(identity))).await {
             Ok(Responded::Created { issued, .. }) => {
-                self.done(scope, Outcome::Exchanged, Some(&issued));
+                self.metrics.count(Outcome::Exchanged);
                 Ok(issued)
             }
             Ok(_) => Err(Refused::with_jwt(CommandRefusal::Internal)),
-            Err(refusal) if refusal.effect() == RefusalEffect::Pass => {
-                Err(Refused { why: Some(refusal.label()), ..Refused::with_jwt(CommandRefusal::UnusableJwt) })
+            Err(refused) if refused.refusal.effect() == RefusalEffect::Pass => {
+                Err(Refused { why: Some(Why::Unusable(refused)), ..Refused::with_jwt(CommandRefusal::UnusableJwt) })
             }
-            Err(refusal) => Err(refusal.into()),
+            Err(refused) => Err(refused.into()),
         }
     }
 
-    async fn respond(&self, scope: &ResponseScope, command: Command) -> Result<Responded, CommandRefusal> {
+    async fn respond(&self, scope: &ResponseScope, verb: Verb, command: Command) -> Result<Responded, NotDone> {
+        let for_log = scope.clone();
+        let told = move |came: Result<&Responded, NotDone>| record::asked(&for_log, verb, came);
         // Boxed: most responses wish nothing, and need no room for it.
-        let responded = Box::pin(self.sessions.respond(scope, command, self.clock.now()));
+        let responded = Box::pin(self.sessions.respond(scope, command, self.clock.now(), told));
         within(self.config.deadline, responded).await
-    }
-
-    fn done(&self, scope: &ResponseScope, outcome: Outcome, issued: Option<&Issued>) {
-        self.metrics.count(outcome);
-        let sid = issued.map(|issued| issued.session.id).or(scope.session);
-        record::changed(scope, outcome, sid, issued.map(|issued| &*issued.session.subject));
     }
 
     /// The cookie for a new token. A policy that needs one is refused where the install has none.
@@ -363,10 +390,12 @@ impl Processor {
         self.records.refused(refused.refusal, scope, refused.why);
     }
 
-    /// Notes that a wish is not done; answers what takes the place of the response, if it must not pass.
+    /// Notes that a wish is not done; answers what takes the place of the response, if it must not pass. Where a rule exchanges
+    /// JWTs, none passes about which anything is wrong: there may be one in it.
     fn refuse(&self, refused: &Refused, scope: Option<&ResponseScope>, grpc: bool) -> Option<Answer> {
         self.note(refused, scope);
         let instead = match refused.effect {
+            RefusalEffect::Pass if scope.is_some_and(|scope| scope.exchanges) => Instead::BadGateway,
             RefusalEffect::Pass => return None,
             RefusalEffect::BadGateway => Instead::BadGateway,
             RefusalEffect::Unavailable => Instead::Unavailable,
@@ -377,11 +406,8 @@ impl Processor {
 
 /// What waits past the deadline can only be waiting for the store. It goes on without us, and may be done all the same; the
 /// client is told to look again.
-async fn within<T>(
-    deadline: Duration,
-    work: impl Future<Output = Result<T, CommandRefusal>>,
-) -> Result<T, CommandRefusal> {
-    tokio::time::timeout(deadline, work).await.unwrap_or(Err(CommandRefusal::StoreUnavailable))
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, NotDone>>) -> Result<T, NotDone> {
+    tokio::time::timeout(deadline, work).await.unwrap_or(Err(CommandRefusal::StoreUnavailable.into()))
 }
 
 /// Takes back the cookie that the request's credential came in, if it came in one.
@@ -397,8 +423,27 @@ fn is_in_body(exchange: &Exchange) -> bool {
     matches!(exchange.place, ExchangePlace::BodyField(_))
 }
 
+fn lines(headers: Option<&HeaderMap>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.into_iter().flat_map(HeaderMap::iter).map(|(name, value)| (&**name, &**value))
+}
+
 fn commands(headers: Option<&HeaderMap>) -> bool {
     headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| is_command(name))
+}
+
+/// Whether a body is a part of what it is a part of (RFC 9110 §14.4): where the JWT lies in the whole cannot be told.
+fn is_part(headers: Option<&HeaderMap>) -> bool {
+    let mut names = headers.into_iter().flat_map(HeaderMap::iter);
+    names.any(|(name, value)| *name == "content-range" || (*name == ":status" && *value == "206"))
+}
+
+/// Whether a body is said to be JSON (RFC 8259 §11, RFC 6839 §3.1).
+fn is_json(headers: Option<&HeaderMap>) -> bool {
+    let mut types = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| *name == "content-type");
+    types.any(|(_, value)| {
+        let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        kind == b"application/json" || kind.ends_with(b"+json")
+    })
 }
 
 /// Whether a body is not what it looks like (RFC 9110 §8.4).

@@ -10,11 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::unique::UniqueObject;
 use crate::api::exchange::JwtAlgorithm;
 use crate::authz::policy::exchange::{TrustedIssuer, media_type};
 use crate::authz::response::NewIdentity;
 use crate::authz::session::{Claims, Provider, Timestamp};
+use crate::authz::unique::UniqueObject;
 
 /// The longest JWT that is looked at, in bytes.
 pub const MAX_BYTES: usize = 16 * 1024;
@@ -63,26 +63,6 @@ pub enum JwtRefusal {
     Claim(&'static str),
 }
 
-impl JwtRefusal {
-    /// Its name in records and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::TooLarge => "jwt_too_large",
-            Self::Malformed => "jwt_malformed",
-            Self::Critical => "jwt_critical",
-            Self::Algorithm => "jwt_algorithm",
-            Self::Type => "jwt_type",
-            Self::UnknownKey => "jwt_unknown_key",
-            Self::Signature => "jwt_signature",
-            Self::Issuer => "jwt_issuer",
-            Self::Audience => "jwt_audience",
-            Self::Expired => "jwt_expired",
-            Self::NotYetValid => "jwt_not_yet_valid",
-            Self::Claim(_) => "jwt_claim",
-        }
-    }
-}
-
 /// Who `jwt` says it is, when `issuer` issued it for us and it counts at `now`. Whether the values are within the bounds of a
 /// session is asked when one is made.
 ///
@@ -91,7 +71,7 @@ impl JwtRefusal {
 pub fn verify(issuer: &TrustedIssuer, jwt: &str, now: Timestamp) -> Result<NewIdentity, JwtRefusal> {
     let claims = signed_claims(issuer, jwt)?;
     check_audience(issuer, &claims)?;
-    check_times(&claims, now)?;
+    check_times(&claims, &issuer.claims.auth_time, now)?;
     // A log-out token or another security event (RFC 8417 §2.2) has issuer and audience of a log-in, and often no `typ`.
     if claims.contains_key("events") {
         return Err(JwtRefusal::Type);
@@ -157,13 +137,13 @@ fn check_audience(issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result
     if named { Ok(()) } else { Err(JwtRefusal::Audience) }
 }
 
-fn check_times(claims: &Map<String, Value>, now: Timestamp) -> Result<(), JwtRefusal> {
-    let ends = moment(claims, "exp")?.ok_or(JwtRefusal::Claim("exp"))?;
+fn check_times(claims: &Map<String, Value>, auth_time: &str, now: Timestamp) -> Result<(), JwtRefusal> {
+    let ends = moment(claims, "exp", "exp")?.ok_or(JwtRefusal::Claim("exp"))?;
     if ends.plus(LEEWAY) <= now {
         return Err(JwtRefusal::Expired);
     }
-    for name in ["nbf", "iat", "auth_time"] {
-        if moment(claims, name)?.is_some_and(|moment| moment > now.plus(LEEWAY)) {
+    for (name, what) in [("nbf", "nbf"), ("iat", "iat"), ("auth_time", "auth_time"), (auth_time, "authTime")] {
+        if moment(claims, name, what)?.is_some_and(|moment| moment > now.plus(LEEWAY)) {
             return Err(JwtRefusal::NotYetValid);
         }
     }
@@ -171,13 +151,13 @@ fn check_times(claims: &Map<String, Value>, now: Timestamp) -> Result<(), JwtRef
 }
 
 /// A `NumericDate` (RFC 7519 §2), which may have a fraction.
-fn moment(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, JwtRefusal> {
+fn moment(claims: &Map<String, Value>, name: &str, what: &'static str) -> Result<Option<Timestamp>, JwtRefusal> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
     let whole = value.as_u64().map(Duration::from_secs);
     let since_epoch = whole.or_else(|| Duration::try_from_secs_f64(value.as_f64()?).ok());
-    let millis = since_epoch.and_then(|it| i64::try_from(it.as_millis()).ok()).ok_or(JwtRefusal::Claim(name))?;
+    let millis = since_epoch.and_then(|it| i64::try_from(it.as_millis()).ok()).ok_or(JwtRefusal::Claim(what))?;
     Ok(Some(Timestamp::from_millis(millis)))
 }
 
@@ -190,10 +170,8 @@ fn identity(issuer: &TrustedIssuer, mut claims: Map<String, Value>, now: Timesta
     let subject = text(&names.subject, "subject")?.ok_or(JwtRefusal::Claim("subject"))?;
     let acr = text("acr", "acr")?;
     let sid = text("sid", "sid")?;
-    let auth_time = match moment(&claims, "auth_time")? {
-        None => moment(&claims, "iat")?,
-        told => told,
-    };
+    // Not told, it is as long ago as can be: who holds a refresh token has proved nothing now.
+    let auth_time = moment(&claims, &names.auth_time, "authTime")?.unwrap_or(Timestamp::from_millis(0));
     let amr = terms(&claims, "amr", "amr", OneText::Refused)?;
     let scopes = terms(&claims, &names.scopes, "scopes", OneText::Spaced)?;
     let roles = terms(&claims, &names.roles, "roles", OneText::One)?;
@@ -201,7 +179,7 @@ fn identity(issuer: &TrustedIssuer, mut claims: Map<String, Value>, now: Timesta
     Ok(NewIdentity {
         subject,
         // Within the leeway it may be ahead of us, and must not make the log-in younger than it can be (P23).
-        auth_time: auth_time.map(|told| told.min(now)),
+        auth_time: Some(auth_time.min(now)),
         acr,
         amr,
         scopes,

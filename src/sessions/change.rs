@@ -10,6 +10,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 pub(super) use self::queue::{Changes, Made};
@@ -106,13 +107,14 @@ fn merged(session: &Session, change: &SessionChange) -> Result<Session, SessionE
     Ok(wanted)
 }
 
-fn patched(claims: &Claims, patch: &Value) -> Result<Claims, SessionError> {
+fn patched(claims: &Claims, patch: &RawValue) -> Result<Claims, SessionError> {
+    let patch = serde_json::from_str(patch.get()).map_err(|_| bounds::out("claims", "must be JSON".to_owned()))?;
     let object = match patch {
         // RFC 7396 §2: null takes the member away; a session without claims has none in them.
         Value::Null => Map::new(),
         Value::Object(_) => {
             let mut whole = Value::Object(claims.to_object());
-            json_patch::merge(&mut whole, patch);
+            json_patch::merge(&mut whole, &patch);
             match whole {
                 Value::Object(object) => object,
                 _ => return Err(bounds::out("claims", "must be a JSON object".to_owned())),

@@ -12,7 +12,7 @@
 //! more than that two handles are equal. What is sealed:
 //!
 //! ```text
-//! expires (8, ms) | fingerprint (8) | flags (1) | [sid (16)] | policy's namespace | policy | rule | realm | [cookie]
+//! expires (8, ms) | fingerprint (8) | flags (1) | [sid (16)] | policy's namespace | policy | rule | realm | [cookie] | [subject]
 //! ```
 //!
 //! where a text is its length in one byte and its bytes.
@@ -47,11 +47,11 @@ const HAS_SESSION: u8 = 1;
 const HAS_COOKIE: u8 = 1 << 1;
 const IS_DEAD: u8 = 1 << 2;
 const EXCHANGES: u8 = 1 << 3;
+const HAS_SUBJECT: u8 = 1 << 4;
 
 impl Sessions {
     /// Seals a scope for the response of its request. It opens for 15 minutes, on each replica that has the same token keys.
-    /// `None` when the random source fails, or a name in it is longer than names can be: the response then finds no handle, and
-    /// changes nothing.
+    /// `None` when the random source fails, or a name in it is longer than names can be: the request is refused then.
     pub fn seal(&self, scope: &ResponseScope, now: Timestamp) -> Option<Box<str>> {
         if !is_label(&scope.namespace) {
             return None;
@@ -133,18 +133,18 @@ impl AsRef<[u8]> for Bound {
 
 fn write(out: &mut Vec<u8>, scope: &ResponseScope, expires: Timestamp) -> Option<()> {
     // All names, so that a scope with a field more does not compile until it is thought of here.
-    let ResponseScope { rule, namespace: _, realm, fingerprint, session, cookie, dead, exchanges } = scope;
+    let ResponseScope { rule, namespace: _, realm, fingerprint, session, cookie, dead, subject, exchanges } = scope;
     out.extend_from_slice(&expires.as_millis().to_be_bytes());
     out.extend_from_slice(&fingerprint.0);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let has = flag(session.is_some(), HAS_SESSION) | flag(cookie.is_some(), HAS_COOKIE);
+    let has = has | flag(subject.is_some(), HAS_SUBJECT);
     out.push(has | flag(*dead, IS_DEAD) | flag(*exchanges, EXCHANGES));
     if let Some(sid) = session {
         out.extend_from_slice(sid.as_bytes());
     }
-    for text in
-        [&*rule.policy.namespace, &rule.policy.name, &rule.rule, realm.as_str()].into_iter().chain(cookie.as_deref())
-    {
+    let names = [&*rule.policy.namespace, &rule.policy.name, &rule.rule, realm.as_str()];
+    for text in names.into_iter().chain(cookie.as_deref()).chain(subject.as_deref()) {
         out.push(u8::try_from(text.len()).ok()?);
         out.extend_from_slice(text.as_bytes());
     }
@@ -157,7 +157,7 @@ fn read(plain: &[u8], namespace: &str) -> Option<(Timestamp, ResponseScope)> {
     let expires = i64::from_be_bytes(take(&mut rest)?);
     let fingerprint = Fingerprint(take(&mut rest)?);
     let [flags] = take(&mut rest)?;
-    if flags & !(HAS_SESSION | HAS_COOKIE | IS_DEAD | EXCHANGES) != 0 {
+    if flags & !(HAS_SESSION | HAS_COOKIE | IS_DEAD | EXCHANGES | HAS_SUBJECT) != 0 {
         return None;
     }
     let session = if flags & HAS_SESSION == 0 { None } else { Some(SessionId::from_bytes(take(&mut rest)?)) };
@@ -165,9 +165,19 @@ fn read(plain: &[u8], namespace: &str) -> Option<(Timestamp, ResponseScope)> {
     let rule = Arc::new(RuleName { policy, rule: text(&mut rest)?.into() });
     let realm = Realm::parse(text(&mut rest)?)?;
     let cookie = if flags & HAS_COOKIE == 0 { None } else { Some(text(&mut rest)?.into()) };
+    let subject = if flags & HAS_SUBJECT == 0 { None } else { Some(text(&mut rest)?.into()) };
     let (dead, exchanges) = (flags & IS_DEAD != 0, flags & EXCHANGES != 0);
-    let scope =
-        ResponseScope { rule, namespace: namespace.into(), realm, fingerprint, session, cookie, dead, exchanges };
+    let scope = ResponseScope {
+        rule,
+        namespace: namespace.into(),
+        realm,
+        fingerprint,
+        session,
+        cookie,
+        dead,
+        subject,
+        exchanges,
+    };
     rest.is_empty().then_some((Timestamp::from_millis(expires), scope))
 }
 

@@ -28,8 +28,24 @@ pub enum Responded {
     Ended(usize),
 }
 
+/// What was not done, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotDone {
+    /// The reason.
+    pub refusal: CommandRefusal,
+    /// The field that is out of bounds, as the session API names it.
+    pub field: Option<&'static str>,
+}
+
+impl From<CommandRefusal> for NotDone {
+    fn from(refusal: CommandRefusal) -> Self {
+        Self { refusal, field: None }
+    }
+}
+
 impl Sessions {
-    /// Does what a response says, to the session of its request.
+    /// Does what a response says, to the session of its request. `told` hears what came of it, also when the caller has gone
+    /// away meanwhile: for the audit log.
     ///
     /// # Errors
     /// Says why nothing was done; with `StoreUnavailable` an end or an update may have been done all the same, and a session
@@ -39,20 +55,27 @@ impl Sessions {
         scope: &ResponseScope,
         command: Command,
         now: Timestamp,
-    ) -> Result<Responded, CommandRefusal> {
+        told: impl FnOnce(Result<&Responded, NotDone>) + Send + 'static,
+    ) -> Result<Responded, NotDone> {
         let (sessions, realm, session) = (Arc::clone(self), scope.realm.clone(), scope.session);
+        let subject = scope.subject.clone();
         let done = self.to_the_end(async move {
-            match command {
+            let done = match command {
                 Command::Create(identity) => sessions.create_anew(realm, *identity, session, now).await,
                 Command::Update(patch) => {
-                    let claims = Some(serde_json::Value::Object(patch));
                     let sid = session.ok_or(SessionError::NotFound)?;
-                    sessions.merge(&realm, sid, SessionChange { claims, ..SessionChange::default() }, now).await
+                    sessions
+                        .merge(&realm, sid, SessionChange { claims: Some(patch), ..SessionChange::default() }, now)
+                        .await
                 }
-                Command::End(which) => sessions.end(&realm, session, which, now).await,
-            }
+                Command::End(EndScope::Current) => sessions.end(&realm, session).await,
+                Command::End(EndScope::Subject) => sessions.end_all(&realm, subject.as_deref()).await,
+            };
+            let done = done.map_err(|error| refusal(&error));
+            told(done.as_ref().map_err(|refused| *refused));
+            Ok(done)
         });
-        done.await.map_err(|error| refusal(&error))
+        done.await.unwrap_or_else(|error| Err(refusal(&error)))
     }
 
     /// Makes a session, and ends the one before it. In this order: a log-in that is refused ends nothing.
@@ -104,30 +127,24 @@ impl Sessions {
         Ok(if made.changed { Responded::Updated } else { Responded::Unchanged })
     }
 
-    async fn end(
-        &self,
-        realm: &Realm,
-        session: Option<SessionId>,
-        which: EndScope,
-        now: Timestamp,
-    ) -> Result<Responded, SessionError> {
+    async fn end(&self, realm: &Realm, session: Option<SessionId>) -> Result<Responded, SessionError> {
         let Some(sid) = session else { return Ok(Responded::Ended(0)) };
-        let ended = match which {
-            EndScope::Current => usize::from(self.revoke(realm, sid).await?),
-            EndScope::Subject => match self.load_live(realm, sid, now).await {
-                Ok(session) => self.revoke_subject(realm, &session.subject).await?,
-                // Whose it was is not known any more, and a dead session ends nobody else's.
-                Err(SessionError::NotFound) => 0,
-                Err(error) => return Err(error),
-            },
-        };
-        Ok(Responded::Ended(ended))
+        Ok(Responded::Ended(usize::from(self.revoke(realm, sid).await?)))
+    }
+
+    /// Also when the request's own session has ended meanwhile: the others of its subject have not.
+    async fn end_all(&self, realm: &Realm, subject: Option<&str>) -> Result<Responded, SessionError> {
+        let Some(subject) = subject else { return Ok(Responded::Ended(0)) };
+        Ok(Responded::Ended(self.revoke_subject(realm, subject).await?))
     }
 }
 
-fn refusal(error: &SessionError) -> CommandRefusal {
-    match error {
-        SessionError::OutOfBounds { .. } | SessionError::Store(StoreError::TooLarge(_)) => CommandRefusal::OutOfBounds,
+fn refusal(error: &SessionError) -> NotDone {
+    let refusal = match error {
+        SessionError::OutOfBounds { field, .. } => {
+            return NotDone { refusal: CommandRefusal::OutOfBounds, field: Some(field) };
+        }
+        SessionError::Store(StoreError::TooLarge(_)) => CommandRefusal::OutOfBounds,
         SessionError::NotFound => CommandRefusal::SessionOver,
         SessionError::JwtTooLarge(..) => CommandRefusal::JwtTooLarge,
         SessionError::Contended => CommandRefusal::UpdateConflict,
@@ -138,7 +155,8 @@ fn refusal(error: &SessionError) -> CommandRefusal {
         SessionError::Keys => CommandRefusal::KeysUnavailable,
         // Nothing here asks for a version, or presents a token.
         SessionError::VersionMismatch(_) | SessionError::WrongToken => CommandRefusal::Internal,
-    }
+    };
+    refusal.into()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 mod history;
 
 fn change(claims: Value) -> SessionChange {
-    SessionChange { claims: Some(claims), ..SessionChange::default() }
+    SessionChange { claims: Some(serde_json::value::to_raw_value(&claims).unwrap()), ..SessionChange::default() }
 }
 
 #[tokio::test]

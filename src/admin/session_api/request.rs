@@ -213,7 +213,10 @@ impl SessionPatch {
             amr: self.amr.clone().map(Option::unwrap_or_default),
             scopes: self.scopes.clone().map(Option::unwrap_or_default),
             roles: self.roles.clone().map(Option::unwrap_or_default),
-            claims: self.claims.clone().map(|patch| patch.map_or(Value::Null, Value::Object)),
+            claims: self
+                .claims
+                .as_ref()
+                .map(|patch| serde_json::value::to_raw_value(patch).expect("a JSON object, or null, can be written")),
             device: self.device_of(None),
             idle: match &self.idle {
                 None => None,

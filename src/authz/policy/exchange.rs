@@ -240,7 +240,12 @@ fn trusted_issuer(spec: &api::Exchange, at: &str, findings: &mut Findings) -> Op
 }
 
 fn check_claims(claims: &ExchangeClaims, at: &str, findings: &mut Findings) {
-    for (field, name) in [("subject", &claims.subject), ("scopes", &claims.scopes), ("roles", &claims.roles)] {
+    for (field, name) in [
+        ("subject", &claims.subject),
+        ("scopes", &claims.scopes),
+        ("roles", &claims.roles),
+        ("authTime", &claims.auth_time),
+    ] {
         check_text(name, &format!("{at}.{field}"), findings);
     }
     if claims.keep.len() > MAX_KEPT {

@@ -1,7 +1,7 @@
 //! What the service behind a rule may do to sessions by its responses (`session` of a rule, DESIGN 6).
 
 use super::RuleName;
-use super::exchange::{self, Exchange};
+use super::exchange::{self, Exchange, ExchangePlace};
 use super::install::Install;
 use super::problem::Findings;
 use crate::api::auth_policy::{self as api, RuleSession};
@@ -52,6 +52,11 @@ impl Grants {
     /// Whether the rule is one for logging in: what a request presents there is never an identity.
     pub fn is_log_in(&self) -> bool {
         self.create || self.exchange.is_some()
+    }
+
+    /// Whether what it makes travels in a cookie, so that a browser is logged in without a word of its page.
+    pub fn gives_cookie(&self) -> bool {
+        self.create || self.exchange.as_ref().is_some_and(|it| matches!(it.place, ExchangePlace::Cookie(_)))
     }
 }
 

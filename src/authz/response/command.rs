@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::{CommandRefusal, NewIdentity};
 use crate::authz::policy::Grants;
 use crate::authz::session::{Claims, Device};
+use crate::authz::unique::UniqueObject;
 
 const CREATE: &str = "x-session-create";
 const UPDATE: &str = "x-session-update";
@@ -18,21 +19,32 @@ const END: &str = "x-session-end";
 const MAX_VALUE: usize = Claims::MAX_BYTES + 4096;
 
 /// One wish of a service. `Debug` shows no claim.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub enum Command {
     /// `x-session-create`: make a session for whoever has just signed in.
     Create(Box<NewIdentity>),
     /// `x-session-update`: a merge patch (RFC 7396) of the session's claims, within the rule's `writableClaims`.
-    Update(Map<String, Value>),
+    Update(Box<RawValue>),
     /// `x-session-end`: log out.
     End(EndScope),
+}
+
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Create(one), Self::Create(other)) => one == other,
+            (Self::Update(one), Self::Update(other)) => one.get() == other.get(),
+            (Self::End(one), Self::End(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create(identity) => f.debug_tuple("Create").field(identity).finish(),
-            Self::Update(patch) => write!(f, "Update({} claims)", patch.len()),
+            Self::Update(patch) => write!(f, "Update({} bytes)", patch.get().len()),
             Self::End(scope) => f.debug_tuple("End").field(scope).finish(),
         }
     }
@@ -66,7 +78,7 @@ struct CreateHeader {
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
-    claims: Map<String, Value>,
+    claims: Option<UniqueObject>,
     #[serde(default)]
     acr: Option<String>,
     #[serde(default)]
@@ -101,7 +113,7 @@ impl Wish {
         let ends = found.remove(END);
         let others = found.len();
         let wanted = match ends {
-            Some(values) => only(&values).and_then(|value| end(value, grants)),
+            Some(values) => end(&values, grants),
             None if others > 1 => Err(CommandRefusal::ConflictingCommands),
             None => match found.pop_first() {
                 None => return Self::default(),
@@ -129,27 +141,36 @@ fn only<'a>(values: &[&'a [u8]]) -> Result<&'a [u8], CommandRefusal> {
     }
 }
 
-fn end(value: &[u8], grants: &Grants) -> Result<Command, CommandRefusal> {
+/// Said twice, it is said: a log-out that is not done because two layers of a service asked for it would be worse. Of both scopes
+/// the wider counts.
+fn end(values: &[&[u8]], grants: &Grants) -> Result<Command, CommandRefusal> {
     if !grants.end {
         return Err(CommandRefusal::NotGranted);
     }
-    match value {
-        b"current" => Ok(Command::End(EndScope::Current)),
-        b"subject" => Ok(Command::End(EndScope::Subject)),
-        _ => Err(CommandRefusal::MalformedCommand),
+    if !values.iter().all(|value| matches!(*value, b"current" | b"subject")) {
+        return Err(CommandRefusal::MalformedCommand);
     }
+    let everywhere = values.contains(&&b"subject"[..]);
+    Ok(Command::End(if everywhere { EndScope::Subject } else { EndScope::Current }))
+}
+
+/// Whether a response asks for an end, whatever else it says and whether or not it may.
+pub fn asks_to_end<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    headers.into_iter().any(|(name, _)| name == END.as_bytes())
 }
 
 fn update(value: &[u8], grants: &Grants) -> Result<Command, CommandRefusal> {
     if grants.writable.is_empty() {
         return Err(CommandRefusal::NotGranted);
     }
-    let patch: Unrepeated = serde_json::from_slice(value).map_err(|_| CommandRefusal::MalformedCommand)?;
+    let patch: UniqueObject = serde_json::from_slice(value).map_err(|_| CommandRefusal::MalformedCommand)?;
     let writable = |name: &String| grants.writable.iter().any(|claim| **claim == **name);
     if !patch.0.keys().all(writable) {
         return Err(CommandRefusal::ClaimNotWritable);
     }
-    Ok(Command::Update(patch.0))
+    // As text again: many may wait, and what is parsed is many times as large.
+    let text = serde_json::value::to_raw_value(&patch.0).map_err(|_| CommandRefusal::MalformedCommand)?;
+    Ok(Command::Update(text))
 }
 
 fn create(value: &[u8], grants: &Grants) -> Result<Command, CommandRefusal> {
@@ -168,39 +189,13 @@ fn create(value: &[u8], grants: &Grants) -> Result<Command, CommandRefusal> {
         amr: asked.amr,
         scopes: asked.scopes,
         roles: asked.roles,
-        claims: Claims::from_object(&asked.claims).ok_or(CommandRefusal::OutOfBounds)?,
+        claims: match &asked.claims {
+            Some(claims) => Claims::from_object(&claims.0).ok_or(CommandRefusal::OutOfBounds)?,
+            None => Claims::empty(),
+        },
         device: asked.device.map(|device| Device { label: Some(device.label), ..Device::default() }),
         provider: None,
     })))
-}
-
-/// An object none of whose own members is there twice: what it says would hang on who reads it.
-struct Unrepeated(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Unrepeated {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> serde::de::Visitor<'de> for Members {
-            type Value = Unrepeated;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<Unrepeated, A::Error> {
-                let mut object = Map::new();
-                while let Some((name, value)) = members.next_entry::<String, Value>()? {
-                    if object.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a member is there twice"));
-                    }
-                }
-                Ok(Unrepeated(object))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ fn path(dotted: &str) -> Vec<Box<str>> {
 }
 
 fn replaced(body: &str, dotted: &str) -> Result<Option<String>, Unreadable> {
-    let found = find(&Bytes::copy_from_slice(body.as_bytes()), &path(dotted))?;
+    let found = find(&Bytes::copy_from_slice(body.as_bytes()), &path(dotted), false)?;
     Ok(found.map(|found| String::from_utf8(found.replace("ckr_\"1\"").to_vec()).unwrap()))
 }
 
@@ -34,7 +34,7 @@ fn the_field_is_replaced_and_nothing_else() {
 #[test]
 fn the_text_is_read_without_its_escapes() {
     let body = Bytes::from_static(br#"{"t":"a\u002eb\/c"}"#);
-    assert_eq!(find(&body, &path("t")).unwrap().unwrap().text(), "a.b/c");
+    assert_eq!(find(&body, &path("t"), false).unwrap().unwrap().text(), "a.b/c");
 }
 
 #[test]
@@ -46,24 +46,71 @@ fn what_has_no_such_text_passes_as_it_is() {
         "<html>",
         "[{\"t\":\"jwt\"}]",
         "\"t\"",
-        "{",
-        "{\"t\":\"jwt\"",
-        "{\"t\":\"jwt\"} {}",
-        "{\"t\":\"jwt\",}",
-        "{'t':'jwt'}",
         "{}",
         "{\"T\":\"jwt\"}",
         "{\"t\":null}",
-        "{\"t\":7}",
         "{\"t\":\"\"}",
-        "{\"t\":{\"t\":\"jwt\"}}",
-        "{\"t\":[\"jwt\"]}",
         "{\"d\":{\"t\":\"jwt\"}}",
     ] {
         assert_eq!(replaced(body, "t"), Ok(None), "{body}");
     }
     assert_eq!(replaced("{\"d\":\"jwt\"}", "d.t"), Ok(None));
-    assert!(matches!(find(&Bytes::from_static(b"{\"t\":\"\xff\"}"), &path("t")), Ok(None)));
+}
+
+#[test]
+fn p11_what_only_lenient_clients_read_is_refused() {
+    for body in [
+        &b"{"[..],
+        b"{\"t\":\"jwt\"",
+        b"{\"t\":\"jwt\"} {}",
+        b"{\"t\":\"jwt\"}\n{\"t\":\"jwt\"}",
+        b"{\"t\":\"jwt\",}",
+        b"{'t':'jwt'}",
+        b"{t:\"jwt\"}",
+        b"{\"t\":\"jwt\"/**/}",
+        b"{\"u\":\"\xff\",\"t\":\"jwt\"}",
+        b"{\"t\":\"\xff\"}",
+        b"{\"t\":7}",
+        b"{\"t\":{\"t\":\"jwt\"}}",
+        b"{\"t\":[\"jwt\"]}",
+        b"{\"t\":\"\\ud800\"}",
+        b"{\"\\ud800\":1,\"t\":\"jwt\"}",
+        b"\xff\xfe{\0\"\0t\0",
+        b"\xfe\xff\0{\0\"\0t",
+        b"{\0\"\0t\0\"\0",
+        b"\0{\0\"\0t\0\"",
+    ] {
+        let found = find(&Bytes::copy_from_slice(body), &path("t"), false);
+        assert!(matches!(found, Err(Unreadable)), "{}", String::from_utf8_lossy(body));
+    }
+    // What is said to be JSON must be.
+    for body in [&b")]}',\n{\"t\":\"jwt\"}"[..], b"callback({\"t\":\"jwt\"})", b"\x1e{\"t\":\"jwt\"}", b"nonsense"] {
+        let body = Bytes::copy_from_slice(body);
+        assert!(matches!(find(&body, &path("t"), true), Err(Unreadable)), "{}", String::from_utf8_lossy(&body));
+        assert!(matches!(find(&body, &path("t"), false), Ok(None)));
+    }
+    for nothing in [&b""[..], b" \n", b"null", b"[]"] {
+        assert!(matches!(find(&Bytes::copy_from_slice(nothing), &path("t"), true), Ok(None)));
+    }
+}
+
+#[test]
+fn p11_a_jwt_is_seen_wherever_it_stands() {
+    for (bytes, jwt) in [
+        (&b"eyJh.eyJz.c2ln"[..], true),
+        (b"<token>eyJhbGci.eyJzdWIi.c2ln</token>", true),
+        (b"eyJ eyJhbGci.eyJzdWIi.c2ln", true),
+        (b"eyJa.b.eyJhbGci.eyJzdWIi.c2ln", true),
+        (b"id,token\n7,eyJhbGci.x.y", true),
+        (b"eyJhbGci.eyJzdWIi", false),
+        (b"eyJhbGci..c2ln", false),
+        (b"eyJhbGci.eyJzdWIi.", false),
+        (b"www.example.com", false),
+        (b"eyJ", false),
+        (b"", false),
+    ] {
+        assert_eq!(holds_jwt(bytes), jwt, "{}", String::from_utf8_lossy(bytes));
+    }
 }
 
 #[test]
@@ -98,7 +145,7 @@ fn p32_deep_nesting_is_no_recursion() {
 
 #[test]
 fn p31_what_was_found_is_not_shown() {
-    let found = find(&Bytes::from_static(b"{\"t\":\"CANARY\"}"), &path("t")).unwrap().unwrap();
+    let found = find(&Bytes::from_static(b"{\"t\":\"CANARY\"}"), &path("t"), false).unwrap().unwrap();
     assert_eq!(format!("{found:?}"), "Found { at: 5..13, .. }");
 }
 
@@ -135,7 +182,7 @@ mod properties {
             body["field"] = place;
             let written = if pretty { serde_json::to_vec_pretty(&body) } else { serde_json::to_vec(&body) }.unwrap();
             let dotted = if nested { "field.deep.t" } else { "field" };
-            let found = find(&Bytes::from(written), &path(dotted)).unwrap().unwrap();
+            let found = find(&Bytes::from(written), &path(dotted), true).unwrap().unwrap();
             prop_assert_eq!(found.text(), text);
             let mut read: Value = serde_json::from_slice(&found.replace(&new)).unwrap();
             let at = if nested { read.pointer_mut("/field/deep/t") } else { read.pointer_mut("/field") };
@@ -148,7 +195,7 @@ mod properties {
         #[test]
         fn any_bytes_are_read_or_refused(body in vec(any::<u8>(), 0..200)) {
             let body = Bytes::from([&b"{"[..], &body].concat());
-            if let Ok(Some(found)) = find(&body, &path("a")) {
+            if let Ok(Some(found)) = find(&body, &path("a"), true) {
                 prop_assert!(serde_json::from_slice::<Value>(&found.replace("x")).is_ok());
             }
         }
@@ -157,7 +204,7 @@ mod properties {
         fn what_is_replaced_by_itself_is_what_it_was(text in "[ -~]{1,40}", before in "[ \n]{0,3}", after in "[ \n]{0,3}") {
             let string = Value::from(text.clone()).to_string();
             let body = Bytes::from(format!("{before}{{{after}\"t\"{before}:{after}{string}{before}}}{after}"));
-            prop_assert_eq!(find(&body, &path("t")).unwrap().unwrap().replace(&text), body);
+            prop_assert_eq!(find(&body, &path("t"), false).unwrap().unwrap().replace(&text), body);
         }
     }
 }

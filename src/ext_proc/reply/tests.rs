@@ -150,7 +150,10 @@ fn a_grpc_client_is_told_in_its_own_words() {
     for (sent, grpc) in [
         ("application/grpc", true),
         ("application/grpc+proto", true),
-        ("Application/GRPC-web", true),
+        ("Application/GRPC; charset=x", true),
+        // The proxy makes another protocol of it.
+        ("application/grpc-web", false),
+        ("application/grpcfoo", false),
         ("application/json", false),
         ("", false),
     ] {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::authz::policy::exchange::ExchangePlace;
-use crate::ext_proc::cookies;
 use crate::ext_proc::reply::{Changes, SET_COOKIE};
 use crate::ext_proc::wire::HeaderMap;
+use crate::ext_proc::{body, cookies};
 
 /// What the headers have in the place of an exchange.
 pub(super) enum Taken<'a> {
@@ -58,6 +58,14 @@ impl<'a> Taken<'a> {
             (Some(_), Some(_)) => Self::Several,
         }
     }
+}
+
+/// Whether a JWT stands in a `Set-Cookie` line that an exchange of a cookie does not take off: under another spelling of the
+/// name, in pieces, or behind another cookie.
+pub(super) fn leaves_jwt(place: &ExchangePlace, headers: Option<&HeaderMap>) -> bool {
+    let ExchangePlace::Cookie(name) = place else { return false };
+    let mut lines = headers.into_iter().flat_map(HeaderMap::iter).filter(|(found, _)| *found == SET_COOKIE);
+    lines.any(|(_, line)| !cookies::sets(line, name) && body::holds_jwt(line))
 }
 
 impl At<'_> {

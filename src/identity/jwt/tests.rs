@@ -44,7 +44,7 @@ fn a_jwt_of_each_algorithm_is_verified() {
         let jwt = ISSUER.sign(algorithm, json!({}), &claims(json!({})).to_string());
         let identity = verify(&trusted, &jwt, NOW).unwrap();
         assert_eq!(identity.subject, "ada");
-        assert_eq!(identity.auth_time, Some(Timestamp::from_millis(SECS * 1000)));
+        assert_eq!(identity.auth_time, Some(Timestamp::from_millis(0)), "it does not say");
         assert_eq!(identity.provider, Some(Provider { iss: "https://login.example".to_owned(), sid: None }));
         let rest = (identity.acr, identity.amr.len(), identity.scopes.len(), identity.roles.len(), identity.device);
         assert_eq!(rest, (None, 0, 0, 0, None));
@@ -127,12 +127,26 @@ fn times_have_a_leeway_of_thirty_seconds() {
 fn p23_a_clock_ahead_of_ours_makes_no_log_in_younger() {
     for (change, want) in [
         (json!({"auth_time": SECS + 20}), Some(NOW)),
-        (json!({"iat": SECS + 20}), Some(NOW)),
         (json!({"auth_time": 1}), Some(Timestamp::from_millis(1000))),
         (json!({"auth_time": 1.5}), Some(Timestamp::from_millis(1500))),
-        (json!({"iat": null}), None),
     ] {
         assert_eq!(verify(&trusted(json!({})), &jwt(change.clone()), NOW).unwrap().auth_time, want, "{change}");
+    }
+}
+
+/// Whoever holds a refresh token gets a new JWT without proving anything.
+#[test]
+fn p24_a_new_jwt_is_no_new_proof_of_who_somebody_is() {
+    let long_ago = Some(Timestamp::from_millis(0));
+    let issued = trusted(json!({"claims": {"authTime": "iat"}}));
+    for (trusted, change, want) in [
+        (&trusted(json!({})), json!({}), long_ago),
+        (&trusted(json!({})), json!({"auth_time": SECS - 7}), Some(Timestamp::from_millis((SECS - 7) * 1000))),
+        (&issued, json!({}), Some(Timestamp::from_millis(SECS * 1000))),
+        (&issued, json!({"iat": SECS + 20}), Some(NOW)),
+        (&issued, json!({"iat": null}), long_ago),
+    ] {
+        assert_eq!(verify(trusted, &jwt(change.clone()), NOW).unwrap().auth_time, want, "{change}");
     }
 }
 

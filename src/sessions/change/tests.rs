@@ -10,7 +10,7 @@ use crate::store::{Loaded, StoreError};
 mod race;
 
 fn patch(claims: Value) -> SessionChange {
-    SessionChange { claims: Some(claims), ..SessionChange::default() }
+    SessionChange { claims: Some(serde_json::value::to_raw_value(&claims).unwrap()), ..SessionChange::default() }
 }
 
 async fn update(house: &House, sid: SessionId, claims: Value) -> Result<Arc<Session>, SessionError> {

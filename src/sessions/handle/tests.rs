@@ -13,6 +13,7 @@ fn scope() -> ResponseScope {
         cookie: Some("__Host-session".into()),
         dead: false,
         exchanges: false,
+        subject: None,
     }
 }
 
@@ -36,6 +37,7 @@ fn what_was_sealed_is_opened_by_each_replica() {
         ResponseScope { dead: true, ..none },
         ResponseScope { dead: true, ..scope() },
         ResponseScope { exchanges: true, ..scope() },
+        ResponseScope { subject: Some("ada".into()), ..scope() },
     ] {
         let handle = house.sessions.seal(&scope, house.start).unwrap();
         assert!(handle.starts_with("shop.") && handle.is_ascii() && handle.len() <= MAX_BYTES, "{handle}");
@@ -171,7 +173,7 @@ fn what_our_key_vouches_for_is_read_whole_all_the_same() {
         plain[at] = byte;
         read(&plain, "shop")
     };
-    assert_eq!(wrong(16, HAS_SESSION | HAS_COOKIE | 16), None, "a flag of later");
+    assert_eq!(wrong(16, HAS_SESSION | HAS_COOKIE | 32), None, "a flag of later");
     assert_eq!(wrong(16, HAS_COOKIE), None, "the session read as a text");
     let realm_at = plain.windows(5).position(|window| window == b"realm").unwrap();
     assert_eq!(wrong(realm_at, b'R'), None, "no realm's name");
@@ -197,10 +199,11 @@ mod properties {
             prop::option::of(any::<[u8; 16]>()),
             prop::option::of("[!-~]{1,80}"),
             any::<[bool; 2]>(),
+            prop::option::of(".{1,20}"),
         );
         (policy, label(), label(), rest).prop_map(|((of, name, rule), namespace, realm_name, rest)| {
             let policy = PolicyName { namespace: of.into(), name: name.into() };
-            let (fingerprint, session, cookie, [dead, exchanges]) = rest;
+            let (fingerprint, session, cookie, [dead, exchanges], subject) = rest;
             ResponseScope {
                 rule: Arc::new(RuleName { policy, rule: rule.into() }),
                 namespace: namespace.into(),
@@ -210,6 +213,7 @@ mod properties {
                 cookie: cookie.map(Into::into),
                 dead,
                 exchanges,
+                subject: subject.map(Into::into),
             }
         })
     }

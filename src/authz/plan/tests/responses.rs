@@ -79,10 +79,10 @@ fn p15_a_log_in_never_takes_a_session_for_an_identity() {
     }
     let nobody = scope_of(&shop, &ask("POST shop.example/login"), &Lookup::Unknown).expect("a log-in has a response");
     assert_eq!((nobody.session, nobody.dead, nobody.cookie), (None, false, None));
-    // A session of another realm is not this realm's to end.
+    // A session of another realm is not this realm's to end, and no more alive here than anywhere it does not count.
     let other = active(|session| session.realm = realm("staff"));
     let scope = scope_of(&shop, &login, &other).expect("a log-in has a response");
-    assert_eq!((scope.session, scope.dead), (None, false));
+    assert_eq!((scope.session, scope.dead), (None, true));
 }
 
 #[test]
@@ -99,7 +99,10 @@ fn p14_a_log_in_that_another_site_forces_with_our_cookie_is_refused() {
     let from = |site: &str| ask("POST shop.example/login").with("sec-fetch-site", site);
     meets(&shop, &from("cross-site").cookie(), "403 cross_site by login");
     meets(&shop, &from("same-origin").cookie(), "anonymous by login");
-    meets(&shop, &from("cross-site"), "anonymous by login");
+    meets(&shop, &from("cross-site"), "403 cross_site by login");
+    meets(&shop, &from("same-origin"), "anonymous by login");
+    meets(&shop, &from("none"), "anonymous by login");
+    meets(&shop, &ask("GET shop.example/login").with("sec-fetch-site", "cross-site"), "anonymous by login");
     let partner = from("cross-site").with("origin", "https://partner.example").cookie();
     meets(&shop, &partner, "anonymous by login");
 }

@@ -188,7 +188,11 @@ fn what_is_wrong_is_said() {
         (changed(json!({"claims": {"roles": "\u{7f}"}})), "at.claims.roles", "1 to 255 bytes"),
         (changed(json!({"claims": {"keep": [""]}})), "at.claims.keep[0]", "1 to 255 bytes"),
         (changed(json!({"claims": {"keep": vec!["a"; 33]}})), "at.claims.keep", "33 entries"),
-        (changed(json!({"claims": {"kept": []}})), "claims", "known are `subject`, `scopes`, `roles` and `keep`"),
+        (
+            changed(json!({"claims": {"kept": []}})),
+            "claims",
+            "known are `subject`, `scopes`, `roles`, `authTime` and `keep`",
+        ),
     ] {
         check(spec, path, words);
     }

@@ -189,6 +189,7 @@ impl House {
             session: token.map(AccessToken::sid),
             cookie: token.map(|_| COOKIE.into()),
             dead: false,
+            subject: token.filter(|_| grants.end).map(|_| "ada".into()),
             exchanges: grants.exchange.is_some(),
             rule: Arc::clone(&rule),
         }

@@ -64,20 +64,21 @@ fn p31_lines_say_who_and_why_and_nothing_of_what_was_sent() {
     ]);
     let (told, rule) =
         (token.sid().to_string(), |line: &Value| format!("{}/{}", line["policy"], line["rule"]).replace('"', ""));
-    let [unwritable, jwt, updated, created] = &lines[..] else { panic!("{lines:#?}") };
+    let [unwritable, jwt, updated, created, replaced] = &lines[..] else { panic!("{lines:#?}") };
     assert_eq!((&*rule(unwritable), &unwritable["reason"]), ("shop/web/cart", &json!("claim_not_writable")));
     assert_eq!(
         (&*rule(jwt), &jwt["reason"], &jwt["why"]),
-        ("shop/web/by-header", &json!("invalid_jwt"), &json!("jwt_malformed"))
+        ("shop/web/by-header", &json!("invalid_jwt"), &json!("not a signed JWT"))
     );
     assert_eq!((&unwritable["sid"], &unwritable["level"]), (&json!(told), &json!("WARN")));
     for (line, verb, actor, subject) in [
         (updated, "update", "service shop/web/cart", Value::Null),
         (created, "create", "service shop/web/login", json!("bob")),
+        (replaced, "revoke", "service shop/web/login", Value::Null),
     ] {
         let seen = ["target", "verb", "actor", "realm", "result", "subject"].map(|field| line[field].clone());
         assert_eq!(seen, [json!("audit"), json!(verb), json!(actor), json!("shop"), json!("ok"), subject]);
-        assert_eq!(line["sid"] == told, verb == "update", "a creation names the new session");
+        assert_eq!(line["sid"] == told, verb != "create", "a creation names the new session");
     }
     let all = format!("{lines:?}");
     assert!(!all.contains("CANARY") && !all.contains(&*token.reveal()), "{all}");

@@ -6,9 +6,9 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// A JSON object in which no name stands twice. RFC 7515 §4 and RFC 7519 §4 want that of a JWT's header and claims: readers
-/// disagree on which of two counts, so whoever checked the JWT before us may have seen another one.
-pub(super) struct UniqueObject(pub(super) Map<String, Value>);
+/// A JSON object none of whose own names stands twice: readers disagree on which of two counts, so whoever looked at it before us
+/// may have seen another one. RFC 7515 §4 and RFC 7519 §4 want that of a JWT's header and claims.
+pub(crate) struct UniqueObject(pub(crate) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for UniqueObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
