@@ -23,7 +23,7 @@ use crate::admin::listener::{self, Limits};
 use crate::admin::session_api::{ApiParts, SessionApi};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::Carrier;
-use crate::authz::policy::{HostsFrom, Install, RealmUse};
+use crate::authz::policy::{HostsFrom, Install};
 use crate::config::{Config, StoreConfig};
 use crate::ext_authz::metrics::{self, CheckMetrics};
 use crate::ext_authz::service::{Gate, GateConfig};
@@ -135,7 +135,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             sessions: Arc::clone(&sessions),
             callers: Callers::open(config.callers.clone()).context("api")?,
             realm: config.realm.clone(),
-            realms: config.realms.iter().cloned().collect(),
+            realms: config.realms.keys().cloned().collect(),
             clock: Arc::clone(&clock),
         })),
     };
@@ -264,11 +264,12 @@ fn open_store(config: &StoreConfig) -> anyhow::Result<Store> {
     })
 }
 
-/// What policies may say here: a folder has one owner, so every namespace in it may use every realm and every host.
+/// What policies may say here: a folder has one owner, so every namespace in it may claim every host, and may do in every
+/// realm what the configuration does not keep for others.
 pub(crate) fn install(config: &Config) -> Install {
     Install {
         default_realm: config.realm.clone(),
-        realms: config.realms.iter().map(|realm| (realm.clone(), RealmUse::Everyone)).collect(),
+        realms: config.realms.clone(),
         carriers: config.carriers.clone(),
         own_headers: OwnHeaders::new(&config.jwt.header),
         hosts: HostsFrom::Everyone,

@@ -2,10 +2,13 @@
 //! checks live here and nowhere else; `docs/configuration.md` is the reference.
 
 mod file;
+mod realms;
 
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +17,7 @@ use crate::admin::caller::{Caller, CallerConfig, Realms, Verb};
 use crate::api::byte_size::ByteSize;
 use crate::api::duration::HumanDuration;
 use crate::authz::credential::{Carrier, Carriers};
+use crate::authz::policy::RealmRights;
 use crate::authz::session::Realm;
 use crate::ext_authz::record::Decisions;
 use crate::grpc::Address;
@@ -26,8 +30,8 @@ use crate::telemetry::LogFormat;
 pub struct Config {
     /// The install's realm.
     pub realm: Realm,
-    /// Every realm that a policy may name, the install's included.
-    pub realms: Vec<Realm>,
+    /// Every realm that a policy may name, the install's included, and which namespaces may do what in it.
+    pub realms: BTreeMap<Realm, RealmRights>,
     /// Where to listen.
     pub listen: Listen,
     /// The token keys' file.
@@ -152,14 +156,18 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The key, dotted.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What is wrong and what would be right.
         problem: String,
     },
 }
 
 /// What is wrong with one key.
-struct Wrong(&'static str, String);
+struct Wrong(Cow<'static, str>, String);
+
+fn wrong(key: impl Into<Cow<'static, str>>, problem: String) -> Wrong {
+    Wrong(key.into(), problem)
+}
 
 impl Config {
     /// Reads and checks a file.
@@ -193,24 +201,17 @@ impl Config {
 fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let at = |given: Option<String>, default: &str| folder.join(given.as_deref().unwrap_or(default));
     let realm = realm("realm", file.realm.as_deref().unwrap_or("default"))?;
-    let mut realms = vec![realm.clone()];
-    for (name, rights) in file.realms.unwrap_or_default() {
-        let _ = (rights.uses, rights.create, rights.write); // with policies from a folder, every namespace is the install's own
-        let named = self::realm("realms", &name)?;
-        if !realms.contains(&named) {
-            realms.push(named);
-        }
-    }
+    let realms = realms::resolve(&realm, file.realms.unwrap_or_default())?;
     let listen = listen(file.listen, folder)?;
     let callers = callers(file.api, folder, &realms)?;
     if listen.sessions.is_some() && callers.is_empty() {
-        return Err(Wrong(
+        return Err(wrong(
             "api",
             "listen.sessions is set, so somebody must be allowed in: set api.tokenFile or api.callers".into(),
         ));
     }
     if listen.sessions.is_none() && !callers.is_empty() {
-        return Err(Wrong(
+        return Err(wrong(
             "listen.sessions",
             "api has callers but the session API listens nowhere: set an address such as 127.0.0.1:9081".into(),
         ));
@@ -235,7 +236,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
             timeout: within("check.timeout", file.check.timeout, 200, 10, 60_000)?,
             workers: match file.check.workers.unwrap_or(1) {
                 workers @ 1..=256 => workers,
-                other => return Err(Wrong("check.workers", format!("{other} is out of bounds: 1 to 256"))),
+                other => return Err(wrong("check.workers", format!("{other} is out of bounds: 1 to 256"))),
             },
         },
         response: ResponseConfig { timeout: within("response.timeout", file.response.timeout, 1_000, 10, 60_000)? },
@@ -244,7 +245,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
 
 fn realm(key: &'static str, name: &str) -> Result<Realm, Wrong> {
     Realm::parse(name).ok_or_else(|| {
-        Wrong(key, format!("`{name}` is not a realm's name: 1 to 63 of a-z, 0-9 and -, not at the ends"))
+        wrong(key, format!("`{name}` is not a realm's name: 1 to 63 of a-z, 0-9 and -, not at the ends"))
     })
 }
 
@@ -262,14 +263,14 @@ fn within(
         return Ok(value);
     }
     let word = |it: Duration| HumanDuration::new(it).map_or_else(|| format!("{it:?}"), |it| it.to_string());
-    Err(Wrong(key, format!("{} is out of bounds: {} to {}", word(value), word(least), word(most))))
+    Err(wrong(key, format!("{} is out of bounds: {} to {}", word(value), word(least), word(most))))
 }
 
 fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
     let tcp = |key: &'static str, given: Option<String>, default: &str| {
         let text = given.unwrap_or_else(|| default.to_owned());
         text.parse::<SocketAddr>()
-            .map_err(|_| Wrong(key, format!("`{text}` is not an address: write IP:PORT, such as {default}")))
+            .map_err(|_| wrong(key, format!("`{text}` is not an address: write IP:PORT, such as {default}")))
     };
     let grpc = match file.grpc.unwrap_or_else(|| "unix:///run/cloakroom/gate.sock".to_owned()) {
         text if text.starts_with("unix:") => {
@@ -277,14 +278,14 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
             let path = folder.join(path.strip_prefix("//").unwrap_or(path));
             // sockaddr_un holds 108 bytes with the closing NUL.
             if path.as_os_str().len() > 107 {
-                return Err(Wrong("listen.grpc", "a socket file's path has at most 107 bytes".into()));
+                return Err(wrong("listen.grpc", "a socket file's path has at most 107 bytes".into()));
             }
             Address::Unix(path)
         }
         text => {
             let address = tcp("listen.grpc", Some(text), "127.0.0.1:9443")?;
             if !address.ip().is_loopback() {
-                return Err(Wrong(
+                return Err(wrong(
                     "listen.grpc",
                     format!(
                         "{address} can be reached by others; only the local proxy may ask: a unix:///path or a loopback address such as 127.0.0.1:9443"
@@ -296,7 +297,7 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
     };
     let admin = tcp("listen.admin", file.admin, "127.0.0.1:9090")?;
     if !admin.ip().is_loopback() {
-        return Err(Wrong(
+        return Err(wrong(
             "listen.admin",
             format!("{admin} can be reached by others; it must be a loopback address such as 127.0.0.1:9090"),
         ));
@@ -304,7 +305,7 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
     let sessions = file.sessions.map(|text| tcp("listen.sessions", Some(text), "127.0.0.1:9081")).transpose()?;
     // Plain HTTP with tokens in it: nobody beside this machine may read along (P36).
     if let Some(address) = sessions.filter(|address| !address.ip().is_loopback()) {
-        return Err(Wrong(
+        return Err(wrong(
             "listen.sessions",
             format!(
                 "{address} can be reached by others and speaks plain HTTP: use a loopback address such as 127.0.0.1:9081 \
@@ -336,7 +337,7 @@ fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Carriers, Wrong> {
                 Carrier::Cookie(name.into())
             }
             file::CarrierFile::Cookie(name) => {
-                return Err(Wrong(
+                return Err(wrong(
                     key,
                     format!(
                         "`{name}` is not host-bound: begin the cookie's name with `__Host-`, at most 64 bytes in all"
@@ -346,9 +347,9 @@ fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Carriers, Wrong> {
         });
     }
     if carriers.len() > 8 || carriers.iter().filter(|it| matches!(it, Carrier::Cookie(_))).count() > 1 {
-        return Err(Wrong(key, "list at most 8 carriers and one cookie: two cookies would have to be ranked".into()));
+        return Err(wrong(key, "list at most 8 carriers and one cookie: two cookies would have to be ranked".into()));
     }
-    Carriers::new(carriers).map_err(|error| Wrong(key, error.to_string()))
+    Carriers::new(carriers).map_err(|error| wrong(key, error.to_string()))
 }
 
 fn store(given: Option<&file::StoreFile>, folder: &Path) -> Result<StoreConfig, Wrong> {
@@ -360,7 +361,7 @@ fn store(given: Option<&file::StoreFile>, folder: &Path) -> Result<StoreConfig, 
         }
         Some(file::StoreFile { kind: file::StoreKind::Memory, path: None }) => Ok(StoreConfig::Memory),
         Some(file::StoreFile { kind: file::StoreKind::Memory, path: Some(_) }) => {
-            Err(Wrong("sessions.store.path", "a memory store has no file: leave it out, or say kind: embedded".into()))
+            Err(wrong("sessions.store.path", "a memory store has no file: leave it out, or say kind: embedded".into()))
         }
     }
 }
@@ -370,12 +371,12 @@ fn sessions(file: file::SessionsFile) -> Result<SessionsConfig, Wrong> {
     let absolute = within("sessions.absolute", file.absolute, DAY, 60_000, 400 * DAY)?;
     let idle = within("sessions.idle", file.idle, 3_600_000, 10_000, 400 * DAY)?;
     if idle > absolute {
-        return Err(Wrong("sessions.idle", "is longer than sessions.absolute, so it would never be reached".into()));
+        return Err(wrong("sessions.idle", "is longer than sessions.absolute, so it would never be reached".into()));
     }
     let rotate_every = within("sessions.rotate.every", file.rotate.every, 900_000, 0, 400 * DAY)?;
     let view_bytes = file.view.max_bytes.map_or(64 << 20, ByteSize::get);
     if !((1 << 20)..=(1 << 40)).contains(&view_bytes) {
-        return Err(Wrong("sessions.view.maxBytes", "is out of bounds: 1Mi to 1Ti".into()));
+        return Err(wrong("sessions.view.maxBytes", "is out of bounds: 1Mi to 1Ti".into()));
     }
     Ok(SessionsConfig {
         idle,
@@ -393,7 +394,7 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
     let header = file.header.unwrap_or_else(|| "x-session-jwt".to_owned()).to_ascii_lowercase();
     let plain = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !header.starts_with("x-") || header.len() > 64 || header.len() < 3 || !plain {
-        return Err(Wrong(
+        return Err(wrong(
             "jwt.header",
             format!(
                 "`{header}` is not a header name of ours: it begins with x- and has letters, digits and - after it, at most 64"
@@ -401,13 +402,13 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
         ));
     }
     if header.starts_with("x-envoy-") || header.starts_with("x-forwarded-") {
-        return Err(Wrong(
+        return Err(wrong(
             "jwt.header",
             format!("`{header}` belongs to the proxy: choose another, such as x-session-jwt"),
         ));
     }
     let Some(issuer) = file.issuer else {
-        return Err(Wrong(
+        return Err(wrong(
             "jwt.issuer",
             "is required: the https URL that services know as this install, such as https://cloakroom.example".into(),
         ));
@@ -417,7 +418,7 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
         it.scheme_str() == Some("https") && it.host().is_some_and(|host| !host.is_empty()) && it.query().is_none()
     });
     if !good || issuer.contains(['#', '?', '"', '\\']) || issuer.len() > 512 {
-        return Err(Wrong(
+        return Err(wrong(
             "jwt.issuer",
             format!("`{issuer}` is not an https URL without query and fragment (RFC 8414 §2)"),
         ));
@@ -430,20 +431,24 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
         algorithm: file.algorithm.unwrap_or_default(),
         lifetime: within("jwt.lifetime", file.lifetime, 60_000, 10_000, 60_000)?,
         max_bytes: max_bytes.ok_or_else(|| {
-            Wrong("jwt.maxBytes", "is out of bounds: 512 to 60Ki (Envoy's default for all headers together)".into())
+            wrong("jwt.maxBytes", "is out of bounds: 512 to 60Ki (Envoy's default for all headers together)".into())
         })?,
     };
     Ok(JwtConfig { header, ring })
 }
 
-fn callers(file: file::ApiFile, folder: &Path, known: &[Realm]) -> Result<Vec<CallerConfig>, Wrong> {
+fn callers(
+    file: file::ApiFile,
+    folder: &Path,
+    known: &BTreeMap<Realm, RealmRights>,
+) -> Result<Vec<CallerConfig>, Wrong> {
     let mut callers: Vec<_> = file.token_file.map(|path| CallerConfig::admin(folder.join(path))).into_iter().collect();
     for written in file.callers {
         let name = written.name;
         if name.is_empty() || name.len() > 64 || callers.iter().any(|it| it.caller.name == name) {
             let problem =
                 format!("`{name}` is not a name of its own, 1 to 64 bytes (`admin` is the caller of api.tokenFile)");
-            return Err(Wrong("api.callers", problem));
+            return Err(wrong("api.callers", problem));
         }
         let realms = match written.realms {
             None => Realms::Any,
@@ -459,16 +464,16 @@ fn callers(file: file::ApiFile, folder: &Path, known: &[Realm]) -> Result<Vec<Ca
     Ok(callers)
 }
 
-fn known_realm(name: &str, known: &[Realm]) -> Result<Realm, Wrong> {
+fn known_realm(name: &str, known: &BTreeMap<Realm, RealmRights>) -> Result<Realm, Wrong> {
     let named = realm("api.callers.realms", name)?;
-    let problem = || Wrong("api.callers.realms", format!("`{name}` is not a realm of this install: add it to realms"));
-    if known.contains(&named) { Ok(named) } else { Err(problem()) }
+    let problem = || wrong("api.callers.realms", format!("`{name}` is not a realm of this install: add it to realms"));
+    if known.contains_key(&named) { Ok(named) } else { Err(problem()) }
 }
 
 fn verb(name: &str) -> Result<Verb, Wrong> {
     let known: Vec<&str> = Verb::ALL.iter().map(|verb| verb.name()).collect();
     Verb::parse(name).ok_or_else(|| {
-        Wrong("api.callers.verbs", format!("no verb `{name}`: there are {}", crate::api::read::listed(&known)))
+        wrong("api.callers.verbs", format!("no verb `{name}`: there are {}", crate::api::read::listed(&known)))
     })
 }
 
@@ -476,13 +481,13 @@ fn telemetry(file: file::TelemetryFile) -> Result<TelemetryConfig, Wrong> {
     let format = match file.format.as_deref().unwrap_or("json") {
         "json" => LogFormat::Json,
         "text" => LogFormat::Text,
-        other => return Err(Wrong("telemetry.format", format!("`{other}` is not one of json, text"))),
+        other => return Err(wrong("telemetry.format", format!("`{other}` is not one of json, text"))),
     };
     let decisions = match file.decisions.as_deref().unwrap_or("denials") {
         "none" => Decisions::None,
         "denials" => Decisions::Denials,
         "all" => Decisions::All,
-        other => return Err(Wrong("telemetry.decisions", format!("`{other}` is not one of none, denials, all"))),
+        other => return Err(wrong("telemetry.decisions", format!("`{other}` is not one of none, denials, all"))),
     };
     Ok(TelemetryConfig { log: file.log.unwrap_or_else(|| "info".to_owned()), format, decisions })
 }

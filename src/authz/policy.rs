@@ -24,7 +24,7 @@ use std::sync::Arc;
 use self::form::Form;
 pub(super) use self::form::{Access, AuthRule};
 pub use self::grants::{Fingerprint, Grants};
-pub use self::install::{HostsFrom, Install, ObjectName, RealmUse};
+pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, RealmRights};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
 pub use self::problem::{PolicyProblem, ProblemKind};
 pub(super) use self::require::Refusal;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::output::{self, Output};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install};
+use crate::authz::policy::{HostsFrom, Install, RealmRights};
 use crate::authz::session::Realm;
 use crate::config::Config;
 use crate::folder;
@@ -42,7 +42,8 @@ struct CheckArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// The gate's configuration, for its realms, carriers and header name. Without it the defaults count, and `--realm`.
+    /// The gate's configuration, for its realms and who may do what in them, its carriers and its header name. Without it the
+    /// defaults count, and `--realm`.
     #[arg(long, short, env = "CLOAKROOM_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -104,7 +105,7 @@ fn install(args: &CheckArgs) -> anyhow::Result<Install> {
         realms: args
             .realm
             .iter()
-            .map(|name| Ok((realm(name)?, crate::authz::policy::RealmUse::Everyone)))
+            .map(|name| Ok((realm(name)?, RealmRights::default())))
             .collect::<anyhow::Result<_>>()?,
         carriers: Carriers::new(carriers)?,
         own_headers: OwnHeaders::new("x-session-jwt"),

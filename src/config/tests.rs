@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::authz::policy::Namespaces;
 
 const LEAST: &str = "jwt: { issuer: 'https://cloakroom.example' }\n";
 
@@ -52,8 +53,31 @@ shutdown: { settle: 2s, drain: 10s }
 ";
     let config = parse(text).unwrap();
     assert_eq!(config.realm.as_str(), "shop");
-    assert_eq!(config.realms.len(), 1);
+    let only = |name: &str| Namespaces::Only([name.to_owned()].into());
+    let shop = RealmRights { uses: Namespaces::Everyone, create: only("login"), write: only("shop") };
+    assert_eq!(config.realms, [(config.realm.clone(), shop.clone())].into());
+    assert_eq!(crate::app::install(&config).realms[&config.realm], shop, "policies are held to it");
     assert_eq!(config.callers[0].caller.name, "admin");
+}
+
+#[test]
+fn a_realms_right_is_everyones_unless_it_is_listed() {
+    let only = |names: &[&str]| Namespaces::Only(names.iter().map(|&name| name.to_owned()).collect());
+    let all = RealmRights::default();
+    for (written, want) in [
+        ("", all.clone()),
+        ("realms: {}", all.clone()),
+        ("realms: { default: {} }", all.clone()),
+        ("realms: { default: { use: ['*'], create: ['*'], write: ['*'] } }", all.clone()),
+        ("realms: { default: { create: [] } }", RealmRights { create: only(&[]), ..all.clone() }),
+        ("realms: { default: { write: [b, a] } }", RealmRights { write: only(&["a", "b"]), ..all.clone() }),
+        ("realms: { default: { use: [a], create: ['*'] } }", RealmRights { uses: only(&["a"]), ..all.clone() }),
+        ("realms: { other: { use: [] } }", all.clone()),
+    ] {
+        let config = parse(&format!("{LEAST}{written}\n")).unwrap();
+        assert_eq!(config.realms[&config.realm], want, "{written}");
+        assert_eq!(config.realms.len(), if written.contains("other") { 2 } else { 1 }, "{written}");
+    }
 }
 
 /// Each row: what is added to the least file, and what the error must say.
@@ -63,6 +87,18 @@ fn wrong_values_name_the_key_and_the_cure() {
         ("realn: shop", vec!["realn", "realm"]),
         ("sessions: { idel: 1h }", vec!["idel", "idle"]),
         ("realm: Shop", vec!["realm", "a-z"]),
+        ("realms: { Shop: {} }", vec!["realms", "`Shop`", "a-z"]),
+        ("realms: { shop: { uses: [a] } }", vec!["realms.shop", "`uses`", "`use`"]),
+        ("realms: { shop: { create: [Log_In] } }", vec!["realms.shop.create", "`Log_In`", "did you mean `log-in`?"]),
+        ("realms: { shop: { use: ['team-*'] } }", vec!["realms.shop.use", "write the namespaces out"]),
+        ("realms: { shop: { write: [''] } }", vec!["realms.shop.write", "1 to 63"]),
+        ("realms: { shop: { write: ['*', shop] } }", vec!["realms.shop.write", "write it alone"]),
+        ("realms: { shop: { write: [shop, shop] } }", vec!["realms.shop.write", "named twice"]),
+        (
+            "realms: { shop: { use: [shop], create: [login] } }",
+            vec!["realms.shop.create", "`login` may not use the realm", "realms.shop.use"],
+        ),
+        ("realms: { shop: { use: [shop], write: [login] } }", vec!["realms.shop.write", "add it to realms.shop.use"]),
         ("listen: { grpc: '0.0.0.0:9443' }", vec!["listen.grpc", "local proxy"]),
         ("listen: { grpc: 'localhost:9443' }", vec!["listen.grpc", "IP:PORT"]),
         (

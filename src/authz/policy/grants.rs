@@ -2,7 +2,7 @@
 
 use super::RuleName;
 use super::exchange::{self, Exchange, ExchangePlace};
-use super::install::Install;
+use super::install::{Install, RealmRight};
 use super::problem::Findings;
 use crate::api::auth_policy::{self as api, RuleSession};
 use crate::authz::credential::Carrier;
@@ -74,6 +74,9 @@ pub(super) fn compile(
     let exchange =
         session.exchange.as_ref().and_then(|it| exchange::exchange(it, &format!("{at}.exchange"), install, findings));
     let log_in = session.create || session.exchange.is_some();
+    if let Some(realm) = realm {
+        allowed(session, &name.policy.namespace, realm, &at, install, findings);
+    }
     if let Some(problem) = misplaced(rule.access, session, log_in) {
         findings.add(&at, problem);
     }
@@ -99,6 +102,27 @@ pub(super) fn compile(
         exchange,
         fingerprint: Fingerprint::of(name, realm?, session),
     })
+}
+
+/// Finds what policies of `namespace` may not grant in `realm` (P27). A grant that is refused makes no form, so no response
+/// meets it.
+fn allowed(
+    session: &RuleSession,
+    namespace: &str,
+    realm: &Realm,
+    at: &str,
+    install: &Install,
+    findings: &mut Findings,
+) {
+    let needed = [
+        ("create", session.create, RealmRight::Create),
+        ("exchange", session.exchange.is_some(), RealmRight::Create),
+        ("writableClaims", !session.writable_claims.is_empty(), RealmRight::Write),
+        ("end", session.end, RealmRight::Write),
+    ];
+    for (field, _, right) in needed.into_iter().filter(|(_, given, _)| *given) {
+        findings.catch(format!("{at}.{field}"), install.allows(right, realm, namespace));
+    }
 }
 
 /// Why `session` cannot stand beside the rule's `access`.

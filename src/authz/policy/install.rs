@@ -14,8 +14,9 @@ pub type ObjectName = (String, String);
 pub struct Install {
     /// The realm of policies that name none.
     pub default_realm: Realm,
-    /// The realms there are, and who may require their sessions. The default one counts as known.
-    pub realms: BTreeMap<Realm, RealmUse>,
+    /// The realms there are, and who may do what in them. The default one counts as known; where it has no entry,
+    /// everyone may do everything.
+    pub realms: BTreeMap<Realm, RealmRights>,
     /// Where tokens travel.
     pub carriers: Carriers,
     /// The headers that are ours.
@@ -26,13 +27,44 @@ pub struct Install {
     pub gateways: Option<BTreeSet<ObjectName>>,
 }
 
-/// Which namespaces' policies may require a realm's sessions (`realms.NAME.use`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RealmUse {
+/// What the install allows in one realm (`realms.NAME`), by the namespace of the policy that wants it (P27). Unless told,
+/// everyone may do everything: a folder has one owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RealmRights {
+    /// Whose policies may be about the realm at all, and so require its sessions (`use`).
+    pub uses: Namespaces,
+    /// Whose rules may let services make sessions in it (`create`).
+    pub create: Namespaces,
+    /// Whose rules may let services change and end its sessions (`write`).
+    pub write: Namespaces,
+}
+
+/// Some namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
     /// Every one.
+    #[default]
     Everyone,
     /// These.
-    Namespaces(BTreeSet<String>),
+    Only(BTreeSet<String>),
+}
+
+impl Namespaces {
+    /// Whether `namespace` is among them.
+    pub fn contains(&self, namespace: &str) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Only(these) => these.contains(namespace),
+        }
+    }
+}
+
+/// One of the [`RealmRights`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RealmRight {
+    Use,
+    Create,
+    Write,
 }
 
 /// Which namespaces' policies may say `spec.hosts`, and so claim hosts that no Gateway gave them (P27).
@@ -48,10 +80,10 @@ impl Install {
     /// The realm `name`, if it is known and `namespace` may use it; else the words that say what would be right.
     pub(super) fn realm(&self, name: Option<&str>, namespace: &str) -> Result<Realm, String> {
         let Some(name) = name else {
-            return self.usable(self.default_realm.clone(), namespace);
+            return self.allows(RealmRight::Use, &self.default_realm, namespace).map(|()| self.default_realm.clone());
         };
         match Realm::parse(name).filter(|realm| self.realms.contains_key(realm) || *realm == self.default_realm) {
-            Some(realm) => self.usable(realm, namespace),
+            Some(realm) => self.allows(RealmRight::Use, &realm, namespace).map(|()| realm),
             None => {
                 let known: BTreeSet<&str> =
                     self.realms.keys().chain([&self.default_realm]).map(Realm::as_str).collect();
@@ -61,13 +93,20 @@ impl Install {
         }
     }
 
-    fn usable(&self, realm: Realm, namespace: &str) -> Result<Realm, String> {
-        match self.realms.get(&realm) {
-            Some(RealmUse::Namespaces(allowed)) if !allowed.contains(namespace) => Err(format!(
-                "namespace `{namespace}` may not use the realm `{realm}`: add it to `realms.{realm}.use` in the configuration"
-            )),
-            _ => Ok(realm),
+    /// Whether policies of `namespace` have this right in `realm`; else the words that say where it is given.
+    pub(super) fn allows(&self, right: RealmRight, realm: &Realm, namespace: &str) -> Result<(), String> {
+        let Some(rights) = self.realms.get(realm) else { return Ok(()) };
+        let (allowed, deed, key) = match right {
+            RealmRight::Use => (&rights.uses, "use", "use"),
+            RealmRight::Create => (&rights.create, "create sessions in", "create"),
+            RealmRight::Write => (&rights.write, "change or end sessions of", "write"),
+        };
+        if allowed.contains(namespace) {
+            return Ok(());
         }
+        Err(format!(
+            "namespace `{namespace}` may not {deed} the realm `{realm}`: add it to `realms.{realm}.{key}` in the configuration"
+        ))
     }
 
     pub(super) fn serves(&self, gateway: &ObjectName) -> bool {

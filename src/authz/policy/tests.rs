@@ -4,4 +4,5 @@ pub(in crate::authz) mod fixture;
 mod last_good;
 mod problems;
 mod properties;
+mod realms;
 mod targets;

@@ -16,8 +16,8 @@ use crate::authz::attributes::{RawRequest, RequestAttributes};
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
 use crate::authz::plan::{Plan, plan, settle};
 use crate::authz::policy::{
-    HostsFrom, Install, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, RealmUse, Sourced,
-    Unreadable,
+    HostsFrom, Install, Namespaces, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem,
+    RealmRights, Sourced, Unreadable,
 };
 use crate::authz::session::{Claims, Realm, SecretDigest, Session, SessionId, Timestamp};
 use crate::authz::verdict::{Decision, Lookup};
@@ -30,11 +30,12 @@ pub(in crate::authz) fn realm(name: &str) -> Realm {
 
 /// Realms `shop` (everybody's, the default) and `staff` (of namespace `staff`); a cookie, `Authorization` and `x-ticket`.
 pub(in crate::authz) fn install() -> Install {
-    let staff = RealmUse::Namespaces(BTreeSet::from(["staff".to_owned()]));
+    let only_staff = Namespaces::Only(BTreeSet::from(["staff".to_owned()]));
+    let staff = RealmRights { uses: only_staff, ..RealmRights::default() };
     let carriers = vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer, Carrier::Header("x-ticket".into())];
     Install {
         default_realm: realm("shop"),
-        realms: BTreeMap::from([(realm("shop"), RealmUse::Everyone), (realm("staff"), staff)]),
+        realms: BTreeMap::from([(realm("shop"), RealmRights::default()), (realm("staff"), staff)]),
         carriers: Carriers::new(carriers).unwrap(),
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
