@@ -1,7 +1,11 @@
 //! The way back through real Envoys: what a service says about the session in its answer, what becomes of it, and what of it a
 //! client sees.
 
+mod audit;
+mod bodies;
 mod cookies;
+mod disk;
+mod durable;
 mod exchanges;
 mod faults;
 mod grpc;
@@ -25,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 on_every_envoy! {
     a_response_makes_changes_and_ends_a_session => whole_loop;
     p17_a_response_ends_all_sessions_of_a_subject => ends_all;
+    an_end_that_is_said_twice_is_done_once => said_twice;
     a_bearer_token_gets_no_cookie => bearer;
     a_route_without_ext_proc_changes_nothing => route_off;
     p22_a_rule_grants_only_what_it_says => grants;
@@ -78,6 +83,27 @@ async fn ends_all(version: EnvoyVersion) -> Result<()> {
     way.answers(answer(&[]));
     for (token, status) in [(&phone, 401), (&laptop, 401), (&other, 200)] {
         ensure!(way.ask(Wire::Http1, "GET", "/cart", Some(token)).await?.status == status);
+    }
+    Ok(())
+}
+
+/// Of two scopes the wider one counts: who asked to be logged out must be.
+async fn said_twice(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let (current, subject) = (("x-session-end", "current"), ("x-session-end", "subject"));
+    for (said, left) in [([current, current], 1), ([current, subject], 0), ([subject, current], 0)] {
+        for wire in Wire::ALL {
+            let other = way.gate.create_session(&json!({ "subject": "ada" })).await?;
+            let token = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+            let before = (way.counted("ended").await?, way.responses().await?);
+            way.answers(answer(&said));
+            let seen = way.ask(wire, "POST", "/logout", Some(&token)).await?;
+            ensure!(seen.status == 200 && our_cookie(&seen)?.token.is_empty(), "{said:?}: {seen:?}");
+            let after = (way.counted("ended").await?, way.responses().await?);
+            ensure!(after == (before.0 + 1, before.1 + 1), "{said:?}: {before:?}, then {after:?}");
+            ensure!(way.sids("ada").await?.len() == left, "{said:?}");
+            way.gate.revoke_session(&other.sid).await?;
+        }
     }
     Ok(())
 }

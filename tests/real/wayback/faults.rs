@@ -23,6 +23,8 @@ on_every_envoy! {
     p11_a_response_without_a_request_half_is_cleaned => unchecked;
     a_restarted_gate_serves_the_other_half => restarted;
     p22_a_rule_that_changed_meanwhile_grants_nothing => policy_changed;
+    p20_an_end_by_a_rule_that_changed_meanwhile_is_unavailable => end_changed;
+    p17_an_end_of_all_reaches_the_others_of_a_session_that_is_over => ended_meanwhile;
     p11_a_jwt_stays_behind_when_its_rule_changed_meanwhile => exchange_changed;
     nothing_is_left_of_broken_streams => resets;
 }
@@ -82,8 +84,20 @@ async fn held(
     token: Option<&str>,
     meanwhile: impl AsyncFnOnce() -> Result<()>,
 ) -> Result<Seen> {
+    held_with(way, wire, target, token, vec![Act::Send(telling(target))], meanwhile).await
+}
+
+/// The same, with an answer of the test's own.
+async fn held_with(
+    way: &Way,
+    wire: Wire,
+    target: &str,
+    token: Option<&str>,
+    acts: Vec<Act>,
+    meanwhile: impl AsyncFnOnce() -> Result<()>,
+) -> Result<Seen> {
     let go_on = Arc::new(Notify::new());
-    way.answers(vec![Act::Await(Arc::clone(&go_on)), Act::Send(telling(target))]);
+    way.answers([vec![Act::Await(Arc::clone(&go_on))], acts].concat());
     way.service.take();
     let then = async {
         arrived(way).await?;
@@ -237,6 +251,42 @@ async fn policy_changed(version: EnvoyVersion) -> Result<()> {
         ensure!(seen.status == 200 && clean(&seen), "{to}: {seen:?}");
         ensure!(way.counted("policy_changed").await? == 1, "{to}");
         ensure!(way.claims("/off", &token).await?["claims"]["cart"] == json!(["mine"]), "{to}");
+    }
+    Ok(())
+}
+
+/// Who asked to be logged out must not believe that it was done.
+async fn end_changed(version: EnvoyVersion) -> Result<()> {
+    for (from, to) in [
+        ("session: { end: true } }", "}"),
+        ("session: { end: true } }", "session: { end: true, writableClaims: [cart] } }"),
+        ("name: logout,", "name: leave,"),
+    ] {
+        let way = Way::open(version).await?;
+        let token = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+        let told = answer(&[("x-session-end", "current")]);
+        let change = async || way.change_policy(from, to).await;
+        let seen = held_with(&way, Wire::Http1, "/logout", Some(&token), told, change).await?;
+        ensure!(seen.status == 503 && seen.header("retry-after") == ["1"] && clean(&seen), "{to}: {seen:?}");
+        ensure!(seen.header("set-cookie").is_empty() && seen.header("cache-control") == ["no-store"], "{to}: {seen:?}");
+        ensure!(way.counted("policy_changed").await? == 1, "{to}");
+        way.claims("/off", &token).await?;
+    }
+    Ok(())
+}
+
+/// The request's own session ends while the service works: a log-out everywhere is one all the same.
+async fn ended_meanwhile(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    for (command, left) in [("current", 1), ("subject", 0)] {
+        let own = way.gate.create_session(&json!({ "subject": "ada" })).await?;
+        let other = way.gate.create_session(&json!({ "subject": "ada" })).await?;
+        let told = answer(&[("x-session-end", command)]);
+        let revoke = async || way.gate.revoke_session(&own.sid).await;
+        let seen = held_with(&way, Wire::Http1, "/logout", Some(&own.token), told, revoke).await?;
+        ensure!(seen.status == 200 && our_cookie(&seen)?.token.is_empty(), "{command}: {seen:?}");
+        ensure!(way.sids("ada").await?.len() == left, "{command}");
+        way.gate.revoke_session(&other.sid).await?;
     }
     Ok(())
 }

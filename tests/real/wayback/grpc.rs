@@ -4,28 +4,39 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
+use e2e::gate::GateOptions;
 use e2e::tools::EnvoyVersion;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use serde_json::json;
 
+use super::disk::{self, Disk};
 use super::way::{Seen, Way};
 use crate::attacks_headers::{OURS, spellings};
-use crate::http2_peers::{EMPTY_MESSAGE, Reply, Service, call, fields};
+use crate::http2_peers::{Answer, EMPTY_MESSAGE, Reply, Service, call, fields};
 use crate::on_every_envoy;
 
 on_every_envoy! {
     p11_nothing_of_ours_leaves_in_grpc_answers => leaks;
     grpc_answers_change_sessions => commands;
-    p20_a_grpc_answer_that_is_held_back_is_unavailable => held_back;
+    p11_a_grpc_answer_with_a_jwt_that_does_not_verify_is_unavailable => held_back;
+    p20_a_grpc_change_that_cannot_be_written_is_unavailable => not_written;
     p11_a_jwt_in_trailers_stays_behind => in_trailers;
 }
 
 /// A service that answers as the test says, and the way to it, for both clusters.
 async fn open(version: EnvoyVersion) -> Result<(Way, Service, Arc<Mutex<Reply>>)> {
+    open_with(version, |options| options).await
+}
+
+/// The same, with changes to the gate.
+async fn open_with(
+    version: EnvoyVersion,
+    options: impl FnOnce(GateOptions) -> GateOptions,
+) -> Result<(Way, Service, Arc<Mutex<Reply>>)> {
     let next = Arc::new(Mutex::new(Reply::default()));
     let script = Arc::clone(&next);
     let service = Service::answering(move |_: &HeaderMap| script.lock().unwrap().clone()).await?;
-    let way = Way::with(version, |config| {
+    let way = Way::with_both(version, options, |config| {
         for cluster in ["shop", "login"] {
             config.service(cluster, service.address)?.http2_service(cluster)?;
         }
@@ -113,19 +124,60 @@ async fn commands(version: EnvoyVersion) -> Result<()> {
     Ok(())
 }
 
-/// In words that a gRPC client understands: 14 UNAVAILABLE, never a page.
+/// In words that a gRPC client understands: 14 UNAVAILABLE, never a page, and nothing of the service's answer.
+fn is_unavailable(answer: &Answer) -> bool {
+    let message = answer.trailer("grpc-message").unwrap_or_default();
+    answer.status == 200
+        && answer.trailer("grpc-status") == Some("14")
+        && answer.trailer("cache-control") == Some("no-store")
+        && !message.contains(['{', '<'])
+        && answer.data.is_empty()
+        && answer.trailer("set-cookie").is_none()
+        && answer.trailer("x-checksum").is_none()
+}
+
 async fn held_back(version: EnvoyVersion) -> Result<()> {
     let (way, _service, next) = open(version).await?;
     let jwt = "not.a.jwt";
     let headers = fields([("x-login-jwt", jwt.as_bytes())])?;
     for reply in [whole(headers.clone(), HeaderMap::new())?, trailers_only(headers)?] {
         *next.lock().unwrap() = reply;
+        let before = way.counted("invalid_jwt").await?;
         let answer = call(way.envoy.address(), "/login/header", None, None).await?;
-        ensure!(answer.status == 200 && answer.trailer("grpc-status") == Some("14"), "{answer:?}");
-        let message = answer.trailer("grpc-message").unwrap_or_default();
-        ensure!(!message.contains('{') && !message.contains('<') && answer.data.is_empty(), "{answer:?}");
+        ensure!(is_unavailable(&answer), "{answer:?}");
+        ensure!(way.counted("invalid_jwt").await? == before + 1, "{answer:?}");
         let seen = Seen::from(answer);
         ensure!(!seen.contains(jwt), "{seen:?}");
+    }
+    Ok(())
+}
+
+async fn not_written(version: EnvoyVersion) -> Result<()> {
+    let disk = Disk::new()?;
+    let (way, _service, next) = open_with(version, |options| disk.under(options)).await?;
+    let session = way.gate.create_session(&json!({ "subject": "ada", "claims": { "cart": ["mine"] } })).await?;
+    let jwt = way.jwt(&json!({ "sub": "eve", "aud": "cloakroom" }))?;
+    for (target, shown, (name, value)) in [
+        ("/cart", true, ("x-session-update", r#"{"cart":["lost"]}"#)),
+        ("/logout", true, ("x-session-end", "current")),
+        ("/login", false, ("x-session-create", r#"{"subject":"eve"}"#)),
+        ("/login/header", false, ("x-login-jwt", &jwt)),
+    ] {
+        let headers = || fields([(name, value.as_bytes())]);
+        for reply in [whole(headers()?, HeaderMap::new())?, trailers_only(headers()?)?] {
+            *next.lock().unwrap() = reply;
+            let before = way.counted("store_unavailable").await?;
+            disk::fill(&way.gate)?;
+            let answer = call(way.envoy.address(), target, shown.then_some(&*session.token), None).await?;
+            ensure!(is_unavailable(&answer) && answer.trailer("retry-after") == Some("1"), "{target}: {answer:?}");
+            ensure!(way.counted("store_unavailable").await? == before + 1, "{target}: {answer:?}");
+            let seen = Seen::from(answer);
+            ensure!(seen.ours().is_empty() && !seen.contains(&jwt) && !seen.contains("ckr_"), "{target}: {seen:?}");
+            disk::make_room(&way.gate).await?;
+            let (status, stored) = way.gate.api(Method::GET, &format!("/v1/sessions/{}", session.sid), None).await?;
+            ensure!(status == 200 && stored["claims"] == json!({ "cart": ["mine"] }), "{target}: {status} {stored}");
+            ensure!(way.sids("eve").await?.is_empty(), "{target}");
+        }
     }
     Ok(())
 }

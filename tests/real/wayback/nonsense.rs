@@ -51,7 +51,7 @@ async fn nonsense(version: EnvoyVersion) -> Result<()> {
         ("/logout", vec![(END, "Current")], "malformed_command"),
         ("/logout", vec![(END, "current, subject")], "malformed_command"),
         ("/logout", vec![(END, "all")], "malformed_command"),
-        ("/logout", vec![(END, "current"), (END, "current")], "repeated_command"),
+        ("/logout", vec![(END, "current"), (END, "all")], "malformed_command"),
         ("/login", vec![(CREATE, "")], "malformed_command"),
         ("/login", vec![(CREATE, "[\"eve\"]")], "malformed_command"),
         ("/login", vec![(CREATE, r#"{"sub":"eve"}"#)], "malformed_command"),

@@ -57,6 +57,14 @@ spec:
     matches: [{{ path: {{ type: PathPrefix, value: /exchange/body }} }}]
     access: Public
     session: {{ exchange: {{ bodyField: data.access_token, {trust} }} }}
+  - name: either
+    matches: [{{ path: {{ type: PathPrefix, value: /exchange/either }} }}]
+    access: Public
+    session: {{ create: true, end: true, exchange: {{ bodyField: data.access_token, {trust} }} }}
+  - name: by-header-or-out
+    matches: [{{ path: {{ type: PathPrefix, value: /login/header/out }} }}]
+    access: Public
+    session: {{ end: true, exchange: {{ header: x-login-jwt, {trust} }} }}
   # The same where the proxy does not hold the body back.
   - name: unbuffered
     matches: [{{ path: {{ type: PathPrefix, value: /login/body }} }}]
@@ -182,6 +190,14 @@ impl Way {
         ensure!(answered.status == 200, "{target}: {answered:?}");
         let seen = self.service.take();
         claims_of(seen.first().context("nothing arrived")?)
+    }
+
+    /// The ids of a subject's live sessions, as the session API tells them.
+    pub(super) async fn sids(&self, subject: &str) -> Result<Vec<String>> {
+        let (status, page) = self.gate.api(Method::GET, &format!("/v1/sessions?subject={subject}"), None).await?;
+        let sessions = page["sessions"].as_array().filter(|_| status == 200);
+        let sessions = sessions.with_context(|| format!("the session API answers {status} to a list: {page}"))?;
+        sessions.iter().map(|it| Ok(it["sid"].as_str().context("a session without id")?.to_owned())).collect()
     }
 
     /// How often a response had this outcome.
