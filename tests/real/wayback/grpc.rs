@@ -21,6 +21,7 @@ on_every_envoy! {
     p11_a_grpc_answer_with_a_jwt_that_does_not_verify_is_unavailable => held_back;
     p20_a_grpc_change_that_cannot_be_written_is_unavailable => not_written;
     p11_a_jwt_in_trailers_stays_behind => in_trailers;
+    p11_a_jwt_in_a_grpc_message_stays_behind => in_a_message;
 }
 
 /// A service that answers as the test says, and the way to it, for both clusters.
@@ -192,4 +193,33 @@ async fn in_trailers(version: EnvoyVersion) -> Result<()> {
     let seen = Seen::from(answer);
     ensure!(!seen.contains(&jwt), "{seen:?}");
     Ok(())
+}
+
+/// A message is no JSON, and its client is told in its own words.
+async fn in_a_message(version: EnvoyVersion) -> Result<()> {
+    let (way, _service, next) = open(version).await?;
+    let jwt = way.jwt(&json!({ "sub": "ada", "aud": "cloakroom" }))?;
+    let said = json!({ "data": { "access_token": jwt } }).to_string();
+    for (what, content) in
+        [("as a field", field(&jwt)), ("in JSON in a field", field(&said)), ("as JSON", said.into_bytes())]
+    {
+        let length = u32::try_from(content.len())?.to_be_bytes();
+        let data = [&[0][..], &length, &content].concat();
+        *next.lock().unwrap() = Reply { data, ..whole(HeaderMap::new(), HeaderMap::new())? };
+        let before = way.counted("unreadable_body").await?;
+        let answer = call(way.envoy.address(), "/exchange/body", None, None).await?;
+        ensure!(is_unavailable(&answer), "{what}: {answer:?}");
+        let seen = Seen::from(answer);
+        ensure!(!seen.contains(&jwt), "{what}: {seen:?}");
+        ensure!(way.counted("unreadable_body").await? == before + 1, "{what}: {seen:?}");
+    }
+    Ok(())
+}
+
+/// A text as field 1 of a protobuf message.
+fn field(text: &str) -> Vec<u8> {
+    let mut bytes = vec![10];
+    prost::encoding::encode_varint(text.len() as u64, &mut bytes);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
 }
