@@ -42,8 +42,8 @@ pub fn find(body: &Bytes, path: &[Box<str>], says_json: bool) -> Result<Option<F
     let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let Some(first) = text.trim_ascii_start().first() else { return Ok(None) };
     // Some clients read JSON in other encodings than UTF-8: by their marks, or by where the zeros are.
-    let is_wide =
-        text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.iter().take(4).any(|it| *it == 0);
+    const WIDE: [&[u8]; 6] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff", b"{\0", b"\0{", b"\0\0\0{"];
+    let is_wide = WIDE.iter().any(|mark| text.starts_with(mark));
     if !says_json && !is_wide && *first != b'{' {
         return Ok(None);
     }

@@ -120,13 +120,18 @@ pub(super) fn asked(scope: &ResponseScope, verb: Verb, came: Result<&Responded, 
                 line(scope, Verb::Revoke, scope.session, None, "ok");
             }
         }
-        Ok(Responded::Updated | Responded::Ended(1..)) => line(scope, verb, scope.session, None, "ok"),
+        Ok(Responded::Updated | Responded::Ended(1..)) => line(scope, verb, scope.session, whose(scope, verb), "ok"),
         Ok(Responded::Unchanged | Responded::Ended(0)) => {}
         Err(NotDone { refusal, .. }) if refusal.effect() == RefusalEffect::Unavailable => {
-            line(scope, verb, scope.session, None, refusal.label());
+            line(scope, verb, scope.session, whose(scope, verb), refusal.label());
         }
         Err(_) => {}
     }
+}
+
+/// Whose sessions a change is about, where it is about more than the one.
+fn whose(scope: &ResponseScope, verb: Verb) -> Option<&str> {
+    scope.subject.as_deref().filter(|_| verb == Verb::RevokeSubject)
 }
 
 fn line(scope: &ResponseScope, verb: Verb, sid: Option<SessionId>, subject: Option<&str>, result: &str) {

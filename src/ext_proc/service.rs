@@ -84,6 +84,8 @@ pub(super) struct AwaitedBody {
     has_length: bool,
     /// Its headers say that it is JSON.
     says_json: bool,
+    /// It is one of gRPC.
+    grpc: bool,
 }
 
 /// Why a response's wish is not done, and what becomes of it. Where a JWT is in it, it does not pass (P11).
@@ -172,9 +174,8 @@ impl Processor {
         let mut changes = Changes::default();
         match self.swap(&awaited, bytes, &mut changes).await {
             Ok(body) => changes.into_body(body),
-            // A JSON body is no gRPC message.
             Err(refused) => {
-                let instead = self.refuse(&refused, Some(&awaited.scope), false);
+                let instead = self.refuse(&refused, Some(&awaited.scope), awaited.grpc);
                 instead.unwrap_or_else(|| changes.into_body(None))
             }
         }
@@ -295,6 +296,7 @@ impl Processor {
             commanded,
             has_length: headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| *name == CONTENT_LENGTH),
             says_json: is_json(headers),
+            grpc: is_grpc(headers),
         }))
     }
 
@@ -305,11 +307,13 @@ impl Processor {
         bytes: &Bytes,
         changes: &mut Changes,
     ) -> Result<Option<Bytes>, Refused> {
-        let AwaitedBody { scope, grants, commanded, has_length, says_json } = awaited;
+        let AwaitedBody { scope, grants, commanded, has_length, says_json, grpc } = awaited;
         let Some(exchange @ Exchange { place: ExchangePlace::BodyField(path), .. }) = &grants.exchange else {
             return Err(Refused::with_jwt(CommandRefusal::Internal));
         };
-        let found = body::find(bytes, path, *says_json).map_err(|body::Unreadable| CommandRefusal::UnreadableBody)?;
+        // A gRPC message is no JSON, whatever it looks like.
+        let found = if *grpc { Ok(None) } else { body::find(bytes, path, *says_json) };
+        let found = found.map_err(|body::Unreadable| CommandRefusal::UnreadableBody)?;
         let Some(found) = found else {
             // Not where the rule looks, and a JWT all the same: in another form of body, a part of one, under another name.
             if body::holds_jwt(bytes) {

@@ -118,11 +118,12 @@ async fn lines(version: EnvoyVersion) -> Result<()> {
     ensure!(got == [json!({ "actor": "service shop/shop/logout", "verb": "revoke", "sid": sid })], "{got:#?}");
     ensure!(way.sids("bob").await? == [other]);
 
-    // All of a subject's at once is another verb; of whom, the session tells that the request came with.
+    // All of a subject's at once is another verb, and says whose.
     let (sid, token) = make("bob").await?;
     ask("/logout", Some(&token), ("x-session-end", "subject")).await?;
     let got = since().await?;
-    ensure!(got == [json!({ "actor": "service shop/shop/logout", "verb": "revokeSubject", "sid": sid })], "{got:#?}");
+    let whose = json!({ "actor": "service shop/shop/logout", "verb": "revokeSubject", "sid": sid, "subject": "bob" });
+    ensure!(got == [whose], "{got:#?}");
     ensure!(way.sids("bob").await?.is_empty());
 
     // What could not be written may have been done all the same.
