@@ -299,3 +299,28 @@ async fn look(readiness: &Readiness, keyring: &KeyRing, store: &Store, clock: &C
         let _ = tokio::time::timeout(LOOK, readiness.changed_from(now)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sessions::stats::SessionsStats;
+    use crate::telemetry;
+
+    #[test]
+    fn each_metric_has_its_row_in_the_documentation() {
+        let registry = Registry::new();
+        telemetry::register(&registry).unwrap();
+        metrics::register_sessions(&registry, Arc::new(SessionsStats::default())).unwrap();
+        CheckMetrics::register(&registry).unwrap();
+        ResponseMetrics::register(&registry).unwrap();
+        let families = registry.gather();
+        let registered: Vec<_> = families.iter().map(|family| family.name()).collect();
+        let rows = include_str!("../docs/operations.md").lines().filter_map(|row| row.strip_prefix("| `cloakroom_"));
+        let documented: Vec<_> =
+            rows.map(|row| format!("cloakroom_{}", row.split(['`', '{']).next().unwrap_or_default())).collect();
+        for name in &registered {
+            assert_eq!(documented.iter().filter(|it| it == name).count(), 1, "docs/operations.md: {name}");
+        }
+        assert_eq!(documented.len(), registered.len(), "a metric that there is not: {documented:?}");
+    }
+}

@@ -4,8 +4,9 @@
 //! grpc -> stream -> wire -> (service: handle -> scope -> grants -> wish -> sessions) -> reply -> stream
 //! ```
 //!
-//! A wire type of Envoy's does not leave this folder. Every message gets one answer, in order. A response that could not be
-//! made right is replaced by a 502 or a 503 of ours; an RPC error would hand it to the proxy's `failure_mode_allow`.
+//! A wire type of Envoy's does not leave this folder. A message gets one answer, in order; none is due to one whose phase we do
+//! not know, or which only tells (`observability_mode`). A response that could not be made right is replaced by a 502 or a 503
+//! of ours; an RPC error would hand it to the proxy's `failure_mode_allow`.
 
 pub mod body;
 pub mod cookies;

@@ -4,7 +4,8 @@
 //! it so (`ARCHITECTURE.md` draws the house):
 //!
 //! ```text
-//! app, cli, config  >  ext_authz, admin, folder  >  sessions > store, identity  >  authz > api      grpc
+//! app, cli, config  >  ext_authz, ext_proc, admin, folder  >  sessions > store, identity  >  authz > api
+//!                      grpc, telemetry: what surfaces stand on; they use no other room
 //! ```
 
 pub mod admin;

@@ -60,13 +60,21 @@ impl Telemetry {
     /// # Errors
     /// See [`TelemetryError`].
     pub fn install(filter: &str, format: LogFormat, registry: &Registry) -> Result<Self, TelemetryError> {
-        let dropped = IntCounter::new("cloakroom_log_lines_dropped_total", "Log lines lost because nobody read them.")?;
-        registry.register(Box::new(dropped.clone()))?;
-        let writer = LineWriter::start(std::io::stdout(), dropped)?;
+        let writer = LineWriter::start(std::io::stdout(), register(registry)?)?;
         subscriber(filter, format, writer.clone())?.try_init()?;
         std::panic::set_hook(Box::new(log_panic));
         Ok(Self { writer })
     }
+}
+
+/// Registers the counter of lines that are lost.
+///
+/// # Errors
+/// When the registry has it already.
+pub(crate) fn register(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
+    let dropped = IntCounter::new("cloakroom_log_lines_dropped_total", "Log lines lost because nobody read them.")?;
+    registry.register(Box::new(dropped.clone()))?;
+    Ok(dropped)
 }
 
 impl Drop for Telemetry {

@@ -109,11 +109,24 @@ impl Drop for OpenStream {
 mod tests {
     use super::*;
 
+    fn all() -> impl Iterator<Item = Outcome> {
+        DONE.into_iter().chain(CommandRefusal::ALL.iter().map(|refusal| Outcome::Refused(*refusal)))
+    }
+
+    #[test]
+    fn each_outcome_has_its_row_in_the_documentation() {
+        let rows: Vec<_> = include_str!("../../docs/responses.md").lines().filter(|it| it.starts_with("| `")).collect();
+        for outcome in all() {
+            let row = format!("| `{}` | ", outcome.label());
+            assert_eq!(rows.iter().filter(|it| it.starts_with(&row)).count(), 1, "docs/responses.md: {row}");
+        }
+    }
+
     #[test]
     fn each_outcome_has_a_series_of_its_own() {
         let registry = Registry::new();
         let metrics = ResponseMetrics::register(&registry).unwrap();
-        let all: Vec<_> = DONE.into_iter().chain(CommandRefusal::ALL.iter().map(|it| Outcome::Refused(*it))).collect();
+        let all: Vec<_> = all().collect();
         for (at, outcome) in all.iter().enumerate() {
             assert_eq!(outcome.place(), at);
             (0..=at).for_each(|_| metrics.count(*outcome));
