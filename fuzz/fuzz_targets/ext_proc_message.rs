@@ -1,10 +1,11 @@
 //! A response as Envoy shows it: read, judged and answered (P7, P11, P22, P32).
 //!
 //! The first byte of the input chooses the rule whose handle comes along, if one does, and whether the body is held back. The
-//! second says how the rest is written: as messages with their lengths before them, or as the lines of headers and a body.
+//! second says how the rest is written: as messages with their lengths before them, or as the lines of headers and a body; and
+//! whether the latter get a good JWT put into the place that the rule exchanges.
 #![no_main]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,9 +17,10 @@ use cloakroom::ext_proc::metrics::ResponseMetrics;
 use cloakroom::ext_proc::service::{Processor, ProcessorConfig};
 use cloakroom::ext_proc::stream::Conversation;
 use cloakroom::ext_proc::wire::{
-    BUFFERED, Field, FilterMetadata, HeaderMap, HeaderValue, HttpBody, HttpHeaders, Metadata, Phase, ProcessingRequest,
-    ProtocolConfiguration, Struct, Value,
+    Answer, BUFFERED, Field, FilterMetadata, HeaderMap, HeaderValue, HttpBody, HttpHeaders, Metadata, Phase,
+    ProcessingRequest, ProcessingResponse, ProtocolConfiguration, Struct, Value,
 };
+use cloakroom::identity::jwt;
 use cloakroom::sessions::clock::Clock;
 use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
 use cloakroom_fuzz::install;
@@ -30,6 +32,12 @@ use prost::Message as _;
 /// More messages than a stream of Envoy has.
 const MESSAGES: usize = 8;
 
+/// After how many inputs the sessions that they made are thrown away: the store would grow as long as the fuzzer runs.
+const INPUTS: u32 = 20_000;
+
+/// A good JWT of the fixture's issuer until 2100. Nobody has its key any more.
+const JWT: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImtleSBvZiBhIGxvbmcgbGlmZSJ9.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJhdWQiOiJjbG9ha3Jvb20iLCJzdWIiOiJhZGEiLCJleHAiOjQxMDI0NDQ4MDAsInRlbmFudCI6ImFjbWUifQ.1W4aV7snFo4BBrqx4UQU6X0hhM2dhlHCIU_ldzWGG4khcbKspByk-YT_yrsuZOhtsgrmkHZjXBKdAGY2lBwWAg";
+
 /// Rules of the fixture; none leaves no handle.
 const RULES: [Option<&str>; 6] = [None, Some("token"), Some("login"), Some("cookie"), Some("body"), Some("cart")];
 
@@ -39,13 +47,20 @@ struct House {
     /// A handle for each of [`RULES`].
     handles: Vec<Option<Bytes>>,
     runtime: tokio::runtime::Runtime,
+    inputs: u32,
 }
 
-static HOUSE: LazyLock<House> = LazyLock::new(|| {
+static HOUSE: LazyLock<Mutex<House>> = LazyLock::new(|| Mutex::new(house()));
+
+fn house() -> House {
     let clock = Arc::new(Clock::start());
     let keyring = Arc::new(install::keyring(SigningAlgorithm::Es256, clock.now()));
     let sessions = Arc::new(install::sessions(keyring, Arc::clone(&clock)));
     let index = install::responses();
+    for rule in ["token", "cookie", "body"] {
+        let exchange = install::grants(&index, rule).exchange.expect("the rule exchanges");
+        jwt::verify(&exchange.issuer, JWT, clock.now()).expect("a good JWT: otherwise nothing would be swapped");
+    }
     let policy = PolicyName { namespace: "shop".into(), name: "shop".into() };
     let seal = |rule: &str| {
         let rule = Arc::new(RuleName { policy: policy.clone(), rule: rule.into() });
@@ -71,15 +86,25 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
     };
     let metrics = ResponseMetrics::register(&prometheus::Registry::new()).expect("an empty registry");
     let processor = Processor::new(config, Arc::new(ArcSwap::from_pointee(index)), sessions, clock, metrics);
-    House { processor: Arc::new(processor), own, handles, runtime: install::runtime() }
-});
+    House { processor: Arc::new(processor), own, handles, runtime: install::runtime(), inputs: 0 }
+}
 
 fuzz_target!(|input: &[u8]| {
     let [which, how, rest @ ..] = input else { return };
-    let house = &*HOUSE;
+    let mut house = HOUSE.lock().expect("a panic ends the process");
+    house.inputs += 1;
+    if house.inputs > INPUTS {
+        *house = self::house();
+    }
+    let house = &*house;
     let rule = usize::from(which >> 1) % house.handles.len();
     let (rule, handle) = (RULES[rule], house.handles[rule].as_ref());
-    let messages = if how % 2 == 0 { framed(rest, handle) } else { lines(rest, handle, which & 1 == 1) };
+    let planted = how % 4 == 3;
+    let messages = match (how % 2, planted) {
+        (0, _) => framed(rest, handle),
+        (_, true) => lines(&with_jwt(rest, rule), handle, which & 1 == 1),
+        (_, false) => lines(rest, handle, which & 1 == 1),
+    };
     house.runtime.block_on(async {
         let mut conversation = Conversation::new(Arc::clone(&house.processor));
         for message in messages {
@@ -88,10 +113,86 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(answer.is_some(), due, "one answer for each message that awaits one");
             if let (Some(answer), Some(phase)) = (answer, message.phase) {
                 hold(&phase, &answer.encode_to_vec(), &house.own, rule);
+                if planted && exchanges(rule) {
+                    assert!(!seen(&phase, &answer).contains_jwt(), "the JWT of an exchange reaches the client");
+                }
+                // The proxy has answered by itself, and asks no more.
+                if matches!(answer.answer, Some(Answer::ImmediateResponse(_))) {
+                    break;
+                }
             }
         }
     });
 });
+
+fn exchanges(rule: Option<&str>) -> bool {
+    matches!(rule, Some("token" | "cookie" | "body"))
+}
+
+/// The lines of a response with the JWT put into the place that the rule exchanges.
+fn with_jwt(rest: &[u8], rule: Option<&str>) -> Vec<u8> {
+    let line = match rule {
+        Some("token") => format!("x-login-jwt: {JWT}\n"),
+        Some("cookie") => format!("set-cookie: app_jwt={JWT}; Path=/\n"),
+        Some("body") => return with_jwt_in_body(rest),
+        _ => return rest.to_vec(),
+    };
+    // Before or behind the other lines.
+    match rest.split_first() {
+        Some((b'^', rest)) => [line.as_bytes(), rest].concat(),
+        _ => {
+            let at = rest.windows(2).position(|it| it == b"\n\n").unwrap_or(rest.len());
+            // An empty line would end the headers before it.
+            [rest[..at].trim_ascii_end(), b"\n", line.trim_end().as_bytes(), &rest[at..]].concat()
+        }
+    }
+}
+
+/// As the first member of the body, where what stands there is an object with it; else all alone.
+fn with_jwt_in_body(rest: &[u8]) -> Vec<u8> {
+    let at = rest.windows(2).position(|it| it == b"\n\n");
+    let (head, body) = at.map_or((rest, &b""[..]), |at| (&rest[..at], &rest[at + 2..]));
+    let member = format!(r#"{{"data":{{"token":"{JWT}"}}"#);
+    let among = body.strip_prefix(b"{").map(|others| [member.as_bytes(), b",", others].concat());
+    let is_object = |text: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(text).is_ok();
+    let body = among.filter(is_object).unwrap_or_else(|| [member.as_bytes(), b"}"].concat());
+    [head, b"\n\n", &body].concat()
+}
+
+/// What the client gets to see.
+struct Seen(Vec<Bytes>);
+
+impl Seen {
+    fn contains_jwt(&self) -> bool {
+        self.0.iter().any(|part| part.windows(JWT.len()).any(|it| it == JWT.as_bytes()))
+    }
+}
+
+/// What the client sees of this part of the response once the proxy has done what it was told: first it removes, then it sets.
+fn seen(phase: &Phase, answer: &ProcessingResponse) -> Seen {
+    let (told, sent) = match (phase, answer.answer.as_ref()) {
+        (_, Some(Answer::ImmediateResponse(instead))) => return Seen(vec![instead.body.clone()]),
+        (Phase::ResponseHeaders(it), Some(Answer::ResponseHeaders(told))) => (told, headers(it.headers.as_ref())),
+        (Phase::ResponseBody(it), Some(Answer::ResponseBody(told))) => (told, vec![(Bytes::new(), it.body.clone())]),
+        _ => return Seen(Vec::new()),
+    };
+    let Some(told) = &told.response else { return Seen(values(sent)) };
+    let mutation = told.header_mutation.clone().unwrap_or_default();
+    let mut parts = match told.body_mutation.as_ref().and_then(|it| it.body.clone()) {
+        Some(body) => vec![body],
+        None => values(sent.into_iter().filter(|(name, _)| !mutation.remove_headers.contains(name)).collect()),
+    };
+    parts.extend(mutation.set_headers.into_iter().filter_map(|it| it.header).map(|it| it.raw_value));
+    Seen(parts)
+}
+
+fn headers(headers: Option<&HeaderMap>) -> Vec<(Bytes, Bytes)> {
+    headers.into_iter().flat_map(HeaderMap::iter).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn values(headers: Vec<(Bytes, Bytes)>) -> Vec<Bytes> {
+    headers.into_iter().map(|(_, value)| value).collect()
+}
 
 /// Messages with their lengths before them, in two bytes each; what the full types read, ours must.
 fn framed(mut rest: &[u8], handle: Option<&Bytes>) -> Vec<ProcessingRequest> {
@@ -149,8 +250,7 @@ fn hold(phase: &Phase, answer: &[u8], own: &OwnHeaders, rule: Option<&str>) {
             assert!(!own.owns(&header.key) || removed.contains(&header.key), "a header of ours is left");
         }
     };
-    let ours = cloakroom::ext_proc::wire::ProcessingResponse::decode(answer).expect("our own words");
-    use cloakroom::ext_proc::wire::Answer;
+    let ours = ProcessingResponse::decode(answer).expect("our own words");
     match (phase, ours.answer.expect("an answer")) {
         (Phase::RequestHeaders(_), Answer::RequestHeaders(_)) | (Phase::RequestBody(_), Answer::RequestBody(_)) => {}
         (Phase::ResponseBody(_), Answer::ResponseBody(_)) => {}
