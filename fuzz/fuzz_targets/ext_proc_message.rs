@@ -72,6 +72,7 @@ fn house() -> House {
             session: None,
             cookie: Some(install::COOKIE.into()),
             dead: false,
+            subject: None,
             exchanges: grants.exchange.is_some(),
             rule: Arc::clone(&rule),
         };
@@ -148,15 +149,16 @@ fn with_jwt(rest: &[u8], rule: Option<&str>) -> Vec<u8> {
     }
 }
 
-/// As the first member of the body, where what stands there is an object with it; else all alone.
+/// As the first member of the body, where one begins like an object; else before whatever it is.
 fn with_jwt_in_body(rest: &[u8]) -> Vec<u8> {
     let at = rest.windows(2).position(|it| it == b"\n\n");
     let (head, body) = at.map_or((rest, &b""[..]), |at| (&rest[..at], &rest[at + 2..]));
     let member = format!(r#"{{"data":{{"token":"{JWT}"}}"#);
-    let among = body.strip_prefix(b"{").map(|others| [member.as_bytes(), b",", others].concat());
-    let is_object = |text: &Vec<u8>| serde_json::from_slice::<serde_json::Value>(text).is_ok();
-    let body = among.filter(is_object).unwrap_or_else(|| [member.as_bytes(), b"}"].concat());
-    [head, b"\n\n", &body].concat()
+    let behind: [&[u8]; 2] = match body.strip_prefix(b"{") {
+        Some(others) => [b",", others],
+        None => [b"}", body],
+    };
+    [head, b"\n\n", member.as_bytes(), &behind.concat()].concat()
 }
 
 /// What the client gets to see.

@@ -42,10 +42,15 @@ fuzz_target!(|input: &[u8]| {
     if commands.iter().sum::<usize>() == 0 {
         assert_eq!(wish, Wish::default());
     }
-    if commands.iter().any(|count| *count > 1) && commands[2] != 1 {
+    let others = commands[0] + commands[1];
+    if commands[2] == 0 && others > 1 {
         assert!(wish.command.is_none() && wish.refused.is_some());
     }
+    if commands[2] > 0 {
+        // An end wins, however often it is said, or nothing is done.
+        assert!(matches!(wish.command, None | Some(Command::End(_))));
+    }
     if wish.command.is_some() {
-        assert_eq!(wish.refused.is_some(), commands[2] == 1 && commands[0] + commands[1] > 0);
+        assert_eq!(wish.refused.is_some(), commands[2] > 0 && others > 0);
     }
 });
