@@ -362,7 +362,7 @@ redacted!(
 
 impl HeaderMap {
     /// The headers, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
         self.headers.iter().map(|header| (&header.key, header.told()))
     }
 }
