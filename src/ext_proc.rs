@@ -10,6 +10,7 @@
 
 pub mod body;
 pub mod cookies;
+mod headers;
 pub mod metrics;
 mod record;
 pub mod reply;

@@ -10,7 +10,6 @@ use super::wire::{
     Answer, BodyMutation, BoolValue, CommonAnswer, CommonResponse, GrpcStatus, HeaderMap, HeaderMutation, HeaderValue,
     HeaderValueOption, HttpStatus, ImmediateResponse, Phase, TrailersResponse,
 };
-use crate::authz::attributes::fetch;
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::response::CommandRefusal;
 
@@ -85,12 +84,6 @@ impl Changes {
 
 /// The name of the header that sets cookies.
 pub const SET_COOKIE: &[u8] = b"set-cookie";
-
-/// Whether a response is one of gRPC, whose errors are trailers.
-pub fn is_grpc(headers: Option<&HeaderMap>) -> bool {
-    let mut types = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| *name == "content-type");
-    types.any(|(_, value)| fetch::is_grpc(value))
-}
 
 fn header(key: Bytes, raw_value: Bytes) -> HeaderValueOption {
     HeaderValueOption { header: Some(HeaderValue { key, raw_value, ..Default::default() }), ..Default::default() }

@@ -14,15 +14,16 @@ use bytes::Bytes;
 
 use self::taken::{At, Taken};
 use super::body;
+use super::headers::{self, CONTENT_LENGTH};
 use super::metrics::{Outcome, ResponseMetrics};
 use super::record::{self, Records, Verb, Why};
-use super::reply::{Changes, Instead, is_grpc};
+use super::reply::{Changes, Instead};
 use super::wire::{Answer, HeaderMap, HttpHeaders, Metadata};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::policy::exchange::{Exchange, ExchangePlace};
 use crate::authz::policy::{Grants, PolicyIndex};
 use crate::authz::response::{
-    Command, CommandRefusal, HANDLE_METADATA, RefusalEffect, ResponseScope, Wish, asks_to_end, is_command,
+    Command, CommandRefusal, HANDLE_METADATA, RefusalEffect, ResponseScope, Wish, asks_to_end,
 };
 use crate::identity::jwt::{self, JwtRefusal};
 use crate::sessions::clock::Clock;
@@ -147,7 +148,9 @@ impl Processor {
         let spoken = match &scope {
             Ok(scope) => self.speak(scope, http, buffered, &mut changes).await,
             // A request that left nothing has a response that says nothing, most times. What another handle hides is not known.
-            Err(refusal) if *refusal != CommandRefusal::NoHandle || commands(headers) => Err((*refusal).into()),
+            Err(refusal) if *refusal != CommandRefusal::NoHandle || headers::has_command(headers) => {
+                Err((*refusal).into())
+            }
             Err(_) => {
                 self.metrics.count(Outcome::Stripped);
                 Ok(None)
@@ -157,7 +160,7 @@ impl Processor {
         let awaited = match spoken {
             Ok(awaited) => awaited,
             Err(refused) => {
-                if let Some(instead) = self.refuse(&refused, scope.as_ref(), is_grpc(headers)) {
+                if let Some(instead) = self.refuse(&refused, scope.as_ref(), headers::is_grpc(headers)) {
                     return Turn::done(instead);
                 }
                 if let Some(scope) = scope.filter(|scope| scope.dead) {
@@ -206,10 +209,10 @@ impl Processor {
                 Err(Refused::with_jwt(CommandRefusal::PolicyChanged))
             }
             // Who asked to be logged out must not believe that it was done (P20).
-            _ if asks_to_end(lines(headers)) => {
+            _ if asks_to_end(headers::lines(headers)) => {
                 Err(Refused { effect: RefusalEffect::Unavailable, ..CommandRefusal::PolicyChanged.into() })
             }
-            _ if commands(headers) => Err(CommandRefusal::PolicyChanged.into()),
+            _ if headers::has_command(headers) => Err(CommandRefusal::PolicyChanged.into()),
             _ => Ok(None),
         }
     }
@@ -230,7 +233,7 @@ impl Processor {
             }
             return Ok(None);
         };
-        let wish = Wish::read(lines(headers), &grants);
+        let wish = Wish::read(headers::lines(headers), &grants);
         if let Some(refusal) = wish.refused {
             self.note(&refusal.into(), Some(scope));
         }
@@ -248,7 +251,7 @@ impl Processor {
         if awaits_body && !buffered {
             return Err(CommandRefusal::NotBuffered.into());
         }
-        if awaits_body && (is_encoded(headers) || is_part(headers)) {
+        if awaits_body && (headers::is_encoded(headers) || headers::is_part(headers)) {
             return Err(CommandRefusal::UnreadableBody.into());
         }
         let taken = grants.exchange.as_ref().map_or(Taken::Nothing, |exchange| Taken::find(&exchange.place, headers));
@@ -294,9 +297,9 @@ impl Processor {
             scope: scope.clone(),
             grants,
             commanded,
-            has_length: headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| *name == CONTENT_LENGTH),
-            says_json: is_json(headers),
-            grpc: is_grpc(headers),
+            has_length: headers::lines(headers).any(|(name, _)| name == CONTENT_LENGTH),
+            says_json: headers::is_json(headers),
+            grpc: headers::is_grpc(headers),
         }))
     }
 
@@ -421,39 +424,8 @@ fn expire_cookie(scope: &ResponseScope, changes: &mut Changes) {
     }
 }
 
-const CONTENT_LENGTH: &[u8] = b"content-length";
-
 fn is_in_body(exchange: &Exchange) -> bool {
     matches!(exchange.place, ExchangePlace::BodyField(_))
-}
-
-fn lines(headers: Option<&HeaderMap>) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers.into_iter().flat_map(HeaderMap::iter).map(|(name, value)| (&**name, &**value))
-}
-
-fn commands(headers: Option<&HeaderMap>) -> bool {
-    headers.into_iter().flat_map(HeaderMap::iter).any(|(name, _)| is_command(name))
-}
-
-/// Whether a body is a part of what it is a part of (RFC 9110 §14.4): where the JWT lies in the whole cannot be told.
-fn is_part(headers: Option<&HeaderMap>) -> bool {
-    let mut names = headers.into_iter().flat_map(HeaderMap::iter);
-    names.any(|(name, value)| *name == "content-range" || (*name == ":status" && *value == "206"))
-}
-
-/// Whether a body is said to be JSON (RFC 8259 §11, RFC 6839 §3.1).
-fn is_json(headers: Option<&HeaderMap>) -> bool {
-    let mut types = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| *name == "content-type");
-    types.any(|(_, value)| {
-        let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        kind == b"application/json" || kind.ends_with(b"+json")
-    })
-}
-
-/// Whether a body is not what it looks like (RFC 9110 §8.4).
-fn is_encoded(headers: Option<&HeaderMap>) -> bool {
-    let mut encodings = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| *name == "content-encoding");
-    encodings.any(|(_, value)| !value.is_empty() && !value.trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
 use super::metrics::OpenStream;
-use super::reply;
 use super::service::{AwaitedBody, Processor, Turn};
 use super::wire::{Answer, BUFFERED, Phase, ProcessingRequest, ProcessingResponse};
+use super::{headers, reply};
 
 const PROCESS: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
 
@@ -113,7 +113,7 @@ impl Conversation {
         if message.observability_mode {
             return None;
         }
-        let grpc = matches!(&phase, Phase::ResponseHeaders(it) if reply::is_grpc(it.headers.as_ref()));
+        let grpc = matches!(&phase, Phase::ResponseHeaders(it) if headers::is_grpc(it.headers.as_ref()));
         let processor = Arc::clone(&self.processor);
         let turn = async {
             match &phase {

@@ -147,21 +147,6 @@ fn an_answer_in_the_place_of_the_services_is_a_problem() {
 
 #[test]
 fn a_grpc_client_is_told_in_its_own_words() {
-    for (sent, grpc) in [
-        ("application/grpc", true),
-        ("application/grpc+proto", true),
-        ("Application/GRPC; charset=x", true),
-        // The proxy makes another protocol of it.
-        ("application/grpc-web", false),
-        ("application/grpcfoo", false),
-        ("application/json", false),
-        ("", false),
-    ] {
-        let headers = HeaderMap {
-            headers: vec![HeaderValue { key: "content-type".into(), raw_value: sent.into(), ..Default::default() }],
-        };
-        assert_eq!(is_grpc(Some(&headers)), grpc, "{sent}");
-    }
     for instead in [Instead::BadGateway, Instead::Unavailable] {
         let Response::ImmediateResponse(answer) = read(instead.answer(CommandRefusal::Internal, true)) else {
             panic!()
