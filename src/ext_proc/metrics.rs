@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn each_outcome_has_a_series_of_its_own() {
+    fn p38_each_outcome_has_a_series_of_its_own() {
         let registry = Registry::new();
         let metrics = ResponseMetrics::register(&registry).unwrap();
         let all: Vec<_> = all().collect();
