@@ -1,32 +1,13 @@
 //! One check inside the process, without HTTP/2: its time, and what it allocates (`cargo xtask bench decision`).
 //!
-//! Allocations are the figure to hold on to: they do not depend on the machine.
+//! Allocations are the figure to hold on to: they do not depend on the machine. `tests/allocations.rs` holds them.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod decision {
+    pub(crate) mod scene;
+}
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use cloakroom::authz::attributes::own_headers::OwnHeaders;
-use cloakroom::authz::credential::{Carrier, Carriers};
-use cloakroom::authz::policy::{HostsFrom, Install, PolicyIndex};
-use cloakroom::authz::session::{Claims, Realm};
-use cloakroom::ext_authz::metrics::CheckMetrics;
-use cloakroom::ext_authz::record::Decisions;
-use cloakroom::ext_authz::service::{Gate, GateConfig};
-use cloakroom::folder;
-use cloakroom::sessions::clock::Clock;
-use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
-use cloakroom::sessions::keyring::{KeyRing, KeyRingConfig, ceremony};
-use cloakroom::sessions::token::TokenKeys;
-use cloakroom::sessions::{NewSession, Sessions, SessionsConfig};
-use cloakroom::store::Store;
-use cloakroom::store::memory::MemoryStore;
+use decision::scene::Scene;
 use divan::{AllocProfiler, Bencher};
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
-use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
-use prost::Message as _;
-use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler<mimalloc::MiMalloc> = AllocProfiler::new(mimalloc::MiMalloc);
@@ -39,144 +20,22 @@ fn main() {
 #[divan::bench(args = [10, 100, 10_000])]
 fn hit(bencher: Bencher<'_, '_>, rules: usize) {
     let scene = Scene::set(rules);
-    let check = scene.request(&format!("theme=dark; __Host-session={}", scene.token));
-    bencher.bench_local(|| scene.runtime.block_on(scene.gate.check(Ok(check.clone()))));
+    let check = scene.hit();
+    bencher.bench_local(|| scene.check(&check));
 }
 
 /// No credential: a refusal with its body.
 #[divan::bench]
 fn refusal(bencher: Bencher<'_, '_>) {
     let scene = Scene::set(100);
-    let check = scene.request("theme=dark");
-    bencher.bench_local(|| scene.runtime.block_on(scene.gate.check(Ok(check.clone()))));
+    let check = scene.stranger();
+    bencher.bench_local(|| scene.check(&check));
 }
 
 /// An invented token: its tag is wrong, and nothing is looked up.
 #[divan::bench]
 fn invented_token(bencher: Bencher<'_, '_>) {
     let scene = Scene::set(100);
-    let check = scene.request(&format!("__Host-session=ckr_{}", "A".repeat(59)));
-    bencher.bench_local(|| scene.runtime.block_on(scene.gate.check(Ok(check.clone()))));
-}
-
-struct Scene {
-    runtime: Runtime,
-    gate: Gate,
-    token: String,
-}
-
-impl Scene {
-    fn set(rules: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(Clock::start());
-        let keys = folder.path().join("keys");
-        ceremony::generate(&keys, SigningAlgorithm::Es256, clock.now()).expect("a key");
-        let realm = Realm::parse("shop").expect("a realm");
-        let ring = KeyRing::open(KeyRingConfig {
-            dir: keys,
-            issuer: "https://cloakroom.example".to_owned(),
-            algorithm: SigningAlgorithm::Es256,
-            lifetime: Duration::from_secs(60),
-            max_bytes: 6144,
-        });
-        let token_keys = TokenKeys::parse(&TokenKeys::generate_line().expect("random bytes")).expect("a key");
-        let config = SessionsConfig {
-            idle: Duration::from_secs(3600),
-            absolute: Duration::from_secs(86_400),
-            rotate_every: Some(Duration::from_secs(900)),
-            rotate_overlap: Duration::from_secs(30),
-            view_bytes: 64 << 20,
-            max_staleness: Duration::from_secs(5),
-            negative: Duration::from_secs(2),
-            hard_ttl: Duration::from_secs(60),
-        };
-        let store = Arc::new(Store::Memory(MemoryStore::default()));
-        let ring = Arc::new(ring.expect("keys"));
-        let sessions = Arc::new(Sessions::new(config, store, token_keys, ring, Arc::clone(&clock)));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let new = NewSession {
-            realm: realm.clone(),
-            subject: "ada".to_owned(),
-            auth_time: None,
-            idle: None,
-            absolute: None,
-            acr: None,
-            amr: vec!["pwd".to_owned()],
-            scopes: vec!["orders".to_owned()],
-            roles: vec!["customer".to_owned()],
-            claims: Claims::empty(),
-            device: None,
-            provider: None,
-        };
-        let issued = runtime.block_on(sessions.create(new, clock.now())).expect("a session");
-        let policies = Arc::new(ArcSwap::from_pointee(policies(folder.path(), rules, &realm)));
-        let config = GateConfig {
-            realm,
-            jwt_header: "x-session-jwt".into(),
-            deadline: Duration::from_secs(1),
-            decisions: Decisions::None,
-        };
-        let metrics = CheckMetrics::register(&prometheus::Registry::new()).expect("metrics");
-        let gate = Gate::new(config, policies, sessions, clock, metrics);
-        Self { runtime, gate, token: issued.token.reveal().to_string() }
-    }
-
-    fn request(&self, cookie: &str) -> Bytes {
-        let headers = [
-            (":authority", "shop.example"),
-            (":path", "/area-5/orders/7"),
-            (":method", "GET"),
-            (":scheme", "https"),
-            ("accept", "application/json"),
-            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"),
-            ("accept-language", "en-GB,en;q=0.9"),
-            ("x-forwarded-proto", "https"),
-            ("x-request-id", "6d1f3f0a-5f0e-4e7a-9d43-1d2f5b1c8a11"),
-            ("sec-fetch-site", "same-origin"),
-            ("cookie", cookie),
-        ];
-        let http = HttpRequest {
-            method: "GET".to_owned(),
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            path: "/area-5/orders/7".to_owned(),
-            host: "shop.example".to_owned(),
-            scheme: "https".to_owned(),
-            ..Default::default()
-        };
-        let attributes = AttributeContext {
-            request: Some(Request { http: Some(http), ..Default::default() }),
-            ..Default::default()
-        };
-        CheckRequest { attributes: Some(attributes) }.encode_to_vec().into()
-    }
-}
-
-/// Rules over hosts of ten, all of which want a role; the first host is the one that is asked.
-fn policies(folder: &std::path::Path, rules: usize, realm: &Realm) -> PolicyIndex {
-    let dir = folder.join("policies");
-    std::fs::create_dir(&dir).expect("a folder");
-    for host in 0..rules / 10 {
-        let name = if host == 0 { "shop.example".to_owned() } else { format!("h{host}.example") };
-        let mut text = format!(
-            "apiVersion: cloakroom.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{ name: p{host}, namespace: bench }}\n\
-             spec:\n  hosts: [{name}]\n  rules:\n"
-        );
-        for rule in 0..10 {
-            text += &format!(
-                "  - matches: [{{ path: {{ value: /area-{rule} }} }}]\n    require: {{ roles: [customer] }}\n"
-            );
-        }
-        std::fs::write(dir.join(format!("{host}.yaml")), text).expect("a file");
-    }
-    let install = Install {
-        default_realm: realm.clone(),
-        realms: std::collections::BTreeMap::new(),
-        carriers: Carriers::new(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer]).expect("carriers"),
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-    };
-    let (index, problems) = folder::check(&[dir], &install).expect("policies");
-    assert!(problems.is_empty(), "{problems:?}");
-    index
+    let check = scene.invented();
+    bencher.bench_local(|| scene.check(&check));
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use cloakroom::authz::attributes::path::{MAX_LEN, fold_case, parse_pattern};
 use cloakroom::authz::attributes::{RawRequest, RequestAttributes};
 use cloakroom_fuzz::servers::served;
@@ -12,16 +11,16 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|target: &[u8]| {
     pattern(target);
     let raw = RawRequest {
-        method: Bytes::from_static(b"GET"),
-        host: Bytes::from_static(b"shop.example"),
-        path: Bytes::copy_from_slice(target),
+        method: b"GET",
+        host: b"shop.example",
+        path: target,
         ..RawRequest::default()
     };
     let Ok(request) = RequestAttributes::read(raw) else { return };
     let path = &request.path;
     assert!(target.starts_with(path.as_sent()) && path.as_sent().len() <= MAX_LEN);
     assert!((1..=64).contains(&path.readings().len()));
-    assert_eq!(path.decoded(), &path.readings()[0]);
+    assert_eq!(path.decoded(), &*path.readings()[0]);
 
     let mut distinct = HashSet::new();
     for reading in path.readings() {
@@ -45,12 +44,12 @@ fn pattern(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let Ok(decoded) = parse_pattern(text) else { return };
     let raw = RawRequest {
-        method: Bytes::from_static(b"GET"),
-        host: Bytes::from_static(b"shop.example"),
-        path: Bytes::copy_from_slice(text.as_bytes()),
+        method: b"GET",
+        host: b"shop.example",
+        path: text.as_bytes(),
         ..RawRequest::default()
     };
     if let Ok(request) = RequestAttributes::read(raw) {
-        assert_eq!(&request.path.decoded()[..], decoded.as_bytes());
+        assert_eq!(request.path.decoded(), decoded.as_bytes());
     }
 }

@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use bytes::Bytes;
 use cloakroom::authz::attributes::{RawRequest, RequestAttributes};
 use cloakroom::authz::plan::{Plan, plan};
 use cloakroom::authz::policy::Install;
@@ -23,13 +22,13 @@ static FILE: LazyLock<(File, PathBuf)> = LazyLock::new(|| {
     (file, path)
 });
 static INSTALL: LazyLock<Install> = LazyLock::new(install);
-static REQUESTS: LazyLock<Vec<RequestAttributes>> = LazyLock::new(|| {
+static REQUESTS: LazyLock<Vec<RequestAttributes<'static>>> = LazyLock::new(|| {
     ["/", "/cart/7", "/Admin%2Fx;y"]
         .map(|path| {
             let raw = RawRequest {
-                method: Bytes::from_static(b"GET"),
-                host: Bytes::from_static(b"shop.example"),
-                path: Bytes::from_static(path.as_bytes()),
+                method: b"GET",
+                host: b"shop.example",
+                path: path.as_bytes(),
                 ..RawRequest::default()
             };
             RequestAttributes::read(raw).expect("a request")

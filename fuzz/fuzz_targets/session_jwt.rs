@@ -47,10 +47,10 @@ fn mint(ring: &KeyRing) -> Bytes {
     let token = AccessToken::from_parts(SID, [1; 20].into(), [2; 8]);
     let bearer = format!("Bearer {}", *token.reveal());
     let raw = RawRequest {
-        method: Bytes::from_static(b"GET"),
-        host: Bytes::from_static(b"shop.example"),
-        path: Bytes::from_static(b"/api"),
-        headers: vec![(Bytes::from_static(b"authorization"), bearer.into())],
+        method: b"GET",
+        host: b"shop.example",
+        path: b"/api",
+        headers: vec![(&b"authorization"[..], bearer.as_bytes())],
         pinned: None,
     };
     let request = RequestAttributes::read(raw).expect("an ordinary request");

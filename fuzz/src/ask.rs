@@ -2,10 +2,8 @@
 //! still a request. The first byte says how it travels.
 
 use bytes::Bytes;
-use cloakroom::authz::attributes::RawRequest;
 use cloakroom::ext_authz::request::POLICY_EXTENSION;
-use cloakroom::ext_authz::wire::{AttributeContext, CheckRequest, Entry, HeaderMap, HeaderValue, HttpRequest, Request};
-use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// The bytes of the check that `input` writes:
 ///
@@ -18,48 +16,43 @@ pub fn message(input: &[u8]) -> Option<Bytes> {
     if *form == b'w' {
         return Some(Bytes::copy_from_slice(rest));
     }
-    let (request, lines) = text(rest)?;
-    let (pins, headers): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(name, _)| name == POLICY_EXTENSION);
-    let entries = |lines: Vec<(Bytes, Bytes)>| lines.into_iter().map(|(key, value)| Entry { key, value }).collect();
-    let list = |raw: bool| HeaderMap {
-        headers: headers
-            .iter()
-            .cloned()
-            .map(|(key, value)| match raw {
-                true => HeaderValue { key, value: Bytes::new(), raw_value: value },
-                false => HeaderValue { key, value, raw_value: Bytes::new() },
-            })
-            .collect(),
-    };
-    let mut http = HttpRequest { method: request.method, host: request.host, path: request.path, ..Default::default() };
+    let mut lines = rest.split(|it| *it == b'\n');
+    let mut words = lines.next()?.splitn(3, |it| *it == b' ');
+    let (method, host, path) = (words.next()?, words.next()?, words.next()?);
+    let mut http = [field(2, method), field(5, host), field(4, path)].concat();
+    let (mut pins, mut list) = (Vec::new(), Vec::new());
+    for (name, value) in lines.filter_map(header) {
+        let entry = [field(1, name), field(2, value)].concat();
+        match form {
+            _ if name == POLICY_EXTENSION => pins.extend(field(10, &entry)),
+            b'm' => http.extend(field(3, &entry)),
+            b'l' => list.extend(field(1, &entry)),
+            b'r' => list.extend(field(1, &[field(1, name), field(3, value)].concat())),
+            _ => return None,
+        }
+    }
     match form {
-        b'm' => http.headers = entries(headers),
-        b'l' => http.header_map = Some(list(false)),
-        b'r' => http.header_map = Some(list(true)),
+        b'm' => {}
+        b'l' | b'r' => http.extend(field(13, &list)),
         _ => return None,
     }
-    let check = CheckRequest {
-        attributes: Some(AttributeContext {
-            request: Some(Request { http: Some(http) }),
-            context_extensions: entries(pins),
-        }),
-    };
-    Some(check.encode_to_vec().into())
+    let attributes = [field(4, &field(2, &http)), pins].concat();
+    Some(field(1, &attributes).into())
 }
 
-/// The request that `METHOD HOST PATH` and lines of `name: value` say, and its headers.
-pub fn text(input: &[u8]) -> Option<(RawRequest, Vec<(Bytes, Bytes)>)> {
-    let mut lines = input.split(|it| *it == b'\n');
-    let mut words = lines.next()?.splitn(3, |it| *it == b' ').map(Bytes::copy_from_slice);
-    let request = RawRequest { method: words.next()?, host: words.next()?, path: words.next()?, ..Default::default() };
-    let headers = lines
-        .filter_map(|line| {
-            // From the second byte on: `:path` is a name.
-            let colon = 1 + line.get(1..)?.iter().position(|it| *it == b':')?;
-            let value = &line[colon + 1..];
-            let value = value.strip_prefix(b" ").unwrap_or(value);
-            Some((Bytes::copy_from_slice(&line[..colon]), Bytes::copy_from_slice(value)))
-        })
-        .collect();
-    Some((request, headers))
+/// A field of protobuf with a length before it.
+fn field(number: u32, value: &[u8]) -> Vec<u8> {
+    let mut field = Vec::with_capacity(value.len() + 8);
+    encode_key(number, WireType::LengthDelimited, &mut field);
+    encode_varint(value.len() as u64, &mut field);
+    field.extend_from_slice(value);
+    field
+}
+
+/// The name and value that a line of `name: value` says.
+fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    // From the second byte on: `:path` is a name.
+    let colon = 1 + line.get(1..)?.iter().position(|it| *it == b':')?;
+    let value = &line[colon + 1..];
+    Some((&line[..colon], value.strip_prefix(b" ").unwrap_or(value)))
 }

@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::origin::loopback_only;
@@ -122,27 +121,37 @@ impl fmt::Debug for HeaderField {
 }
 
 impl ExplainRequest {
-    fn resolve(self, carriers: &Carriers) -> RawRequest {
-        let mut headers: Vec<(Bytes, Bytes)> =
-            self.headers.into_iter().map(|it| (it.name.into(), it.value.into())).collect();
-        if let (Some(token), Some(carrier)) = (self.token, carriers.as_slice().first()) {
-            carry(&mut headers, carrier, token.0.trim_ascii());
+    /// The same request, its token where clients put it.
+    fn carrying_token(mut self, carriers: &Carriers) -> Self {
+        if let (Some(token), Some(carrier)) = (self.token.take(), carriers.as_slice().first()) {
+            carry(&mut self.headers, carrier, token.0.trim_ascii());
         }
-        RawRequest { method: self.method.into(), host: self.host.into(), path: self.path.into(), headers, pinned: None }
+        self
+    }
+
+    fn raw(&self) -> RawRequest<'_> {
+        RawRequest {
+            method: self.method.as_bytes(),
+            host: self.host.as_bytes(),
+            path: self.path.as_bytes(),
+            headers: self.headers.iter().map(|it| (it.name.as_bytes(), it.value.as_bytes())).collect(),
+            pinned: None,
+        }
     }
 }
 
 /// Puts a token where clients put it.
-fn carry(headers: &mut Vec<(Bytes, Bytes)>, carrier: &Carrier, token: &str) {
+fn carry(headers: &mut Vec<HeaderField>, carrier: &Carrier, token: &str) {
+    let mut add = |name: &str, value| headers.push(HeaderField { name: name.to_owned(), value });
     match carrier {
-        Carrier::Bearer => headers.push((Bytes::from_static(b"authorization"), format!("Bearer {token}").into())),
-        Carrier::Header(name) => headers.push((name.to_string().into(), token.to_owned().into())),
+        Carrier::Bearer => add("authorization", format!("Bearer {token}")),
+        Carrier::Header(name) => add(name, token.to_owned()),
         Carrier::Cookie(name) => {
             let pair = format!("{name}={token}");
             // A client sends one `Cookie` field (RFC 6265 §5.4).
-            match headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(b"cookie")) {
-                Some((_, value)) => *value = [value, b"; ".as_slice(), pair.as_bytes()].concat().into(),
-                None => headers.push((Bytes::from_static(b"cookie"), pair.into())),
+            match headers.iter_mut().find(|it| it.name.eq_ignore_ascii_case("cookie")) {
+                Some(field) => field.value = format!("{}; {pair}", field.value),
+                None => headers.push(HeaderField { name: "cookie".to_owned(), value: pair }),
             }
         }
     }
@@ -201,7 +210,8 @@ async fn explain(
     State(parts): State<ExplainParts>,
     JsonBody(body): JsonBody<ExplainRequest>,
 ) -> Result<Json<ExplainAnswer>, Problem> {
-    let explanation = match RequestAttributes::read(body.resolve(&parts.carriers)) {
+    let body = body.carrying_token(&parts.carriers);
+    let explanation = match RequestAttributes::read(body.raw()) {
         Err(reason) => Explanation::unreadable(reason),
         Ok(request) => {
             let (index, now) = (parts.policies.load_full(), parts.clock.now());

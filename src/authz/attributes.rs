@@ -18,10 +18,9 @@ mod tests;
 use std::collections::HashSet;
 use std::fmt;
 
-use bytes::Bytes;
 use http::Method;
 
-use self::headers::HeaderView;
+use self::headers::{HeaderView, Line};
 use self::host::Host;
 use self::overrides::Overrides;
 use self::path::RequestPath;
@@ -30,20 +29,20 @@ use super::reason::DenyReason;
 
 /// What a check says of a request, before anything has been read into it. Bytes are the client's, and `Debug` shows none.
 #[derive(Clone, Default)]
-pub struct RawRequest {
+pub struct RawRequest<'a> {
     /// `:method`.
-    pub method: Bytes,
+    pub method: &'a [u8],
     /// `:authority`.
-    pub host: Bytes,
+    pub host: &'a [u8],
     /// `:path`: path and query.
-    pub path: Bytes,
+    pub path: &'a [u8],
     /// Every header in the order received, names as sent; a name may come more than once. Pseudo headers included.
-    pub headers: Vec<(Bytes, Bytes)>,
+    pub headers: Vec<Line<'a>>,
     /// The policy that the local proxy pinned (context extension `cloakroom.policy`), picks among those that apply anyway.
     pub pinned: Option<PolicyName>,
 }
 
-impl fmt::Debug for RawRequest {
+impl fmt::Debug for RawRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RawRequest").field("pinned", &self.pinned).finish_non_exhaustive()
     }
@@ -51,26 +50,26 @@ impl fmt::Debug for RawRequest {
 
 /// A request, read. `Debug` shows neither headers nor path nor query: clients put credentials into each.
 #[derive(Clone)]
-pub struct RequestAttributes {
+pub struct RequestAttributes<'a> {
     /// The method (RFC 9110 §9.1), case-sensitive.
     pub method: Method,
     /// The canonical host.
-    pub host: Host,
+    pub host: Host<'a>,
     /// The port beside it, if one was sent. Rules do not look at it.
     pub port: Option<u16>,
     /// The canonical path and its other readings.
-    pub path: RequestPath,
+    pub path: RequestPath<'a>,
     /// Query, as sent; parsed by the rules that look at it.
-    pub query: Bytes,
+    pub query: &'a [u8],
     /// The headers.
-    pub headers: HeaderView,
+    pub headers: HeaderView<'a>,
     /// See [`RawRequest::pinned`].
     pub pinned: Option<PolicyName>,
     /// What sloppy servers take for the method or the target instead; hardly any request has some.
-    overrides: Option<Box<Overrides>>,
+    overrides: Option<Box<Overrides<'a>>>,
 }
 
-impl fmt::Debug for RequestAttributes {
+impl fmt::Debug for RequestAttributes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("RequestAttributes");
         shown.field("method", &self.method).field("host", &self.host).field("port", &self.port);
@@ -78,23 +77,23 @@ impl fmt::Debug for RequestAttributes {
     }
 }
 
-impl RequestAttributes {
+impl<'r> RequestAttributes<'r> {
     /// Reads a request, whole or not at all.
     ///
     /// # Errors
     /// The reason it cannot be read in exactly one way; always of class `BadRequest`.
-    pub fn read(raw: RawRequest) -> Result<Self, DenyReason> {
-        let method = Method::from_bytes(&raw.method).map_err(|_| DenyReason::MalformedMethod)?;
+    pub fn read(raw: RawRequest<'r>) -> Result<Self, DenyReason> {
+        let method = Method::from_bytes(raw.method).map_err(|_| DenyReason::MalformedMethod)?;
         if method == Method::CONNECT && raw.path.is_empty() {
             return Err(DenyReason::MalformedMethod);
         }
-        let (host, port) = Host::parse(&raw.host).ok_or(DenyReason::MalformedHost)?;
-        let (path, query) = target(&raw.path)?;
+        let (host, port) = Host::parse(raw.host).ok_or(DenyReason::MalformedHost)?;
+        let (path, query) = target(raw.path)?;
         let headers = HeaderView::read(raw.headers)?;
-        let says_otherwise = |(name, value): (&[u8], &Bytes)| match name {
-            b":method" => *value != raw.method,
-            b":authority" => *value != raw.host,
-            b":path" => *value != raw.path,
+        let says_otherwise = |&(name, value): &Line<'_>| match name {
+            b":method" => value != raw.method,
+            b":authority" => value != raw.host,
+            b":path" => value != raw.path,
             _ => false,
         };
         if headers.pseudo().any(says_otherwise) {
@@ -103,7 +102,7 @@ impl RequestAttributes {
         if headers.get("host").is_some_and(|named| Host::parse(&named).is_none_or(|(named, _)| named != host)) {
             return Err(DenyReason::MalformedHost);
         }
-        let overrides = Overrides::read(&method, &host, &query, &headers)?;
+        let overrides = Overrides::read(&method, &host, query, &headers)?;
         Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, overrides })
     }
 
@@ -116,7 +115,7 @@ impl RequestAttributes {
         letter_case: LetterCase,
         choose: impl Fn(&Reading<'_>) -> T,
     ) -> Result<T, DenyReason> {
-        let as_sent = self.reading(&self.method, self.path.decoded(), &self.query, None);
+        let as_sent = self.reading(&self.method, self.path.decoded(), self.query, None);
         if self.overrides.is_none() && self.path.readings().len() == 1 && letter_case == LetterCase::Sensitive {
             return Ok(choose(&as_sent));
         }
@@ -128,7 +127,7 @@ impl RequestAttributes {
         let answer = choose(&as_sent);
         for (path, index, query) in targets {
             let as_written = &path.readings()[index];
-            let folded = (spellings == 2).then(|| &*path.folded()[index]);
+            let folded = (spellings == 2).then(|| path.folded(index));
             for method in self.methods() {
                 for folded in std::iter::once(None).chain(folded.map(Some)) {
                     if choose(&self.reading(method, as_written, query, folded)) != answer {
@@ -152,7 +151,7 @@ impl RequestAttributes {
     }
 
     /// The readings of all targets without repetitions, each by its place among those of its path.
-    fn distinct_targets(&self) -> Vec<(&RequestPath, usize, &Bytes)> {
+    fn distinct_targets(&self) -> Vec<(&RequestPath<'r>, usize, &'r [u8])> {
         let mut seen = HashSet::new();
         let mut distinct = Vec::new();
         for (path, query) in self.targets() {
@@ -171,9 +170,9 @@ impl RequestAttributes {
     }
 
     /// Every path and query that some server takes this request's for, its own first.
-    fn targets(&self) -> impl Iterator<Item = (&RequestPath, &Bytes)> {
+    fn targets(&self) -> impl Iterator<Item = (&RequestPath<'r>, &'r [u8])> {
         let others = self.overrides.iter().flat_map(|overrides| &overrides.targets);
-        std::iter::once((&self.path, &self.query)).chain(others.map(|(path, query)| (path, query)))
+        std::iter::once((&self.path, self.query)).chain(others.map(|(path, query)| (path, *query)))
     }
 }
 
@@ -182,12 +181,12 @@ impl RequestAttributes {
 const MOST_READINGS: usize = 128;
 
 /// Takes path and query apart.
-fn target(sent: &Bytes) -> Result<(RequestPath, Bytes), DenyReason> {
+fn target(sent: &[u8]) -> Result<(RequestPath<'_>, &[u8]), DenyReason> {
     let (path, query) = match sent.iter().position(|&byte| byte == b'?') {
-        Some(mark) => (sent.slice(..mark), sent.slice(mark + 1..)),
-        None => (sent.clone(), Bytes::new()),
+        Some(mark) => (&sent[..mark], &sent[mark + 1..]),
+        None => (sent, &b""[..]),
     };
-    let path = RequestPath::parse(&path)?;
+    let path = RequestPath::parse(path)?;
     // RFC 3986 §3.4 allows neither; servers that stop or split at one would read another query than we do.
     if query.iter().any(|&byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
         return Err(DenyReason::MalformedPath);
@@ -209,7 +208,7 @@ impl LetterCase {
     /// This, or `Sensitive` where it cannot make a difference: neither the request's path nor any pattern that it is compared
     /// with (`MatchTable::has_capitals`) has a capital letter. Saves the second look-up.
     #[must_use]
-    pub fn needed(self, request: &RequestAttributes, patterns_have_capitals: bool) -> Self {
+    pub fn needed(self, request: &RequestAttributes<'_>, patterns_have_capitals: bool) -> Self {
         if patterns_have_capitals || request.targets().any(|(path, _)| path.has_capitals()) {
             self
         } else {
@@ -224,7 +223,7 @@ pub struct Reading<'a> {
     /// The method in this reading.
     pub method: &'a Method,
     /// The host.
-    pub host: &'a Host,
+    pub host: &'a Host<'a>,
     /// The decoded path in this reading.
     pub path: &'a [u8],
     /// The path that patterns are compared with: `path`, its letter case folded if `fold_case`.
@@ -234,7 +233,7 @@ pub struct Reading<'a> {
     /// Whether paths are compared without regard to letter case.
     pub fold_case: bool,
     /// The request.
-    pub request: &'a RequestAttributes,
+    pub request: &'a RequestAttributes<'a>,
 }
 
 /// Whether a condition on a header or a query parameter holds.

@@ -80,14 +80,14 @@ impl Pending {
 }
 
 /// Finds the rule that judges the request and the credential it asks for.
-pub fn plan(index: &PolicyIndex, request: &RequestAttributes) -> Plan {
+pub fn plan(index: &PolicyIndex, request: &RequestAttributes<'_>) -> Plan {
     match index.locate(request) {
         Ok(located) => plan_located(index, request, located),
         Err(reason) => Plan::Settled(Box::new(Decision::Deny(Denial::bare(reason)))),
     }
 }
 
-fn plan_located(index: &PolicyIndex, request: &RequestAttributes, located: Located) -> Plan {
+fn plan_located(index: &PolicyIndex, request: &RequestAttributes<'_>, located: Located) -> Plan {
     match Draft::begin(index, request, &located) {
         Ok(draft) => draft.finish(index, request, located.inner),
         Err(denial) => Plan::Settled(Box::new(Decision::Deny(denial))),
@@ -229,7 +229,7 @@ struct Draft {
 
 impl Draft {
     /// Asks every rule what it wants; the first that refuses is the answer.
-    fn begin(index: &PolicyIndex, request: &RequestAttributes, located: &Located) -> Result<Self, Denial> {
+    fn begin(index: &PolicyIndex, request: &RequestAttributes<'_>, located: &Located) -> Result<Self, Denial> {
         let mut draft = Self { asking: Vec::new(), presented: None, jwt_rule: None, audit: None };
         for judge in located.judges() {
             let reason = match &judge.rule().access {
@@ -254,7 +254,7 @@ impl Draft {
     fn ask(
         &mut self,
         index: &PolicyIndex,
-        request: &RequestAttributes,
+        request: &RequestAttributes<'_>,
         judge: &Judge,
         rule: &AuthRule,
     ) -> Result<(), DenyReason> {
@@ -286,7 +286,7 @@ impl Draft {
     }
 
     /// Where a request logs in, what it presents is looked for too: to be ended, never as an identity.
-    fn log_in(&mut self, index: &PolicyIndex, request: &RequestAttributes, inner: &Judge) -> Result<(), Denial> {
+    fn log_in(&mut self, index: &PolicyIndex, request: &RequestAttributes<'_>, inner: &Judge) -> Result<(), Denial> {
         if self.presented.is_none() {
             self.presented = Some(index.carriers.present(request).map_err(|reason| bare(inner, reason))?);
         }
@@ -301,7 +301,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(mut self, index: &PolicyIndex, request: &RequestAttributes, inner: Judge) -> Plan {
+    fn finish(mut self, index: &PolicyIndex, request: &RequestAttributes<'_>, inner: Judge) -> Plan {
         let logs_in = inner.logs_in();
         if logs_in && let Err(denial) = self.log_in(index, request, &inner) {
             return Plan::Settled(Box::new(Decision::Deny(denial)));
@@ -323,7 +323,7 @@ impl Draft {
 }
 
 /// A cookie comes along with whatever makes the browser send a request; other carriers need a script of ours (P14).
-fn is_forced(carrier: &Carrier, request: &RequestAttributes, judge: &Judge) -> bool {
+fn is_forced(carrier: &Carrier, request: &RequestAttributes<'_>, judge: &Judge) -> bool {
     matches!(carrier, Carrier::Cookie(_)) && request.cross_site(&judge.form().allowed_origins)
 }
 

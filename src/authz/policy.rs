@@ -168,7 +168,7 @@ impl PolicyIndex {
     }
 
     /// What must be taken off the request for its service (P7, P11).
-    pub(super) fn take_off(&self, request: &super::attributes::RequestAttributes) -> super::credential::TakeOff {
+    pub(super) fn take_off(&self, request: &super::attributes::RequestAttributes<'_>) -> super::credential::TakeOff {
         self.carriers.take_off(request, &self.own_headers)
     }
 }

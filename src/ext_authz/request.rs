@@ -1,10 +1,9 @@
 //! A check as the decision reads it, and what can be told of a check that cannot be read.
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::client::Client;
-use super::wire::{AttributeContext, CheckRequest, Entry, HeaderMap, HeaderValue, HttpRequest};
+use super::wire::{CheckRequest, Entry, HeaderValue, HttpRequest};
 use crate::authz::attributes::RawRequest;
 use crate::authz::policy::PolicyName;
 use crate::authz::reason::DenyReason;
@@ -17,15 +16,12 @@ pub const POLICY_EXTENSION: &[u8] = b"cloakroom.policy";
 /// # Errors
 /// [`DenyReason::MalformedRequest`]: no protobuf, no HTTP request in it, both header encodings at once, a name twice in a map
 /// or a value twice in a header, a pinned policy that is not `namespace/name`.
-pub fn read(message: Bytes) -> Result<RawRequest, DenyReason> {
-    let check = CheckRequest::decode(message).map_err(|_| DenyReason::MalformedRequest)?;
-    let AttributeContext { request, context_extensions } = check.attributes.ok_or(DenyReason::MalformedRequest)?;
-    let http = request.and_then(|request| request.http).ok_or(DenyReason::MalformedRequest)?;
-    let pinned = pinned_policy(&context_extensions)?;
+pub fn read(message: &[u8]) -> Result<RawRequest<'_>, DenyReason> {
+    let check = CheckRequest::read(message).map_err(|_| DenyReason::MalformedRequest)?;
+    let http = check.http.ok_or(DenyReason::MalformedRequest)?;
+    let pinned = pinned_policy(&check.context_extensions)?;
     let headers = match http.header_map {
-        Some(HeaderMap { headers }) if http.headers.is_empty() => {
-            headers.into_iter().map(single_value).collect::<Result<_, _>>()?
-        }
+        Some(headers) if http.headers.is_empty() => headers.into_iter().map(single_value).collect::<Result<_, _>>()?,
         Some(_) => return Err(DenyReason::MalformedRequest),
         None if has_twice(&http.headers) => return Err(DenyReason::MalformedRequest),
         None => http.headers.into_iter().map(|Entry { key, value }| (key, value)).collect(),
@@ -34,7 +30,7 @@ pub fn read(message: Bytes) -> Result<RawRequest, DenyReason> {
 }
 
 /// A header of the list encoding has its value in one of two fields, never in both.
-fn single_value(header: HeaderValue) -> Result<(Bytes, Bytes), DenyReason> {
+fn single_value(header: HeaderValue<'_>) -> Result<(&[u8], &[u8]), DenyReason> {
     match (header.value.is_empty(), header.raw_value.is_empty()) {
         (_, true) => Ok((header.key, header.value)),
         (true, false) => Ok((header.key, header.raw_value)),
@@ -43,24 +39,24 @@ fn single_value(header: HeaderValue) -> Result<(Bytes, Bytes), DenyReason> {
 }
 
 /// Whether a map names a key twice. Readers differ in which of the two they keep, so neither is kept.
-fn has_twice(entries: &[Entry]) -> bool {
+fn has_twice(entries: &[Entry<'_>]) -> bool {
     /// Up to here comparing each with each costs less than sorting: lengths differ, mostly.
     const PAIRWISE: usize = 48;
     if entries.len() <= PAIRWISE {
         return entries.iter().enumerate().any(|(at, entry)| entries[..at].iter().any(|other| other.key == entry.key));
     }
-    let mut keys: Vec<&[u8]> = entries.iter().map(|entry| entry.key.as_ref()).collect();
+    let mut keys: Vec<&[u8]> = entries.iter().map(|entry| entry.key).collect();
     keys.sort_unstable();
     keys.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn pinned_policy(extensions: &[Entry]) -> Result<Option<PolicyName>, DenyReason> {
+fn pinned_policy(extensions: &[Entry<'_>]) -> Result<Option<PolicyName>, DenyReason> {
     let mut ours = extensions.iter().filter(|extension| extension.key == POLICY_EXTENSION);
     let Some(extension) = ours.next() else { return Ok(None) };
     if ours.next().is_some() {
         return Err(DenyReason::MalformedRequest);
     }
-    let text = std::str::from_utf8(&extension.value).map_err(|_| DenyReason::MalformedRequest)?;
+    let text = std::str::from_utf8(extension.value).map_err(|_| DenyReason::MalformedRequest)?;
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(Some(PolicyName { namespace: namespace.into(), name: name.into() }))
@@ -87,24 +83,20 @@ pub struct Hints {
 
 impl Hints {
     /// What can be told of this message: of an unreadable one, nothing.
-    pub fn of(message: Bytes) -> Self {
-        let http = CheckRequest::decode(message)
-            .ok()
-            .and_then(|check| check.attributes)
-            .and_then(|attributes| attributes.request)
-            .and_then(|request| request.http);
-        http.map(Self::of_http).unwrap_or_default()
+    pub fn of(message: &Bytes) -> Self {
+        let http = CheckRequest::read(message).ok().and_then(|check| check.http);
+        http.map(|http| Self::of_http(message, &http)).unwrap_or_default()
     }
 
-    fn of_http(http: HttpRequest) -> Self {
+    fn of_http(message: &Bytes, http: &HttpRequest<'_>) -> Self {
         let field = |name: &str| {
-            let in_map = http.headers.iter().map(|entry| (&entry.key, &entry.value));
-            let listed = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
-                let value = if header.raw_value.is_empty() { &header.value } else { &header.raw_value };
-                (&header.key, value)
+            let in_map = http.headers.iter().map(|entry| (entry.key, entry.value));
+            let listed = http.header_map.iter().flatten().map(|header| {
+                let value = if header.raw_value.is_empty() { header.value } else { header.raw_value };
+                (header.key, value)
             });
             let named = in_map.chain(listed).filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
-            let values: Vec<&[u8]> = named.map(|(_, value)| value.as_ref()).collect();
+            let values: Vec<&[u8]> = named.map(|(_, value)| value).collect();
             (!values.is_empty()).then(|| values.join(&b","[..])) // as the proxy joins them in a map
         };
         let client = Client::judge(
@@ -112,8 +104,14 @@ impl Hints {
             field("sec-fetch-mode").as_deref(),
             field("accept").as_deref(),
         );
-        let request_id = field("x-request-id").map_or_else(|| http.id.clone(), Bytes::from);
-        Self { client, method: http.method, host: http.host, path: http.path, request_id }
+        let request_id = field("x-request-id").map_or_else(|| message.slice_ref(http.id), Bytes::from);
+        Self {
+            client,
+            method: message.slice_ref(http.method),
+            host: message.slice_ref(http.host),
+            path: message.slice_ref(http.path),
+            request_id,
+        }
     }
 }
 

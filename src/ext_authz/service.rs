@@ -106,7 +106,7 @@ impl Gate {
     pub async fn check(&self, message: Result<Bytes, Unreadable>) -> Bytes {
         let in_flight = self.metrics.start();
         let Judged { verdict, sid } = match &message {
-            Ok(message) => bounded(self.deadline, self.judge(message.clone())).await,
+            Ok(message) => bounded(self.deadline, self.judge(message)).await,
             Err(_) => Judged::deny(DenyReason::MalformedRequest),
         };
         let message = message.unwrap_or_default();
@@ -118,7 +118,7 @@ impl Gate {
         answer
     }
 
-    async fn judge(&self, message: Bytes) -> Judged {
+    async fn judge(&self, message: &[u8]) -> Judged {
         let attributes = match request::read(message).and_then(RequestAttributes::read) {
             Ok(attributes) => attributes,
             Err(malformed) => return Judged::deny(malformed),
@@ -155,7 +155,7 @@ impl Gate {
             Verdict::Allow(allow) => match answer::allow(&allow, &self.jwt_header) {
                 Ok(answer) => {
                     if self.records.wants(&allow) {
-                        self.records.allowed(&allow, sid, &Hints::of(message));
+                        self.records.allowed(&allow, sid, &Hints::of(&message));
                     }
                     return (Verdict::Allow(allow), answer);
                 }
@@ -165,7 +165,7 @@ impl Gate {
             },
             Verdict::Deny(denial) => denial,
         };
-        let hints = Hints::of(message);
+        let hints = Hints::of(&message);
         if self.records.wants_denials() {
             self.records.denied(&denial, sid, &hints);
         }

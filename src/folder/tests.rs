@@ -6,7 +6,6 @@ mod reload;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
@@ -39,12 +38,7 @@ fn public(name: &str, rule: &str) -> String {
 
 /// The rule that judges `GET <host>/`, or the reason why none does.
 fn judged(index: &PolicyIndex, host: &str) -> String {
-    let raw = RawRequest {
-        method: Bytes::from_static(b"GET"),
-        host: Bytes::copy_from_slice(host.as_bytes()),
-        path: Bytes::from_static(b"/"),
-        ..RawRequest::default()
-    };
+    let raw = RawRequest { method: b"GET", host: host.as_bytes(), path: b"/", ..RawRequest::default() };
     let said = explain(index, &RequestAttributes::read(raw).unwrap(), None, Timestamp::from_millis(0));
     said.reason.map(str::to_owned).or(said.rule).unwrap_or_default()
 }

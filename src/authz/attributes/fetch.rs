@@ -1,12 +1,11 @@
 //! What a request says about the client that sent it: another site's page, a person's browser, a gRPC library.
 
-use bytes::Bytes;
 use http::Method;
 
 use super::RequestAttributes;
 use super::host::Host;
 
-impl RequestAttributes {
+impl RequestAttributes<'_> {
     /// Whether another site's page may have sent this (P14): an unsafe method or a WebSocket upgrade, `Sec-Fetch-Site` neither
     /// `same-origin` nor `none` or, that absent, an `Origin` that is not this host's; and the origin not among `allowed`
     /// (`https://partner.example`). Says nothing about which credential the request carries.
@@ -34,13 +33,13 @@ impl RequestAttributes {
 
     /// Whether a page with this origin lives on the request's own host and port. A page without TLS is ours only where the
     /// request came without TLS too, or on this machine.
-    fn is_own_origin(&self, origin: &Bytes) -> bool {
+    fn is_own_origin(&self, origin: &[u8]) -> bool {
         let secure = origin.strip_prefix(b"https://").map(|rest| (rest, 443));
         let Some((authority, default)) = secure.or_else(|| origin.strip_prefix(b"http://").map(|rest| (rest, 80)))
         else {
             return false;
         };
-        let Some((host, port)) = Host::parse(&origin.slice_ref(authority)) else {
+        let Some((host, port)) = Host::parse(authority) else {
             return false;
         };
         let came_plain = || self.headers.get(":scheme").is_some_and(|scheme| &*scheme == b"http");
@@ -104,9 +103,10 @@ mod tests {
         method: &'static str,
         host: &'static str,
         headers: &[(&'static str, &'static str)],
-    ) -> RequestAttributes {
-        let headers = headers.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-        let raw = RawRequest { method: method.into(), host: host.into(), path: "/".into(), headers, pinned: None };
+    ) -> RequestAttributes<'static> {
+        let headers = headers.iter().map(|&(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let (method, host) = (method.as_bytes(), host.as_bytes());
+        let raw = RawRequest { method, host, path: b"/", headers, pinned: None };
         RequestAttributes::read(raw).expect("an ordinary request")
     }
 

@@ -3,9 +3,8 @@
 //! Envoy sends a check either every line as it came (`encode_raw_headers`) or a map in which the lines of one name are joined by a
 //! comma. Everything here reads several lines as if they had been joined, so that both give the same decision.
 
+use std::borrow::Cow;
 use std::fmt;
-
-use bytes::{Bytes, BytesMut};
 
 use super::Holds;
 use crate::authz::reason::DenyReason;
@@ -13,9 +12,12 @@ use crate::authz::reason::DenyReason;
 /// The header fields of a request, in the order received; every name is a token (RFC 9110 §5.6.2) or a pseudo header's.
 /// `Debug` shows how many there are.
 #[derive(Clone, Default)]
-pub struct HeaderView(Vec<(Bytes, Bytes)>);
+pub struct HeaderView<'a>(Vec<Line<'a>>);
 
-impl fmt::Debug for HeaderView {
+/// A line's name and value, as sent.
+pub type Line<'a> = (&'a [u8], &'a [u8]);
+
+impl fmt::Debug for HeaderView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HeaderView({} lines)", self.0.len())
     }
@@ -34,13 +36,13 @@ const LISTS: [&[u8]; 9] = [
     b"via",
 ];
 
-impl HeaderView {
+impl<'a> HeaderView<'a> {
     /// Takes the lines over.
     ///
     /// # Errors
     /// [`DenyReason::MalformedRequest`] for a name that is not one, and for a value with what ends a line somewhere: we send
     /// what is left of `Cookie` on, so that it must not become a field of its own (RFC 9110 §5.5).
-    pub(super) fn read(lines: Vec<(Bytes, Bytes)>) -> Result<Self, DenyReason> {
+    pub(super) fn read(lines: Vec<Line<'a>>) -> Result<Self, DenyReason> {
         let is_name = |name: &[u8]| match name.strip_prefix(b":").unwrap_or(name) {
             [] => false,
             name => name.iter().all(|&byte| NAME_BYTES[usize::from(byte)]),
@@ -56,30 +58,30 @@ impl HeaderView {
     }
 
     /// All lines, in the order received.
-    pub fn lines(&self) -> &[(Bytes, Bytes)] {
+    pub fn lines(&self) -> &[Line<'a>] {
         &self.0
     }
 
     /// The values of the lines of this name, in the order received.
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Bytes> {
-        self.0.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value)
     }
 
     /// The field of this name; several lines are joined by a comma, as the proxy does.
-    pub fn get(&self, name: &str) -> Option<Bytes> {
+    pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         join(self.values(name))
     }
 
     /// What the pseudo headers say.
-    pub(super) fn pseudo(&self) -> impl Iterator<Item = (&[u8], &Bytes)> {
-        self.0.iter().filter(|(name, _)| name.starts_with(b":")).map(|(name, value)| (&**name, value))
+    pub(super) fn pseudo(&self) -> impl Iterator<Item = &Line<'a>> {
+        self.0.iter().filter(|(name, _)| name.starts_with(b":"))
     }
 
     /// Whether the field `name` has a value that `matches`, for every server: those that take the first line or the last, that
     /// join them, and that take `x_tenant` for `x-tenant`.
     pub fn holds(&self, name: &[u8], matches: impl Fn(&[u8]) -> bool) -> Holds {
         let (mut own, mut alias) = (Vec::new(), Vec::new());
-        for (it, value) in self.0.iter().filter(|(it, _)| same_name(it, name)) {
+        for &(it, value) in self.0.iter().filter(|(it, _)| same_name(it, name)) {
             if it.eq_ignore_ascii_case(name) { own.push(value) } else { alias.push(value) }
         }
         let Some(joined) = join(own.iter().copied()) else {
@@ -107,17 +109,17 @@ pub(super) fn parts(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn join<'a>(mut values: impl Iterator<Item = &'a Bytes>) -> Option<Bytes> {
+fn join<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, [u8]>> {
     let first = values.next()?;
     let Some(second) = values.next() else {
-        return Some(first.clone());
+        return Some(Cow::Borrowed(first));
     };
-    let mut joined = BytesMut::from(&**first);
+    let mut joined = first.to_vec();
     for value in std::iter::once(second).chain(values) {
-        joined.extend_from_slice(b",");
+        joined.push(b',');
         joined.extend_from_slice(value);
     }
-    Some(joined.freeze())
+    Some(Cow::Owned(joined))
 }
 
 /// Whether some server takes these for the same name: CGI, WSGI and their kin turn everything but letters and digits into

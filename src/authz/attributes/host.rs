@@ -1,17 +1,16 @@
 //! The canonical host of a request (RFC 3986 §3.2.2).
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
-
-use bytes::Bytes;
 
 /// A host name or address in lower case, without its port. ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Host(Bytes);
+pub struct Host<'a>(Cow<'a, str>);
 
-impl Host {
+impl<'a> Host<'a> {
     /// Reads `host [":" port]`; `None` for anything that is not one, a user, an encoded or non-ASCII byte and a dot at the end included.
     /// The port is 1 to 65535.
-    pub fn parse(authority: &Bytes) -> Option<(Self, Option<u16>)> {
+    pub fn parse(authority: &'a [u8]) -> Option<(Self, Option<u16>)> {
         if authority.first() == Some(&b'[') {
             return parse_v6(authority);
         }
@@ -19,18 +18,19 @@ impl Host {
             Some(colon) => (colon, Some(parse_port(&authority[colon + 1..])?)),
             None => (authority.len(), None),
         };
-        let name = authority.slice(..end);
-        let name = if name.iter().any(u8::is_ascii_uppercase) { name.to_ascii_lowercase().into() } else { name };
-        is_name(&name).then_some((Self(name), port))
+        let name = std::str::from_utf8(&authority[..end]).ok()?;
+        let has_capitals = name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let name = if has_capitals { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) };
+        is_name(name.as_bytes()).then_some((Self(name), port))
     }
 
     /// The host's text; an IPv6 address stands in brackets, in its canonical form (RFC 5952).
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("`parse` admits ASCII only")
+        &self.0
     }
 }
 
-fn parse_v6(authority: &[u8]) -> Option<(Host, Option<u16>)> {
+fn parse_v6(authority: &[u8]) -> Option<(Host<'static>, Option<u16>)> {
     let text = std::str::from_utf8(authority).ok()?;
     let (address, rest) = text[1..].split_once(']')?;
     let address: Ipv6Addr = address.parse().ok()?;
@@ -39,7 +39,7 @@ fn parse_v6(authority: &[u8]) -> Option<(Host, Option<u16>)> {
         None if rest.is_empty() => None,
         None => return None,
     };
-    Some((Host(format!("[{address}]").into()), port))
+    Some((Host(Cow::Owned(format!("[{address}]"))), port))
 }
 
 /// One to five digits, 1 to 65535.

@@ -1,7 +1,6 @@
 //! Headers and spellings by which some servers take a request for another than it says (P4): method and URL overrides.
 //! They never change what we judge; they add readings that must meet the same rule.
 
-use bytes::Bytes;
 use http::Method;
 
 use super::headers::{HeaderView, parts, same_name};
@@ -12,10 +11,10 @@ use crate::authz::reason::DenyReason;
 
 /// What a server may take for the method or the target instead of the request's own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Overrides {
+pub(super) struct Overrides<'a> {
     /// Other methods than the request's own.
     pub(super) methods: Vec<Method>,
-    pub(super) targets: Vec<(RequestPath, Bytes)>,
+    pub(super) targets: Vec<(RequestPath<'a>, &'a [u8])>,
 }
 
 /// Rails, Spring, Symfony, Express and ASP.NET read one of these.
@@ -27,21 +26,21 @@ const TARGET_HEADERS: [&[u8]; 2] = [b"x-original-url", b"x-rewrite-url"];
 const MOST_METHODS: usize = 4;
 const MOST_TARGETS: usize = 4;
 
-impl Overrides {
+impl<'a> Overrides<'a> {
     /// Those of this request; `None` for an ordinary one.
     ///
     /// # Errors
     /// [`DenyReason::AmbiguousRequest`] when one cannot be read: what the server makes of it cannot be known.
     pub(super) fn read(
         method: &Method,
-        host: &Host,
-        query: &[u8],
-        headers: &HeaderView,
+        host: &Host<'_>,
+        query: &'a [u8],
+        headers: &HeaderView<'a>,
     ) -> Result<Option<Box<Self>>, DenyReason> {
         let mut found = Self::default();
         // Django and PHP frameworks put the method into capitals.
         found.add_method(method, method)?;
-        for (index, (name, value)) in headers.lines().iter().enumerate() {
+        for (index, &(name, value)) in headers.lines().iter().enumerate() {
             if !matches!(name.first(), Some(b'x' | b'X')) || !matches!(name.len(), 13 | 14 | 17 | 22) {
                 continue;
             }
@@ -62,7 +61,7 @@ impl Overrides {
         }
         // Symfony, Laravel and Express take it from the query of a POST as well.
         if method.as_str().eq_ignore_ascii_case("POST") {
-            let queries = std::iter::once(query).chain(found.targets.iter().map(|(_, query)| &**query));
+            let queries = std::iter::once(query).chain(found.targets.iter().map(|(_, query)| *query));
             let named: Vec<_> = queries.flat_map(|query| query::values(query, "_method")).collect();
             for value in named {
                 found.add_named_method(method, &value)?;
@@ -95,11 +94,11 @@ impl Overrides {
     }
 
     /// Adds the target and, as each may have been a line of its own, everything after a comma that looks like one.
-    fn add_targets(&mut self, value: &Bytes, host: &Host) -> Option<()> {
+    fn add_targets(&mut self, value: &'a [u8], host: &Host<'_>) -> Option<()> {
         self.targets.push(target(value, host)?);
         for part in parts(value).filter(|it| it.len() < value.len()) {
             if [&b"/"[..], b"http://", b"https://"].iter().any(|start| part.starts_with(start)) {
-                self.targets.push(target(&value.slice_ref(part), host)?);
+                self.targets.push(target(part, host)?);
             }
             if self.targets.len() > MOST_TARGETS {
                 return None;
@@ -110,16 +109,17 @@ impl Overrides {
 }
 
 /// Reads an overriding target: a path and query, or a URL of this host.
-fn target(value: &Bytes, host: &Host) -> Option<(RequestPath, Bytes)> {
-    let value = value.slice_ref(value.trim_ascii());
-    let url = [&b"https://"[..], b"http://"].into_iter().find(|scheme| value.starts_with(scheme));
-    let value = match url {
-        Some(scheme) => {
-            let slash = scheme.len() + value[scheme.len()..].iter().position(|&byte| byte == b'/')?;
-            let (named, _) = Host::parse(&value.slice(scheme.len()..slash))?;
-            (named == *host).then(|| value.slice(slash..))?
+fn target<'a>(value: &'a [u8], host: &Host<'_>) -> Option<(RequestPath<'a>, &'a [u8])> {
+    let value = value.trim_ascii();
+    let after_scheme = [&b"https://"[..], b"http://"].into_iter().find_map(|scheme| value.strip_prefix(scheme));
+    let value = match after_scheme {
+        Some(rest) => {
+            let slash = rest.iter().position(|&byte| byte == b'/')?;
+            let (authority, path) = rest.split_at(slash);
+            let (named, _) = Host::parse(authority)?;
+            (named == *host).then_some(path)?
         }
         None => value,
     };
-    super::target(&value).ok()
+    super::target(value).ok()
 }

@@ -14,39 +14,38 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use bytes::Bytes;
-
 use crate::authz::reason::DenyReason;
 
 /// A request's path: checked, and read in every way that servers read it.
 #[derive(Clone, Debug)]
-pub struct RequestPath {
-    sent: Bytes,
-    readings: Readings,
+pub struct RequestPath<'a> {
+    /// Borrowed: `Cow` is what both kinds of readings have in common.
+    sent: Cow<'a, [u8]>,
+    readings: Readings<'a>,
     has_capitals: bool,
     /// The readings with letter case folded, once someone asked; never filled when that changes none.
-    folded: OnceLock<Box<[Bytes]>>,
+    folded: OnceLock<Box<[Box<[u8]>]>>,
 }
 
 #[derive(Clone, Debug)]
-enum Readings {
+enum Readings<'a> {
     /// The path as sent.
     AsSent,
     /// Never empty; decoded once comes first.
-    Several(Box<[Bytes]>),
+    Several(Box<[Cow<'a, [u8]>]>),
 }
 
 /// The longest path, in bytes, without its query: as much as RFC 9110 §4.1 asks servers to take, and a bound for the work.
 pub const MAX_LEN: usize = 8 * 1024;
 
-impl RequestPath {
+impl<'a> RequestPath<'a> {
     /// Reads a path, without its query.
     ///
     /// # Errors
     /// [`DenyReason::MalformedPath`] for what is refused whatever the rules say: no `/` or two at its start, a byte that may not stand
     /// in a path (RFC 3986 §3.3: controls, blanks, `\`, `#`, beyond ASCII), a broken `%` triplet, and in any reading a
     /// control, a `\`, broken UTF-8 or a dot segment. [`DenyReason::AmbiguousRequest`] when there is no end to its readings.
-    pub(super) fn parse(sent: &Bytes) -> Result<Self, DenyReason> {
+    pub(super) fn parse(sent: &'a [u8]) -> Result<Self, DenyReason> {
         if sent.len() > MAX_LEN || sent.first() != Some(&b'/') {
             return Err(DenyReason::MalformedPath);
         }
@@ -63,7 +62,7 @@ impl RequestPath {
         }
         if seen & SEVERAL == 0 && before != b'.' {
             return Ok(Self {
-                sent: sent.clone(),
+                sent: sent.into(),
                 readings: Readings::AsSent,
                 has_capitals: seen & CAPITAL != 0,
                 folded: OnceLock::new(),
@@ -72,32 +71,36 @@ impl RequestPath {
         let text = std::str::from_utf8(sent).map_err(|_| DenyReason::MalformedPath)?;
         let readings = readings::all(text)?;
         let folded = fold_all(&readings);
-        let has_capitals = folded != readings;
+        let has_capitals = folded.iter().zip(&readings).any(|(folded, reading)| **folded != **reading);
         let folded = if has_capitals { folded.into() } else { OnceLock::new() };
-        Ok(Self { sent: sent.clone(), readings: Readings::Several(readings), has_capitals, folded })
+        Ok(Self { sent: sent.into(), readings: Readings::Several(readings), has_capitals, folded })
     }
 
     /// The path as sent.
-    pub fn as_sent(&self) -> &Bytes {
+    pub fn as_sent(&self) -> &[u8] {
         &self.sent
     }
 
     /// The path decoded once: what most servers see.
-    pub fn decoded(&self) -> &Bytes {
+    pub fn decoded(&self) -> &[u8] {
         &self.readings()[0]
     }
 
     /// Every way to read it, without repetitions; [`Self::decoded`] comes first.
-    pub fn readings(&self) -> &[Bytes] {
+    pub fn readings(&self) -> &[Cow<'a, [u8]>] {
         match &self.readings {
             Readings::AsSent => std::slice::from_ref(&self.sent),
             Readings::Several(readings) => readings,
         }
     }
 
-    /// [`Self::readings`], one for one, with letter case folded. Worked out once.
-    pub fn folded(&self) -> &[Bytes] {
-        if self.has_capitals { self.folded.get_or_init(|| fold_all(self.readings())) } else { self.readings() }
+    /// The reading at `index` with letter case folded. All are worked out once.
+    pub fn folded(&self, index: usize) -> &[u8] {
+        if self.has_capitals {
+            &self.folded.get_or_init(|| fold_all(self.readings()))[index]
+        } else {
+            &self.readings()[index]
+        }
     }
 
     /// Whether letter case matters to any reading.
@@ -106,12 +109,8 @@ impl RequestPath {
     }
 }
 
-fn fold_all(readings: &[Bytes]) -> Box<[Bytes]> {
-    let fold = |path: &Bytes| match fold_case(path) {
-        Cow::Borrowed(_) => path.clone(),
-        Cow::Owned(folded) => folded.into(),
-    };
-    readings.iter().map(fold).collect()
+fn fold_all(readings: &[Cow<'_, [u8]>]) -> Box<[Box<[u8]>]> {
+    readings.iter().map(|path| fold_case(path).into()).collect()
 }
 
 /// A byte that may not stand in a path.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::authorization::{self, Authorization};
 use super::cookie::{self, Cookie};
 use super::{AccessToken, Carrier, Credential, Presented, PresentedJwt, TakeOff};
@@ -83,7 +85,7 @@ impl Carriers {
     ///
     /// # Errors
     /// [`DenyReason::AmbiguousCredential`] when it carries two credentials, or one that servers would find differently.
-    pub fn present(&self, request: &RequestAttributes) -> Result<Presented, DenyReason> {
+    pub fn present(&self, request: &RequestAttributes<'_>) -> Result<Presented, DenyReason> {
         let mut found = Presented { credential: None };
         let mut add = |credential: Credential, carrier: &Carrier| match found.credential {
             None => {
@@ -115,7 +117,7 @@ impl Carriers {
     }
 
     /// The credential in `Authorization`. A foreign bearer is one only where tokens of ours may travel in its place.
-    fn bearer(&self, headers: &HeaderView) -> Result<Option<Credential>, DenyReason> {
+    fn bearer(&self, headers: &HeaderView<'_>) -> Result<Option<Credential>, DenyReason> {
         let Some(field) = headers.get("authorization") else {
             return Ok(None);
         };
@@ -128,7 +130,7 @@ impl Carriers {
             return Ok(Some(Credential::Token(token)));
         }
         if authorization::is_session_jwt(token) {
-            return Ok(Some(Credential::SessionJwt(PresentedJwt(field.slice_ref(token)))));
+            return Ok(Some(Credential::SessionJwt(PresentedJwt(Bytes::copy_from_slice(token)))));
         }
         Ok((self.0.contains(&Carrier::Bearer) || token.starts_with(AccessToken::PREFIX.as_bytes()))
             .then_some(Credential::Other))
@@ -136,9 +138,9 @@ impl Carriers {
 
     /// What must be taken off the request, whatever becomes of its credentials: every cookie of our name, a token or session JWT
     /// in `Authorization`, the header carriers, and what only we may say, in every spelling.
-    pub fn take_off(&self, request: &RequestAttributes, own: &OwnHeaders) -> TakeOff {
+    pub fn take_off(&self, request: &RequestAttributes<'_>, own: &OwnHeaders) -> TakeOff {
         let mut off = TakeOff::default();
-        for (name, value) in request.headers.lines() {
+        for &(name, value) in request.headers.lines() {
             let is_ours = if name.eq_ignore_ascii_case(b"cookie") {
                 false
             } else if name.eq_ignore_ascii_case(b"authorization") {
@@ -146,8 +148,8 @@ impl Carriers {
             } else {
                 own.owns(name) || self.header_names().any(|it| same_name(it.as_bytes(), name))
             };
-            if is_ours && !off.headers.contains(name) {
-                off.headers.push(name.clone());
+            if is_ours && !off.headers.iter().any(|it| it == name) {
+                off.headers.push(Bytes::copy_from_slice(name));
             }
         }
         off.cookie = cookie::without(request.headers.values("cookie"), self.cookie_names());
@@ -171,7 +173,7 @@ impl Carriers {
 }
 
 /// What a header carrier holds: one value, under its own name.
-fn header<'a>(headers: &'a HeaderView, carrier: &str) -> Result<Option<&'a [u8]>, DenyReason> {
+fn header<'a>(headers: &HeaderView<'a>, carrier: &str) -> Result<Option<&'a [u8]>, DenyReason> {
     let mut lines = headers.lines().iter().filter(|(name, _)| same_name(name, carrier.as_bytes()));
     match (lines.next(), lines.next()) {
         (None, _) => Ok(None),

@@ -3,7 +3,7 @@
 //! Servers find cookies in the same bytes in different ways: some split at commas, read quoted strings, trim what they take for
 //! blanks, decode names or fold their case. Ours counts only where all of them find it, and is taken off wherever one might.
 
-use bytes::{Bytes, BytesMut};
+use std::borrow::Cow;
 
 use super::CookieRest;
 
@@ -41,15 +41,15 @@ pub(super) fn find<'a>(field: &'a [u8], name: &[u8]) -> Cookie<'a> {
 /// The lines without every pair that some server takes for one of ours, and every other byte as sent; `None` when there is
 /// nothing of ours.
 pub(super) fn without<'a>(
-    lines: impl Iterator<Item = &'a Bytes>,
+    lines: impl Iterator<Item = &'a [u8]>,
     names: impl Iterator<Item = &'a str> + Clone,
 ) -> Option<CookieRest> {
     let mut found = false;
-    let mut others: Option<Bytes> = None;
+    let mut others: Option<Cow<'a, [u8]>> = None;
     for line in lines {
         let rest = line_without(line, names.clone());
         found |= rest.is_some();
-        let rest = rest.unwrap_or_else(|| line.clone());
+        let rest = rest.unwrap_or(Cow::Borrowed(line));
         if rest.iter().all(|it| matches!(it, b' ' | b'\t' | b';' | b',')) {
             continue;
         }
@@ -58,13 +58,14 @@ pub(super) fn without<'a>(
             Some(others) => [&others[..], b"; ", &rest[..]].concat().into(),
         });
     }
-    found.then(|| others.map_or(CookieRest::Nothing, CookieRest::Others))
+    // The rest outlives the message, and is copied for that only when it is sent on.
+    found.then(|| others.map_or(CookieRest::Nothing, |others| CookieRest::Others(others.into_owned().into())))
 }
 
-fn line_without<'a>(line: &Bytes, names: impl Iterator<Item = &'a str> + Clone) -> Option<Bytes> {
+fn line_without<'l, 'n>(line: &'l [u8], names: impl Iterator<Item = &'n str> + Clone) -> Option<Cow<'l, [u8]>> {
     // What is kept: one range of the line as long as it is in one piece, so that a cookie of ours at an end costs no copy.
     let mut kept: Option<(usize, usize)> = None;
-    let mut copied = BytesMut::new();
+    let mut copied = Vec::new();
     let (mut found, mut after_ours) = (false, false);
     for pair in pairs(line) {
         let is_ours = names.clone().any(|name| pair.may_be(name.as_bytes()));
@@ -89,10 +90,10 @@ fn line_without<'a>(line: &Bytes, names: impl Iterator<Item = &'a str> + Clone) 
     let last = kept.map_or(0..0, |(start, end)| start..end);
     found.then(|| {
         if copied.is_empty() {
-            return line.slice(last);
+            return Cow::Borrowed(&line[last]);
         }
         copied.extend_from_slice(&line[last]);
-        copied.freeze()
+        Cow::Owned(copied)
     })
 }
 

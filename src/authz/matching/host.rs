@@ -39,7 +39,7 @@ impl HostPattern {
     }
 
     /// Whether `host` is one of these.
-    pub fn matches(&self, host: &Host) -> bool {
+    pub fn matches(&self, host: &Host<'_>) -> bool {
         match self {
             Self::Exact(name) => name == host.as_str(),
             Self::Below(suffix) => is_below(host.as_str(), suffix),
@@ -110,12 +110,12 @@ impl<T> HostTable<T> {
     }
 
     /// The value with the most specific pattern: the host itself, then its longest suffix, then any.
-    pub fn find(&self, host: &Host) -> Option<&T> {
+    pub fn find(&self, host: &Host<'_>) -> Option<&T> {
         self.all(host).next()
     }
 
     /// The values of every pattern that the host is in, the most specific first.
-    pub fn all(&self, host: &Host) -> impl Iterator<Item = &T> {
+    pub fn all(&self, host: &Host<'_>) -> impl Iterator<Item = &T> {
         let host = host.as_str();
         let exact = self.exact.get(host);
         let dots = if self.below.is_empty() { "" } else { host };

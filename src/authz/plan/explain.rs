@@ -197,7 +197,7 @@ pub struct ExplainedChallenge {
 /// where the look-up would be.
 pub fn explain(
     index: &PolicyIndex,
-    request: &RequestAttributes,
+    request: &RequestAttributes<'_>,
     found: Option<&Lookup>,
     now: Timestamp,
 ) -> Explanation {
@@ -232,7 +232,7 @@ fn granted(grants: &Grants) -> Vec<String> {
     words
 }
 
-fn credential(index: &PolicyIndex, request: &RequestAttributes) -> ExplainedCredential {
+fn credential(index: &PolicyIndex, request: &RequestAttributes<'_>) -> ExplainedCredential {
     let (kind, carrier) = match index.carriers.present(request) {
         Err(_) => ("ambiguous", None),
         Ok(presented) => match presented.credential {
@@ -321,7 +321,7 @@ impl Explanation {
 }
 
 impl ExplainedRule {
-    fn of(judge: &Judge, request: &RequestAttributes) -> Self {
+    fn of(judge: &Judge, request: &RequestAttributes<'_>) -> Self {
         let (form, name) = (judge.form(), &judge.rule().name);
         Self {
             policy: name.policy.to_string(),

@@ -12,7 +12,7 @@ const MAX_LOCATION: usize = 4096;
 
 /// The rule's `deny.redirectTo` for this request: `None` unless a person waits for a page. The request's own address is added
 /// as `return_to`; only its path and query are the client's words, the host is one that a policy names.
-pub(super) fn target(judge: &Judge, request: &RequestAttributes) -> Option<Arc<str>> {
+pub(super) fn target(judge: &Judge, request: &RequestAttributes<'_>) -> Option<Arc<str>> {
     let Access::Authenticate(rule) = &judge.rule().access else { return None };
     let redirect = rule.redirect.as_ref()?;
     if request.is_grpc() || !request.is_interactive() {
@@ -29,7 +29,7 @@ pub(super) fn target(judge: &Judge, request: &RequestAttributes) -> Option<Arc<s
 }
 
 /// The request's address, always with `https`: a session cookie of ours is never sent without.
-fn address(request: &RequestAttributes) -> String {
+fn address(request: &RequestAttributes<'_>) -> String {
     let mut address = format!("https://{}", request.host.as_str());
     if let Some(port) = request.port.filter(|port| *port != 443) {
         address.push_str(&format!(":{port}"));
@@ -37,7 +37,7 @@ fn address(request: &RequestAttributes) -> String {
     address.push_str(&String::from_utf8_lossy(request.path.as_sent()));
     if !request.query.is_empty() {
         address.push('?');
-        address.push_str(&String::from_utf8_lossy(&request.query));
+        address.push_str(&String::from_utf8_lossy(request.query));
     }
     address
 }

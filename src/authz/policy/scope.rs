@@ -156,7 +156,7 @@ impl Judge {
     }
 
     /// What the policy hangs on, for people.
-    pub(crate) fn target(&self, host: &Host) -> String {
+    pub(crate) fn target(&self, host: &Host<'_>) -> String {
         match &self.bound.target {
             Target::Object(name) => name.clone(),
             Target::Hosts => {
@@ -186,7 +186,7 @@ impl Judge {
         }
     }
 
-    fn of(bound: &Arc<Bound>, request: &RequestAttributes) -> Result<Self, DenyReason> {
+    fn of(bound: &Arc<Bound>, request: &RequestAttributes<'_>) -> Result<Self, DenyReason> {
         let form = &bound.form;
         let letter_case = form.letter_case.needed(request, form.table.has_capitals());
         let hit = request.judge(letter_case, |reading| form.table.find(reading).map(|hit| hit.copied()))??;
@@ -203,7 +203,7 @@ impl Located {
 
 impl PolicyIndex {
     /// Finds the policies and rules that judge a request.
-    pub(crate) fn locate(&self, request: &RequestAttributes) -> Result<Located, DenyReason> {
+    pub(crate) fn locate(&self, request: &RequestAttributes<'_>) -> Result<Located, DenyReason> {
         if !self.ready {
             return Err(DenyReason::NotReady);
         }
@@ -229,7 +229,11 @@ impl PolicyIndex {
     }
 
     /// The route that the request takes. We do not know by which listener it came, so all that admit it must agree.
-    fn route(&self, request: &RequestAttributes, by_host: Option<&Chain>) -> Result<Option<&RouteEntry>, DenyReason> {
+    fn route(
+        &self,
+        request: &RequestAttributes<'_>,
+        by_host: Option<&Chain>,
+    ) -> Result<Option<&RouteEntry>, DenyReason> {
         let pinned = request.pinned.as_ref().filter(|pinned| !by_host.is_some_and(|chain| chain.has(pinned)));
         let mut found: Option<&RouteEntry> = None;
         for listener in &self.listeners {
@@ -252,7 +256,7 @@ impl PolicyIndex {
 }
 
 impl RouteTable {
-    fn find(&self, request: &RequestAttributes) -> Result<Option<&RouteEntry>, DenyReason> {
+    fn find(&self, request: &RequestAttributes<'_>) -> Result<Option<&RouteEntry>, DenyReason> {
         let entry = |hit: Option<RouteHit>| hit.map(|hit| &self.routes[hit.route]);
         let judge = |letter_case| {
             request

@@ -387,7 +387,8 @@ async fn p31_the_values_of_a_check_show_no_secret() {
     let house = House::new();
     let token = house.log_in(&["admin"]).await;
     let check = request("shop.example", "/admin?CANARY", &[("cookie", &cookie(&token)), ("x-canary", "CANARY")]);
-    let raw = request::read(check.encode_to_vec().into()).unwrap();
+    let message = check.encode_to_vec();
+    let raw = request::read(&message).unwrap();
     let mut shown = format!("{raw:?}");
     let attributes = RequestAttributes::read(raw).unwrap();
     shown += &format!("{attributes:?}");

@@ -9,45 +9,74 @@ use prost::Message as _;
 use super::*;
 
 /// Whether both read the same out of a message. Later entries of a map count, as in the full reading.
-fn same(lean: &CheckRequest, full: &full::CheckRequest) -> bool {
-    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-    let map = |entries: &[Entry]| entries.iter().map(|it| (text(&it.key), text(&it.value))).collect::<HashMap<_, _>>();
-    let (Some(lean), Some(full)) = (&lean.attributes, &full.attributes) else {
-        return lean.attributes.is_none() && full.attributes.is_none();
-    };
+fn same(lean: &CheckRequest<'_>, full: &full::CheckRequest) -> bool {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let map =
+        |entries: &[Entry<'_>]| entries.iter().map(|it| (text(it.key), text(it.value))).collect::<HashMap<_, _>>();
+    let Some(full) = &full.attributes else { return *lean == CheckRequest::default() };
     if map(&lean.context_extensions) != full.context_extensions {
         return false;
     }
-    let lean = lean.request.as_ref().and_then(|request| request.http.as_ref());
     let full = full.request.as_ref().and_then(|request| request.http.as_ref());
-    let (Some(lean), Some(full)) = (lean, full) else { return lean.is_none() && full.is_none() };
-    let listed = lean.header_map.as_ref().map(|map| {
-        map.headers.iter().map(|it| (text(&it.key), text(&it.value), it.raw_value.to_vec())).collect::<Vec<_>>()
+    let (Some(lean), Some(full)) = (&lean.http, full) else { return lean.http.is_none() && full.is_none() };
+    let listed = lean.header_map.as_ref().map(|headers| {
+        headers.iter().map(|it| (text(it.key), text(it.value), it.raw_value.to_vec())).collect::<Vec<_>>()
     });
     let full_listed = full.header_map.as_ref().map(|map| {
         map.headers.iter().map(|it| (it.key.clone(), it.value.clone(), it.raw_value.clone())).collect::<Vec<_>>()
     });
-    [&lean.id, &lean.method, &lean.path, &lean.host, &lean.scheme, &lean.protocol].map(text)
-        == [&full.id, &full.method, &full.path, &full.host, &full.scheme, &full.protocol].map(String::clone)
+    [lean.id, lean.method, lean.path, lean.host].map(text)
+        == [&full.id, &full.method, &full.path, &full.host].map(String::clone)
         && map(&lean.headers) == full.headers
         && listed == full_listed
 }
 
 #[test]
 fn p31_no_message_shows_what_it_holds() {
-    let entry = Entry { key: "cookie".into(), value: "CANARY".into() };
-    let http = HttpRequest { headers: vec![entry.clone()], path: "/CANARY".into(), ..Default::default() };
-    let request = Request { http: Some(http.clone()) };
-    let attributes = AttributeContext { request: Some(request.clone()), context_extensions: vec![entry.clone()] };
-    let check = CheckRequest { attributes: Some(attributes.clone()) };
-    for shown in [
-        format!("{check:?}"),
-        format!("{attributes:#?}"),
-        format!("{request:?}"),
-        format!("{http:?}"),
-        format!("{entry:?}"),
-    ] {
+    let entry = Entry { key: b"cookie", value: b"CANARY" };
+    let header = HeaderValue { key: b"cookie", value: b"CANARY", raw_value: b"CANARY" };
+    let http = HttpRequest { headers: vec![entry], path: b"/CANARY", ..Default::default() };
+    let check = CheckRequest { http: Some(http.clone()), context_extensions: vec![entry] };
+    for shown in [format!("{check:?}"), format!("{http:#?}"), format!("{entry:?}"), format!("{header:?}")] {
         assert!(shown.ends_with("(redacted)") && !shown.contains("CANARY"), "{shown}");
+    }
+}
+
+#[test]
+fn a_message_in_pieces_is_merged() {
+    // attributes = 1, request = 4, http = 2; method = 2 and path = 4 in one piece each, then the path anew.
+    let piece = |tag: u8, text: &[u8]| {
+        let field = [&[tag, u8::try_from(text.len()).unwrap()], text].concat();
+        let mut message = field;
+        for tag in [0x12, 0x22, 0x0a] {
+            message = [&[tag, u8::try_from(message.len()).unwrap()][..], &message].concat();
+        }
+        message
+    };
+    let message = [piece(0x12, b"GET"), piece(0x22, b"/a"), piece(0x22, b"/b")].concat();
+    let check = CheckRequest::read(&message).unwrap();
+    let http = check.http.as_ref().unwrap();
+    assert_eq!((http.method, http.path), (&b"GET"[..], &b"/b"[..]));
+    assert!(same(&check, &full::CheckRequest::decode(message.as_slice()).unwrap()));
+}
+
+#[test]
+fn a_field_of_another_type_is_no_message() {
+    for (message, want) in [
+        (&[][..], true),
+        (&[0x0a, 0], true),
+        (&[0x08, 1], false),                // attributes as a number
+        (&[0x10, 1], true),                 // a field that we do not know
+        (&[0x13, 0x08, 1, 0x14], true),     // a group that we do not know
+        (&[0x13, 0x08, 1], false),          // left open
+        (&[0x14], false),                   // closed and never opened
+        (&[0x0a, 2, 0x22], false),          // longer than the message
+        (&[0x0a, 3, 0x52, 2, 0x0a], false), // longer than what holds it
+        (&[0x02, 0], false),                // field 0
+        (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], false),
+    ] {
+        assert_eq!(CheckRequest::read(message).is_ok(), want, "{message:x?}");
+        assert_eq!(full::CheckRequest::decode(message).is_ok(), want, "{message:x?}");
     }
 }
 
@@ -121,8 +150,8 @@ mod properties {
     proptest! {
         #[test]
         fn the_lean_reading_sees_what_the_full_one_sees(check in check()) {
-            let lean = CheckRequest::decode(Bytes::from(check.encode_to_vec())).unwrap();
-            prop_assert!(same(&lean, &check));
+            let message = check.encode_to_vec();
+            prop_assert!(CheckRequest::read(&message).is_ok_and(|lean| same(&lean, &check)));
         }
 
         /// What the full reading takes, the lean one takes and reads alike: also after bytes went astray.
@@ -143,7 +172,7 @@ mod properties {
                 bytes.truncate(cut.index(bytes.len() + 1));
             }
             if let Ok(full) = full::CheckRequest::decode(bytes.as_slice()) {
-                let lean = CheckRequest::decode(Bytes::from(bytes));
+                let lean = CheckRequest::read(&bytes);
                 prop_assert!(lean.is_ok_and(|lean| same(&lean, &full)));
             }
         }
@@ -151,7 +180,7 @@ mod properties {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200)) {
             let full = full::CheckRequest::decode(bytes.as_slice());
-            let lean = CheckRequest::decode(Bytes::from(bytes));
+            let lean = CheckRequest::read(&bytes);
             if let Ok(full) = full {
                 prop_assert!(lean.is_ok_and(|lean| same(&lean, &full)));
             }

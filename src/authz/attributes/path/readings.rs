@@ -1,6 +1,6 @@
 //! Every way in which servers read a path that has something in it about which they differ.
 
-use bytes::Bytes;
+use std::borrow::Cow;
 
 use crate::authz::reason::DenyReason;
 
@@ -11,7 +11,7 @@ const MAX: usize = 64;
 type Step = fn(&str) -> String;
 
 /// All readings of a path that begins with `/` and is ASCII, without repetitions; the first is decoded once.
-pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
+pub(super) fn all(sent: &str) -> Result<Box<[Cow<'static, [u8]>]>, DenyReason> {
     let mut found = Found::default();
     for decoded in decodings(sent).ok_or(DenyReason::MalformedPath)? {
         found.add(decoded)?;
@@ -45,7 +45,7 @@ pub(super) fn all(sent: &str) -> Result<Box<[Bytes]>, DenyReason> {
     if found.0.iter().any(|path| has_dot_segment(path)) {
         return Err(DenyReason::MalformedPath);
     }
-    Ok(found.0.into_iter().map(Bytes::from).collect())
+    Ok(found.0.into_iter().map(|path| Cow::Owned(path.into_bytes())).collect())
 }
 
 #[derive(Default)]

@@ -27,10 +27,9 @@ fn cookie_only() -> Carriers {
     Carriers::new(vec![Carrier::Cookie("__Host-session".into())]).expect("a good carrier")
 }
 
-fn request(headers: &[(&str, String)]) -> RequestAttributes {
-    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let headers = headers.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
-    let raw = RawRequest { method: "GET".into(), host: "shop.example".into(), path: "/".into(), headers, pinned: None };
+fn request<'a>(headers: &'a [(&str, String)]) -> RequestAttributes<'a> {
+    let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+    let raw = RawRequest { method: b"GET", host: b"shop.example", path: b"/", headers, pinned: None };
     RequestAttributes::read(raw).expect("an ordinary request")
 }
 
@@ -221,8 +220,7 @@ fn p07_everything_of_ours_is_taken_off() {
 #[test]
 fn p13_tokens_in_urls_are_not_looked_at() {
     let path = format!("/?access_token={0}&__Host-session={0}", token(1));
-    let raw =
-        RawRequest { method: "GET".into(), host: "shop.example".into(), path: path.into(), ..RawRequest::default() };
+    let raw = RawRequest { method: b"GET", host: b"shop.example", path: path.as_bytes(), ..RawRequest::default() };
     let request = RequestAttributes::read(raw).expect("an ordinary request");
     assert!(everywhere().present(&request).expect("unambiguous").credential.is_none());
 }

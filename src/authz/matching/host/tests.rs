@@ -1,9 +1,7 @@
-use bytes::Bytes;
-
 use super::*;
 
-fn host(name: &str) -> Host {
-    Host::parse(&Bytes::copy_from_slice(name.as_bytes())).expect("a host").0
+fn host(name: &str) -> Host<'_> {
+    Host::parse(name.as_bytes()).expect("a host").0
 }
 
 fn pattern(text: &str) -> HostPattern {

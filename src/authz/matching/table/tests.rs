@@ -1,5 +1,3 @@
-use bytes::Bytes;
-
 use super::super::{HostPattern, HostTable};
 use super::*;
 use crate::api::http_match::{HttpNameMatch, HttpPathMatch, HttpRouteMatch, PathMatchType, ValueMatchType};
@@ -38,23 +36,24 @@ fn table<T: PartialEq + Copy>(matches: &[(&str, T)]) -> MatchTable<T> {
 }
 
 /// A request in one line: `GET /path?query name:value`.
-fn request(line: &str) -> RequestAttributes {
+fn request(line: &str) -> RequestAttributes<'_> {
     request_to("shop.example", line)
 }
 
-fn request_to(host: &str, line: &str) -> RequestAttributes {
-    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+fn request_to<'a>(host: &'a str, line: &'a str) -> RequestAttributes<'a> {
     let mut words = line.split(' ');
-    let method = bytes(words.next().expect("a method"));
-    let path = bytes(words.next().expect("a path"));
-    let headers =
-        words.filter_map(|word| word.split_once(':')).map(|(name, value)| (bytes(name), bytes(value))).collect();
-    let raw = RawRequest { method, host: bytes(host), path, headers, pinned: None };
+    let method = words.next().expect("a method").as_bytes();
+    let path = words.next().expect("a path").as_bytes();
+    let headers = words
+        .filter_map(|word| word.split_once(':'))
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+        .collect();
+    let raw = RawRequest { method, host: host.as_bytes(), path, headers, pinned: None };
     RequestAttributes::read(raw).expect(line)
 }
 
 /// What the table says when letter case counts, as the Gateway API has it.
-fn find<T: PartialEq + Copy>(table: &MatchTable<T>, request: &RequestAttributes) -> Result<Option<T>, DenyReason> {
+fn find<T: PartialEq + Copy>(table: &MatchTable<T>, request: &RequestAttributes<'_>) -> Result<Option<T>, DenyReason> {
     let value = |entry: usize| table.entries[entry].1;
     request.judge(LetterCase::Sensitive, |reading| table.as_policies_match(reading).map(|it| it.map(value)))?
 }
@@ -67,7 +66,7 @@ fn find_beside<T: PartialEq + Copy>(table: &MatchTable<T>, line: &str) -> Result
 /// The same where it does not (`paths` unset).
 fn find_in_any_case<T: PartialEq + Copy>(
     table: &MatchTable<T>,
-    request: &RequestAttributes,
+    request: &RequestAttributes<'_>,
 ) -> Result<Option<T>, DenyReason> {
     let letter_case = LetterCase::Unambiguous.needed(request, table.has_capitals());
     request.judge(letter_case, |reading| table.find(reading).map(|it| it.copied()))?

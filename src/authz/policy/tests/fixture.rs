@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -96,20 +95,24 @@ pub(in crate::authz) fn index(yaml: &str) -> PolicyIndex {
 
 /// A request.
 #[derive(Clone, Debug)]
-pub(in crate::authz) struct Ask(RawRequest);
+pub(in crate::authz) struct Ask {
+    method: String,
+    host: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    pinned: Option<PolicyName>,
+}
 
 /// `GET shop.example/cart`.
 pub(in crate::authz) fn ask(line: &str) -> Ask {
     let (method, url) = line.split_once(' ').unwrap();
     let (host, path) = url.split_at(url.find('/').unwrap());
-    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    Ask(RawRequest { method: bytes(method), host: bytes(host), path: bytes(path), ..RawRequest::default() })
+    Ask { method: method.into(), host: host.into(), path: path.into(), headers: Vec::new(), pinned: None }
 }
 
 impl Ask {
     pub(in crate::authz) fn with(mut self, name: &str, value: &str) -> Self {
-        let header = (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()));
-        self.0.headers.push(header);
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -126,12 +129,19 @@ impl Ask {
     }
 
     pub(in crate::authz) fn pinned(mut self, namespace: &str, name: &str) -> Self {
-        self.0.pinned = Some(PolicyName { namespace: namespace.into(), name: name.into() });
+        self.pinned = Some(PolicyName { namespace: namespace.into(), name: name.into() });
         self
     }
 
-    pub(in crate::authz) fn read(&self) -> RequestAttributes {
-        RequestAttributes::read(self.0.clone()).unwrap()
+    pub(in crate::authz) fn read(&self) -> RequestAttributes<'_> {
+        RequestAttributes::read(RawRequest {
+            method: self.method.as_bytes(),
+            host: self.host.as_bytes(),
+            path: self.path.as_bytes(),
+            headers: self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
+            pinned: self.pinned.clone(),
+        })
+        .unwrap()
     }
 }
 
