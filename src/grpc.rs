@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
@@ -147,7 +148,14 @@ impl Listener {
     {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        let surface = service_fn(move |request| answer(check.clone(), process.clone(), health.clone(), request));
+        let surface = service_fn(move |request: Request<Body>| {
+            // A check is nearly every call. What the others need is neither cloned for it nor part of its future.
+            if request.uri().path() == CHECK {
+                Either::Left(answer_check(check.clone(), request.into_body()))
+            } else {
+                Either::Right(Box::pin(answer_other(process.clone(), health.clone(), request)))
+            }
+        });
         let served = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -216,27 +224,28 @@ async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stop
     }
 }
 
-/// One call. The order of the arms is that of their frequency.
-async fn answer<C, F, P>(
-    check: C,
+/// A check.
+async fn answer_check<C, F>(check: C, body: Body) -> Result<Response<AnswerBody>, Infallible>
+where
+    C: Fn(Result<Bytes, Unreadable>) -> F,
+    F: Future<Output = Bytes>,
+{
+    Ok(match unary::read(body).await {
+        Err(Unreadable::Broken) => tonic::Status::cancelled("the request broke off").into_http().map(AnswerBody::Other),
+        message => unary::Answer::response(check(message).await).map(AnswerBody::Check),
+    })
+}
+
+/// Any other call. The order of the arms is that of their frequency.
+async fn answer_other<P>(
     process: P,
     mut health: HealthServer<HealthService>,
     request: Request<Body>,
 ) -> Result<Response<AnswerBody>, Infallible>
 where
-    C: Fn(Result<Bytes, Unreadable>) -> F,
-    F: Future<Output = Bytes>,
     P: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let path = request.uri().path();
-    if path == CHECK {
-        return Ok(match unary::read(request.into_body()).await {
-            Err(Unreadable::Broken) => tonic::Status::cancelled("the request broke off").into_http(),
-            message => return Ok(unary::Answer::response(check(message).await).map(AnswerBody::Check)),
-        }
-        .map(AnswerBody::Other));
-    }
-    let response = match path.split('/').nth(1) {
+    let response = match request.uri().path().split('/').nth(1) {
         Some(EXTERNAL_PROCESSOR) => process.oneshot(request).await?,
         Some(HealthServer::<HealthService>::NAME) => health.call(request).await?,
         _ => tonic::Status::unimplemented("").into_http(),

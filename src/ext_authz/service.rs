@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl Gate {
     pub async fn check(&self, message: Result<Bytes, Unreadable>) -> Bytes {
         let in_flight = self.metrics.start();
         let Judged { verdict, sid } = match &message {
-            Ok(message) => bounded(self.deadline, self.judge(message)).await,
+            Ok(message) => bounded(self.deadline, pin!(self.judge(message))).await,
             Err(_) => Judged::deny(DenyReason::MalformedRequest),
         };
         let message = message.unwrap_or_default();
@@ -119,14 +119,10 @@ impl Gate {
     }
 
     async fn judge(&self, message: &[u8]) -> Judged {
-        let attributes = match request::read(message).and_then(RequestAttributes::read) {
-            Ok(attributes) => attributes,
+        let pending = match self.plan(message) {
+            Ok(Plan::Lookup(pending)) => pending,
+            Ok(Plan::Settled(decision)) => return Judged { verdict: self.without_session(*decision), sid: None },
             Err(malformed) => return Judged::deny(malformed),
-        };
-        let plan = authz::plan(&self.policies.load(), &attributes);
-        let pending = match plan {
-            Plan::Settled(decision) => return Judged { verdict: self.without_session(*decision), sid: None },
-            Plan::Lookup(pending) => pending,
         };
         let now = self.clock.now();
         let resolved = self.sessions.resolve(pending.wanted(), pending.realm(), now).await;
@@ -136,6 +132,12 @@ impl Gate {
         };
         let decision = authz::settle(*pending, &resolved.lookup, now);
         Judged { verdict: self.sessions.render(decision, &resolved, now).await, sid }
+    }
+
+    /// The half before the look-up. What is read of the request ends with it and is no part of what waits.
+    fn plan(&self, message: &[u8]) -> Result<Plan, DenyReason> {
+        let attributes = request::read(message).and_then(RequestAttributes::read)?;
+        Ok(authz::plan(&self.policies.load(), &attributes))
     }
 
     /// The verdict on what needs no session. A permit is made by `settle` alone, so that one without a look-up is a defect.
@@ -175,14 +177,15 @@ impl Gate {
 }
 
 /// Runs a judgement to its end, or to the refusal that takes its place: a panic is a defect of ours, and what waits can only be
-/// waiting for the store. A cached session never waits, and so costs no timer.
-async fn bounded(deadline: Duration, work: impl Future<Output = Judged>) -> Judged {
-    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+/// waiting for the store. A cached session never waits, and so costs neither a timer nor the room for one: the server moves a
+/// check's future through its layers by value.
+async fn bounded(deadline: Duration, work: Pin<&mut impl Future<Output = Judged>>) -> Judged {
+    let mut work = AssertUnwindSafe(work).catch_unwind();
     let defect = |_| Judged::deny(DenyReason::Internal);
-    if let Poll::Ready(judged) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+    if let Poll::Ready(judged) = poll_fn(|cx| Poll::Ready(work.poll_unpin(cx))).await {
         return judged.unwrap_or_else(defect);
     }
-    match tokio::time::timeout(deadline, work).await {
+    match Box::pin(tokio::time::timeout(deadline, work)).await {
         Ok(judged) => judged.unwrap_or_else(defect),
         Err(_) => Judged::deny(DenyReason::StoreUnavailable),
     }

@@ -47,6 +47,12 @@ impl Sessions {
             self.stats.invalid_tokens.inc();
             return Resolved::without(Lookup::Invalid);
         }
+        // Boxed: a check that does not wait must not carry the room for one that does.
+        Box::pin(self.by_load(token, realm, now)).await
+    }
+
+    /// The session of a token of ours, from the store.
+    async fn by_load(&self, token: &AccessToken, realm: &Realm, now: Timestamp) -> Resolved {
         let asked = self.view.next_load();
         let entry = match self.view.find(realm, token.sid(), Seq::ANY, now).await {
             Found::Live(entry) => entry,

@@ -90,7 +90,7 @@ impl Sessions {
                 None
             }
             Step::Replace(previous) => {
-                let token = self.replace(entry, previous, now).await?;
+                let token = Box::pin(self.replace(entry, previous, now)).await?;
                 let left = session.absolute_end.since(now);
                 Some(set_cookie(cookie?, &CookieValue::Token(&token, left)).to_string())
             }

@@ -245,7 +245,7 @@ impl View {
             return Found::Live(entry);
         }
         self.stats.misses.inc();
-        let found = self.find_by_load(realm, sid, earliest, now).await;
+        let found = Box::pin(self.find_by_load(realm, sid, earliest, now)).await;
         match found {
             Found::Unavailable(DenyReason::Overloaded) => self.stats.overloads.inc(),
             Found::Unavailable(_) if self.has(realm, sid) => self.stats.stale_refusals.inc(),

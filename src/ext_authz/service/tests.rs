@@ -208,17 +208,17 @@ fn reason(judged: &Judged) -> DenyReason {
 #[tokio::test]
 async fn p02_whatever_goes_wrong_ends_in_a_refusal_of_its_own() {
     let deadline = Duration::from_millis(20);
-    let panics_at_once = bounded(deadline, async { panic!("at once") }).await;
-    let panics_later = bounded(deadline, async {
+    let panics_at_once = bounded(deadline, pin!(async { panic!("at once") })).await;
+    let panics_later = pin!(async {
         tokio::task::yield_now().await;
         panic!("later")
     });
     assert_eq!(reason(&panics_at_once), DenyReason::Internal);
-    assert_eq!(reason(&panics_later.await), DenyReason::Internal);
-    assert_eq!(reason(&bounded(deadline, ready(Judged::deny(DenyReason::NoPolicy))).await), DenyReason::NoPolicy);
+    assert_eq!(reason(&bounded(deadline, panics_later).await), DenyReason::Internal);
+    assert_eq!(reason(&bounded(deadline, pin!(ready(Judged::deny(DenyReason::NoPolicy)))).await), DenyReason::NoPolicy);
 
     let started = std::time::Instant::now();
-    assert_eq!(reason(&bounded(deadline, pending()).await), DenyReason::StoreUnavailable);
+    assert_eq!(reason(&bounded(deadline, pin!(pending())).await), DenyReason::StoreUnavailable);
     assert!(started.elapsed() >= deadline);
 }
 
