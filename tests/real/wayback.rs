@@ -1,6 +1,7 @@
 //! The way back through real Envoys: what a service says about the session in its answer, what becomes of it, and what of it a
 //! client sees.
 
+mod at_once;
 mod audit;
 mod bodies;
 mod cookies;

@@ -128,7 +128,16 @@ impl Way {
         let gate = Cloakroom::spawn(options(said)).await?;
         let next = Arc::new(Mutex::new(answer(&[])));
         let script = Arc::clone(&next);
-        let service = Sloppy::acting(move |_| script.lock().unwrap().clone()).await?;
+        // Where many ask at once, each says by its query what it is to be answered.
+        let service = Sloppy::acting(move |request| match request.target().split_once('?') {
+            Some((_, "end")) => answer(&[("x-session-end", "current")]),
+            Some((_, query)) if query.starts_with("note=") => {
+                let patch = json!({ "note": { &query["note=".len()..]: true } });
+                answer(&[("x-session-update", &patch.to_string())])
+            }
+            _ => script.lock().unwrap().clone(),
+        })
+        .await?;
         let mut config = EnvoyConfig::shipped()?;
         config.plain()?.gate(&gate.grpc()?)?;
         config.service("shop", service.address())?.service("login", service.address())?;
