@@ -133,4 +133,14 @@ mod tests {
         let labels: HashSet<_> = DenyReason::ALL.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), DenyReason::ALL.len());
     }
+
+    #[test]
+    fn p38_each_reason_has_its_row_in_the_documentation() {
+        let rows: Vec<_> =
+            include_str!("../../docs/operations.md").lines().filter(|it| it.starts_with("| `")).collect();
+        for reason in DenyReason::ALL {
+            let row = format!("| `{}` | {} | ", reason.label(), reason.class().status().as_u16());
+            assert_eq!(rows.iter().filter(|it| it.starts_with(&row)).count(), 1, "docs/operations.md: {row}");
+        }
+    }
 }
