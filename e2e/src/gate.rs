@@ -23,12 +23,14 @@ pub enum Listen {
 }
 
 /// Where sessions are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Store {
     /// In memory: gone with the process.
     Memory,
     /// In one file.
     Embedded,
+    /// In Redis: the value of `sessions.store`, as in `{ "kind": "redis", "redis": { "url": … } }`.
+    Redis(Value),
 }
 
 /// How to run it.
@@ -296,9 +298,10 @@ fn config(folder: &Path, options: &GateOptions) -> Value {
         Listen::Unix => format!("unix://{}", file("gate.sock").display()),
         Listen::Loopback => "127.0.0.1:0".to_owned(),
     };
-    let store = match options.store {
+    let store = match &options.store {
         Store::Memory => json!({ "kind": "memory" }),
         Store::Embedded => json!({ "kind": "embedded", "path": file("sessions.redb") }),
+        Store::Redis(store) => store.clone(),
     };
     let loopback = "127.0.0.1:0";
     json!({

@@ -1,8 +1,9 @@
-//! The real parts that tests, the demo and the benchmarks run: Envoy, cloakroom, services behind it.
+//! The real parts that tests, the demo and the benchmarks run: Envoy, cloakroom, services behind it, Redis.
 //!
 //! Everything is started on ports of its own, waits until it is ready, and ends with the test.
 
 pub mod browser;
+pub mod checker;
 pub mod envoy;
 pub mod gate;
 pub mod http1;
@@ -11,6 +12,7 @@ pub mod issuer;
 pub mod jose;
 pub mod measure;
 pub mod process;
+pub mod redis;
 pub mod services;
 pub mod sloppy;
 pub mod stage;

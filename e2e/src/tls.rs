@@ -1,6 +1,7 @@
-//! A certificate authority for the moment: what a `__Host-` cookie needs.
+//! A certificate authority for the moment: what a `__Host-` cookie needs, and a Redis that speaks TLS.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -9,22 +10,31 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData as _,
 };
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::envoy::TlsFiles;
 
-/// A CA of our own, and a certificate that it signed for some names. The CA's key is not kept.
+/// A CA of our own, and what it signed: a certificate for some names, and one for a client. The CA's key is not kept.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     /// What clients must trust, PEM.
     pub ca: PathBuf,
     /// What the listener shows.
     pub server: TlsFiles,
+    /// What a client shows.
+    pub client: TlsFiles,
     /// SHA-256 of the listener's public key, in base64, for browsers that are told to trust it.
     pub spki_sha256: String,
 }
 
 impl Certificates {
-    /// Writes `ca.pem`, `server.pem` and `server.key` into a folder that only we can read.
+    /// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` into a folder that only we can read.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -38,21 +48,29 @@ impl Certificates {
 
         let mut server = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
         server.distinguished_name.push(DnType::CommonName, *names.first().context("a certificate for no name")?);
-        server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        server.use_authority_key_identifier_extension = true;
-        let server_key = KeyPair::generate()?;
-        let server_certificate = server.signed_by(&server_key, &Issuer::from_params(&ca, &ca_key))?;
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::CommonName, "cloakroom client");
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        for leaf in [&mut server, &mut client] {
+            leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            leaf.use_authority_key_identifier_extension = true;
+        }
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        let (server_key, client_key) = (KeyPair::generate()?, KeyPair::generate()?);
 
         let spki = server_key.subject_public_key_info();
         let made = Self {
             spki_sha256: BASE64_STANDARD.encode(digest(&SHA256, &spki)),
             ca: folder.join("ca.pem"),
             server: TlsFiles { certificate: folder.join("server.pem"), key: folder.join("server.key") },
+            client: TlsFiles { certificate: folder.join("client.pem"), key: folder.join("client.key") },
         };
         std::fs::write(&made.ca, ca_certificate.pem())?;
-        std::fs::write(&made.server.certificate, server_certificate.pem())?;
+        std::fs::write(&made.server.certificate, server.signed_by(&server_key, &issuer)?.pem())?;
         std::fs::write(&made.server.key, server_key.serialize_pem())?;
+        std::fs::write(&made.client.certificate, client.signed_by(&client_key, &issuer)?.pem())?;
+        std::fs::write(&made.client.key, client_key.serialize_pem())?;
         Ok(made)
     }
 
@@ -64,5 +82,24 @@ impl Certificates {
         let ca = reqwest::Certificate::from_pem(&std::fs::read(&self.ca)?)?;
         let client = reqwest::Client::builder().tls_certs_only([ca]).resolve(host, address).no_proxy();
         Ok(client.redirect(reqwest::redirect::Policy::none()).build()?)
+    }
+
+    /// TLS over an open stream, for a client that trusts this CA and no other; `shows` says that it shows its certificate.
+    ///
+    /// # Errors
+    /// When the peer is not `name`, or a file is gone.
+    pub async fn over(&self, stream: TcpStream, name: &str, shows: bool) -> Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.ca)?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots);
+        let config = if shows {
+            let certificate = CertificateDer::from_pem_file(&self.client.certificate)?;
+            config.with_client_auth_cert(vec![certificate], PrivateKeyDer::from_pem_file(&self.client.key)?)?
+        } else {
+            config.with_no_client_auth()
+        };
+        let name = ServerName::try_from(name.to_owned())?;
+        Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
 }

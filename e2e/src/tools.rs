@@ -135,6 +135,41 @@ pub fn jose() -> Result<PathBuf> {
     })
 }
 
+/// A Redis server of version 7 or newer, which is a sentinel when called with `--sentinel`; the variable `REDIS_SERVER`
+/// names another binary.
+///
+/// # Errors
+/// When it is not there and cannot be installed.
+pub fn redis_server() -> Result<PathBuf> {
+    if let Some(chosen) = from_environment("REDIS_SERVER")? {
+        return Ok(chosen);
+    }
+    if let Some(found) = on_path("redis-server") {
+        return Ok(found);
+    }
+    // Debian's redis-server is a service, started on port 6379 by the installation, and a link. What it links to comes with
+    // redis-tools and starts nothing: one program, which is what it is called.
+    let program = {
+        let _alone = alone(&root()?, "Redis")?;
+        if on_path(REDIS_IN_TOOLS).is_none() {
+            install_from_debian("Redis", &["redis-tools"], "REDIS_SERVER")?;
+        }
+        on_path(REDIS_IN_TOOLS).with_context(|| format!("the package redis-tools brought no {REDIS_IN_TOOLS}"))?
+    };
+    let folder = install("redis", |folder| {
+        let link = folder.join("redis-server");
+        std::os::unix::fs::symlink(&program, &link)?;
+        let answer = Command::new(&link).arg("--version").output()?;
+        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+        ensure!(answer.starts_with("Redis server v="), "{} called redis-server says {answer:?}", program.display());
+        Ok(())
+    })
+    .context("Redis (or set REDIS_SERVER to a binary)")?;
+    Ok(folder.join("redis-server"))
+}
+
+const REDIS_IN_TOOLS: &str = "redis-check-rdb";
+
 /// The way to call pip on this machine, made to work if need be.
 fn pip() -> Result<Command> {
     let ways: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
@@ -204,11 +239,7 @@ fn install_in(root: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -
     if folder.is_dir() {
         return Ok(folder);
     }
-    let lock = File::create(root.join(".lock"))?;
-    if let Err(TryLockError::WouldBlock) = lock.try_lock() {
-        say(&format!("{name}: waiting for another process that installs"));
-    }
-    lock.lock()?;
+    let _alone = alone(root, name)?;
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -217,6 +248,16 @@ fn install_in(root: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -
     fs::set_permissions(partial.path(), fs::Permissions::from_mode(0o755))?;
     fs::rename(partial.path(), &folder)?;
     Ok(folder)
+}
+
+/// Keeps other threads and processes from installing until it is dropped.
+fn alone(root: &Path, name: &str) -> Result<File> {
+    let lock = File::create(root.join(".lock"))?;
+    if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+        say(&format!("{name}: waiting for another process that installs"));
+    }
+    lock.lock()?;
+    Ok(lock)
 }
 
 fn from_environment(variable: &str) -> Result<Option<PathBuf>> {

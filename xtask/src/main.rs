@@ -60,12 +60,13 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn tools() -> Result<ExitCode> {
-    use e2e::tools::{EnvoyVersion, chromium, envoy, jose, node};
+    use e2e::tools::{EnvoyVersion, chromium, envoy, jose, node, redis_server};
     for version in EnvoyVersion::ALL {
         terminal::line(&format!("Envoy {}: {}", version.number(), envoy(version)?.display()));
     }
     terminal::line(&format!("Chromium: {}", chromium()?.display()));
     terminal::line(&format!("Node.js: {}", node()?.display()));
     terminal::line(&format!("jose: {}", jose()?.display()));
+    terminal::line(&format!("Redis: {}", redis_server()?.display()));
     Ok(ExitCode::SUCCESS)
 }

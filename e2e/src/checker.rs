@@ -1,0 +1,82 @@
+//! Asks a gate as Envoy does, without an Envoy: for tests and benchmarks that are about the sessions behind the gate.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::envoy::GateAddress;
+
+/// A connection to a gate. Clones share it.
+#[derive(Clone)]
+pub struct Checker(AuthorizationClient<Channel>);
+
+/// A check's answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status that the client would see, 200 when the request may pass.
+    pub status: u16,
+    /// The session JWT's claims, not verified; `None` without one.
+    pub claims: Option<serde_json::Value>,
+}
+
+impl Checker {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(gate: &GateAddress) -> Result<Self> {
+        let url = match gate {
+            GateAddress::Unix(path) => format!("unix://{}", path.display()),
+            GateAddress::Tcp(address) => format!("http://{address}"),
+        };
+        let channel = Endpoint::try_from(url)?.connect().await.context("the gate is not to be reached")?;
+        Ok(Self(AuthorizationClient::new(channel)))
+    }
+
+    /// A `GET` of `path` at `host` with this access token as a cookie.
+    ///
+    /// # Errors
+    /// When it is not answered.
+    pub async fn get(&self, host: &str, path: &str, token: &str) -> Result<Answer> {
+        let headers = HashMap::from([("cookie".to_owned(), format!("__Host-session={token}"))]);
+        let http = HttpRequest {
+            method: "GET".to_owned(),
+            host: host.to_owned(),
+            path: path.to_owned(),
+            scheme: "https".to_owned(),
+            protocol: "HTTP/1.1".to_owned(),
+            headers,
+            ..HttpRequest::default()
+        };
+        let request = Request { http: Some(http), ..Request::default() };
+        let attributes = AttributeContext { request: Some(request), ..AttributeContext::default() };
+        let answer = self.0.clone().check(CheckRequest { attributes: Some(attributes) }).await?.into_inner();
+        read(answer)
+    }
+}
+
+fn read(answer: CheckResponse) -> Result<Answer> {
+    match answer.http_response.context("an answer without HTTP")? {
+        HttpResponse::OkResponse(ok) => {
+            let headers = ok.headers.into_iter().filter_map(|it| it.header);
+            let jwt = headers.into_iter().find(|it| it.key == "x-session-jwt").map(|it| it.value);
+            Ok(Answer { status: 200, claims: jwt.map(|jwt| claims(&jwt)).transpose()? })
+        }
+        HttpResponse::DeniedResponse(denied) => {
+            let code = denied.status.map_or(403, |it| it.code);
+            Ok(Answer { status: u16::try_from(code)?, claims: None })
+        }
+        HttpResponse::ErrorResponse(_) => anyhow::bail!("an error in the place of a decision"),
+    }
+}
+
+fn claims(jwt: &str) -> Result<serde_json::Value> {
+    use base64::Engine as _;
+    let payload = jwt.split('.').nth(1).context("no JWT")?;
+    Ok(serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload)?)?)
+}
