@@ -38,12 +38,14 @@ use crate::sessions::token::TokenKeys;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::memory::MemoryStore;
+use crate::store::redis::stats::RedisStats;
+use crate::store::redis::{RedisConfig, RedisStore};
 use crate::telemetry::Telemetry;
 
 /// How often what is over is forgotten by the store.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often it is asked whether everything that readiness hangs on still holds.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What the command line adds to the configuration file.
 #[derive(Clone, Debug)]
@@ -93,8 +95,8 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
     readiness.set(ReadyCheck::TokenKey, true);
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
-    let store = Arc::new(open_store(&config.store)?);
-    readiness.set(ReadyCheck::Store, true);
+    let store = Arc::new(open_store(&config.store, &registry)?);
+    readiness.set(ReadyCheck::Store, store.is_open());
     let folder = PolicyFolder::open(config.policies.clone(), install(&config)).context("policies.dir")?;
     readiness.set(ReadyCheck::Policies, true);
     let (policies, status) = (folder.index(), folder.status());
@@ -257,10 +259,16 @@ fn early(ended: Result<(&str, Option<anyhow::Error>), tokio::task::JoinError>) -
     }
 }
 
-fn open_store(config: &StoreConfig) -> anyhow::Result<Store> {
+fn open_store(config: &StoreConfig, registry: &Registry) -> anyhow::Result<Store> {
     Ok(match config {
         StoreConfig::Memory => Store::Memory(MemoryStore::default()),
         StoreConfig::Embedded { path } => Store::Embedded(EmbeddedStore::open(path).context("sessions.store")?),
+        // It connects in the background: a gate that starts while the store is away is not ready, and waits.
+        StoreConfig::Redis(config) => {
+            let stats = RedisStats::new()?;
+            stats.register(registry)?;
+            Store::Redis(RedisStore::open(RedisConfig::clone(config), stats))
+        }
     })
 }
 
@@ -313,6 +321,7 @@ mod tests {
         metrics::register_sessions(&registry, Arc::new(SessionsStats::default())).unwrap();
         CheckMetrics::register(&registry).unwrap();
         ResponseMetrics::register(&registry).unwrap();
+        RedisStats::new().unwrap().register(&registry).unwrap();
         let families = registry.gather();
         let registered: Vec<_> = families.iter().map(|family| family.name()).collect();
         let rows = include_str!("../docs/operations.md").lines().filter_map(|row| row.strip_prefix("| `cloakroom_"));

@@ -3,9 +3,12 @@
 
 mod file;
 mod realms;
+mod store;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::store::StoreConfig;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -71,18 +74,6 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// The session API.
     pub sessions: Option<SocketAddr>,
-}
-
-/// `sessions.store`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// `kind: memory`
-    Memory,
-    /// `kind: embedded`
-    Embedded {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
 /// `jwt`.
@@ -216,14 +207,17 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
             "api has callers but the session API listens nowhere: set an address such as 127.0.0.1:9081".into(),
         ));
     }
+    let mut sessions_file = file.sessions;
+    let store = sessions_file.store.take();
+    let sessions = sessions(sessions_file)?;
     Ok(Config {
-        realm,
+        realm: realm.clone(),
         realms,
         listen,
         token_key_file: at(file.token.key_file, "token.key"),
         carriers: carriers(file.token.carriers)?,
-        store: store(file.sessions.store.as_ref(), folder)?,
-        sessions: sessions(file.sessions)?,
+        store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
+        sessions,
         jwt: jwt(file.jwt, folder)?,
         policies: at(file.policies.dir, "policies"),
         callers,
@@ -350,20 +344,6 @@ fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Carriers, Wrong> {
         return Err(wrong(key, "list at most 8 carriers and one cookie: two cookies would have to be ranked".into()));
     }
     Carriers::new(carriers).map_err(|error| wrong(key, error.to_string()))
-}
-
-fn store(given: Option<&file::StoreFile>, folder: &Path) -> Result<StoreConfig, Wrong> {
-    let path = |given: Option<&String>| folder.join(given.map_or("sessions.redb", String::as_str));
-    match given {
-        None => Ok(StoreConfig::Embedded { path: path(None) }),
-        Some(file::StoreFile { kind: file::StoreKind::Embedded, path: given }) => {
-            Ok(StoreConfig::Embedded { path: path(given.as_ref()) })
-        }
-        Some(file::StoreFile { kind: file::StoreKind::Memory, path: None }) => Ok(StoreConfig::Memory),
-        Some(file::StoreFile { kind: file::StoreKind::Memory, path: Some(_) }) => {
-            Err(wrong("sessions.store.path", "a memory store has no file: leave it out, or say kind: embedded".into()))
-        }
-    }
 }
 
 fn sessions(file: file::SessionsFile) -> Result<SessionsConfig, Wrong> {

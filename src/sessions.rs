@@ -221,11 +221,19 @@ impl Sessions {
     ) -> Self {
         let stats = Arc::new(SessionsStats::default());
         let tasks = TaskTracker::new();
-        // Both stores live in this process; a store elsewhere brings a link that it proves.
+        // A store of this process is changed by nobody else; a store elsewhere brings a link that it proves.
         let link = match &*store {
             Store::Memory(_) | Store::Embedded(_) => Link::local(),
+            Store::Redis(_) => Link::remote(),
         };
         let view = Arc::new(View::new(&config, Arc::clone(&store), link, tasks.clone(), Arc::clone(&stats)));
+        // Not by an `Arc`: the store lives in the view, and would keep it alive.
+        let (follower, at) = (Arc::downgrade(&view), Arc::clone(&clock));
+        store.follow(move |notice| {
+            if let Some(view) = follower.upgrade() {
+                view.heed(notice, &at);
+            }
+        });
         let changes = Changes::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), tasks.clone());
         let writes = Arc::new(Semaphore::new(MAX_BACKGROUND_WRITES));
         let (changes, ending) = (Arc::new(changes), Arc::default());

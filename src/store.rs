@@ -7,6 +7,7 @@ mod change;
 pub mod embedded;
 pub mod memory;
 pub mod record;
+pub mod redis;
 
 #[cfg(test)]
 mod contract;
@@ -14,7 +15,7 @@ mod contract;
 mod fixtures;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::authz::session::{PreviousSecret, Realm, SecretDigest, Session, SessionId, Timestamp};
 
@@ -25,6 +26,27 @@ pub enum Store {
     Memory(memory::MemoryStore),
     /// One durable file (redb), for one process.
     Embedded(embedded::EmbeddedStore),
+    /// Redis or Valkey, shared by many processes.
+    Redis(redis::RedisStore),
+}
+
+/// What a store tells unasked to those who keep what they loaded from it.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice<'a> {
+    /// The record of a session has changed.
+    Session(SessionId),
+    /// The epoch of a subject has moved on: all sessions of it may have ended.
+    Subject(&'a Realm, &'a str),
+    /// Anything may have changed. From now on changes are told only if `told`.
+    Everything {
+        /// Whether changes will be told.
+        told: bool,
+    },
+    /// Every change that was made before `asked` and is told at all has been told.
+    Proved {
+        /// When the store was asked.
+        asked: Instant,
+    },
 }
 
 /// What a store knows of a session id.
@@ -59,6 +81,13 @@ pub enum StoreError {
     /// The embedded store's file failed. Nothing is answered from it until it could be opened again.
     #[error("embedded session store failed")]
     Embedded(#[source] Arc<redb::Error>),
+    /// Redis could not be asked, or did not do what it was asked. A change may still have been made; every change can be
+    /// repeated.
+    #[error("session store failed")]
+    Redis(#[source] redis::Trouble),
+    /// The system gave no random number.
+    #[error("the system has no random numbers to give")]
+    NoRandom,
     /// The store is shutting down.
     #[error("session store is closed")]
     Closed,
@@ -103,6 +132,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.load(realm, sid),
             Self::Embedded(store) => store.load(realm, sid),
+            Self::Redis(store) => store.load(realm, sid).await,
         }
     }
 
@@ -113,6 +143,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.create(session),
             Self::Embedded(store) => store.create(session).await,
+            Self::Redis(store) => store.create(session).await,
         }
     }
 
@@ -122,6 +153,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.update(expected, session),
             Self::Embedded(store) => store.update(expected, session).await,
+            Self::Redis(store) => store.update(expected, session).await,
         }
     }
 
@@ -131,6 +163,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.rotate(realm, sid, &change),
             Self::Embedded(store) => store.rotate(realm, sid, change).await,
+            Self::Redis(store) => store.rotate(realm, sid, &change).await,
         }
     }
 
@@ -140,6 +173,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.touch(realm, sid, seen),
             Self::Embedded(store) => store.touch(realm, sid, seen).await,
+            Self::Redis(store) => store.touch(realm, sid, seen).await,
         }
     }
 
@@ -148,6 +182,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.revoke(realm, sid),
             Self::Embedded(store) => store.revoke(realm, sid).await,
+            Self::Redis(store) => store.revoke(realm, sid).await,
         }
     }
 
@@ -156,6 +191,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.revoke_subject(realm, subject),
             Self::Embedded(store) => store.revoke_subject(realm, subject).await,
+            Self::Redis(store) => store.revoke_subject(realm, subject).await,
         }
     }
 
@@ -171,6 +207,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.list(realm, subject, limit, after),
             Self::Embedded(store) => store.list(realm, subject, limit, after),
+            Self::Redis(store) => store.list(realm, subject, limit, after).await,
         }
     }
 
@@ -179,6 +216,7 @@ impl Store {
         match self {
             Self::Memory(store) => store.by_provider(realm, iss, sid),
             Self::Embedded(store) => store.by_provider(realm, iss, sid),
+            Self::Redis(store) => store.by_provider(realm, iss, sid).await,
         }
     }
 
@@ -187,14 +225,27 @@ impl Store {
         match self {
             Self::Memory(store) => store.sweep(now),
             Self::Embedded(store) => store.sweep(now).await,
+            // It forgets by itself.
+            Self::Redis(_) => Ok(0),
         }
     }
 
-    /// Whether it answers now: for readiness. A file that failed is opened again by itself.
+    /// Whether it answers now: for readiness. A file that failed is opened again by itself, and so is a
+    /// connection.
     pub fn is_open(&self) -> bool {
         match self {
             Self::Memory(_) => true,
             Self::Embedded(store) => store.is_open(),
+            Self::Redis(store) => store.is_open(),
+        }
+    }
+
+    /// Tells `follower` of changes from now on, first that everything may have changed. Only a store elsewhere has anything to
+    /// tell: one in this process is changed by nobody else. The first follower stays.
+    pub fn follow(&self, follower: impl Fn(Notice<'_>) + Send + Sync + 'static) {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => {}
+            Self::Redis(store) => store.follow(Box::new(follower)),
         }
     }
 
@@ -203,6 +254,10 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => {
+                store.close().await;
+                Ok(())
+            }
         }
     }
 }

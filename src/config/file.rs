@@ -84,14 +84,64 @@ pub(super) struct SessionsFile {
 pub(super) struct StoreFile {
     pub(super) kind: StoreKind,
     pub(super) path: Option<String>,
+    pub(super) redis: Option<RedisFile>,
 }
 
 /// `sessions.store.kind`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum StoreKind {
     Memory,
     Embedded,
+    Redis,
+}
+
+/// `sessions.store.redis`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RedisFile {
+    pub(super) url: Option<String>,
+    pub(super) sentinel: Option<SentinelFile>,
+    pub(super) cluster: Option<ClusterFile>,
+    pub(super) database: Option<i64>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) tls: Option<TlsFile>,
+    pub(super) wait: Option<WaitFile>,
+}
+
+/// `sessions.store.redis.sentinel`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SentinelFile {
+    pub(super) master: String,
+    pub(super) addresses: Vec<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+}
+
+/// `sessions.store.redis.cluster`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClusterFile {
+    pub(super) addresses: Vec<String>,
+}
+
+/// `sessions.store.redis.tls`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct TlsFile {
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+}
+
+/// `sessions.store.redis.wait`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WaitFile {
+    pub(super) replicas: u32,
+    pub(super) timeout: Option<HumanDuration>,
 }
 
 /// `sessions.rotate`.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::authz::policy::Namespaces;
+use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
 
 const LEAST: &str = "jwt: { issuer: 'https://cloakroom.example' }\n";
 
@@ -118,7 +119,10 @@ fn wrong_values_name_the_key_and_the_cure() {
         ("token: { carriers: [] }", vec!["no carrier"]),
         ("token: { carriers: [{ bearer: {} }, { bearer: {} }] }", vec!["twice"]),
         ("sessions: { store: { kind: memory, path: x } }", vec!["sessions.store.path", "embedded"]),
-        ("sessions: { store: { kind: redis } }", vec!["redis", "embedded"]),
+        ("sessions: { store: { kind: rediss } }", vec!["rediss", "did you mean `redis`?"]),
+        ("sessions: { store: { kind: memory, redis: {} } }", vec!["sessions.store.redis", "kind: redis"]),
+        ("sessions: { store: { kind: redis } }", vec!["sessions.store.redis", "url", "sentinel", "cluster"]),
+        ("sessions: { store: { kind: redis, path: x } }", vec!["sessions.store.path", "embedded"]),
         ("sessions: { idle: 2h, absolute: 1h }", vec!["sessions.idle"]),
         ("sessions: { view: { maxStaleness: 2m } }", vec!["sessions.view.maxStaleness", "1m"]),
         ("sessions: { view: { maxBytes: 1Ki } }", vec!["sessions.view.maxBytes", "1Mi"]),
@@ -151,5 +155,71 @@ fn the_issuer_and_the_header_are_checked() {
     ] {
         let error = parse(&format!("jwt: {jwt}\n")).unwrap_err();
         assert!(error.contains(says), "{jwt}: the message lacks `{says}`: {error}");
+    }
+}
+
+/// What `sessions.store.redis` comes to.
+fn redis(written: &str) -> Result<RedisConfig, String> {
+    match parse(&format!("{LEAST}sessions: {{ store: {{ kind: redis, redis: {{ {written} }} }} }}\n"))?.store {
+        StoreConfig::Redis(config) => Ok(*config),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_place_in_redis_is_read_whole() {
+    let one = redis("url: 'redis://redis.example'").unwrap();
+    assert_eq!(one.servers, Servers::One(RedisAddress::parse("redis.example:6379").unwrap()));
+    assert_eq!((one.database, &one.access, one.wait), (0, &Access::default(), None));
+    assert_eq!((one.probe_every, one.probe_within), (Duration::from_secs(1), Duration::from_secs(1)));
+
+    let secure = "url: 'rediss://[::1]:6380/3', username: gate, passwordFile: pass, tls: { caFile: ca, certFile: c, keyFile: k }";
+    let secure = redis(secure).unwrap();
+    assert_eq!(secure.servers, Servers::One(RedisAddress::parse("[::1]:6380").unwrap()));
+    assert_eq!(secure.database, 3);
+    let file = |name: &str| PathBuf::from("/etc/cloakroom").join(name);
+    let tls = Tls { ca: Some(file("ca")), identity: Some((file("c"), file("k"))) };
+    assert_eq!(secure.access, Access { user: Some("gate".into()), password: Some(file("pass")), tls: Some(tls) });
+
+    let sentinel =
+        redis("sentinel: { master: m, addresses: ['a:1', 'b:2'], passwordFile: s }, tls: {}, passwordFile: p").unwrap();
+    let Servers::Sentinel(of) = sentinel.servers else { panic!("not by sentinels") };
+    assert_eq!((of.master.as_str(), of.addresses.len(), of.access.password), ("m", 2, Some(file("s"))));
+    assert_eq!((of.access.tls, sentinel.access.password), (Some(Tls::default()), Some(file("p"))));
+
+    let cluster = redis("cluster: { addresses: ['a:1'] }, wait: { replicas: 2 }").unwrap();
+    assert!(matches!(cluster.servers, Servers::Cluster(seeds) if seeds.len() == 1));
+    assert_eq!(cluster.wait, Some(Wait { replicas: 2, timeout: Duration::from_millis(500) }));
+}
+
+#[test]
+fn wrong_places_in_redis_name_the_key_and_the_cure() {
+    for (written, says) in [
+        ("url: 'http://redis'", vec!["redis.url", "redis://HOST"]),
+        ("url: 'redis://'", vec!["redis.url", "redis://HOST"]),
+        ("url: 'redis://a:b:c'", vec!["redis.url"]),
+        ("url: 'redis://a/x'", vec!["redis.url"]),
+        ("url: 'redis://ada:secret-word@redis'", vec!["redis.url", "passwordFile"]),
+        ("url: 'redis://a', tls: {}", vec!["redis.url", "rediss://"]),
+        ("url: 'redis://a', sentinel: { master: m, addresses: ['a:1'] }", vec!["one of url", "cluster"]),
+        ("url: 'redis://a/1', database: 1", vec!["redis.database", "once"]),
+        ("url: 'redis://a', database: -1", vec!["redis.database", "0 to 1023"]),
+        ("cluster: { addresses: ['a:1'] }, database: 1", vec!["redis.database", "0 to 0"]),
+        ("cluster: { addresses: [] }", vec!["cluster.addresses", "1 to 64"]),
+        ("cluster: { addresses: ['a'] }", vec!["cluster.addresses", "`a`", "HOST:PORT"]),
+        ("sentinel: { master: 'a b', addresses: ['a:1'] }", vec!["sentinel.master"]),
+        ("sentinel: { master: m, addresses: ['a:1', 'a:1'] }", vec!["sentinel.addresses", "twice"]),
+        ("sentinel: { master: m }", vec!["addresses"]),
+        ("url: 'rediss://a', tls: { certFile: c }", vec!["tls.keyFile"]),
+        ("url: 'rediss://a', tls: { keyFile: c }", vec!["tls.certFile"]),
+        ("url: 'redis://a', wait: { replicas: 0 }", vec!["wait.replicas", "1 to 16"]),
+        ("url: 'redis://a', wait: { replicas: 1, timeout: 5s }", vec!["wait.timeout", "10ms to"]),
+        ("url: 'redis://a', password: x", vec!["password", "passwordFile"]),
+    ] {
+        let error = redis(written).unwrap_err();
+        for word in says {
+            assert!(error.contains(word), "{written}: the message lacks `{word}`: {error}");
+        }
+        assert!(!error.contains("secret-word"), "P31: {error}");
     }
 }

@@ -45,6 +45,8 @@ impl Sessions {
             let ended = match in_time(store.revoke_subject(&realm, &subject)).await {
                 Ok(ended) => {
                     let now = clock.now();
+                    // Also those that the store did not list.
+                    view.changed_subject(&realm, &subject);
                     for sid in &ended {
                         view.end(&realm, *sid, Ended::Revoked, now);
                     }
@@ -52,7 +54,7 @@ impl Sessions {
                 }
                 Err(error) => {
                     // Which sessions it would have been is not known here.
-                    view.changed_all();
+                    view.changed_subject(&realm, &subject);
                     Err(error.into())
                 }
             };

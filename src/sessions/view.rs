@@ -42,10 +42,11 @@ use self::flights::{Boarded, Flights, Landed, Ticket};
 use self::stripes::{Mark, Stripes};
 use self::tombstones::Tombstones;
 use super::SessionsConfig;
+use super::clock::Clock;
 use super::stats::SessionsStats;
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Realm, SessionId, Timestamp};
-use crate::store::{Loaded, Store, StoreError};
+use crate::store::{Loaded, Notice, Store, StoreError};
 
 /// How many "no such session" are kept.
 const ABSENT: usize = 16_384;
@@ -178,14 +179,21 @@ impl View {
         &self.link
     }
 
-    /// The link was lost and is there again since `at`: changes may have been missed, so nothing cached before counts.
-    pub fn restored(&self, at: Timestamp) {
-        self.changed_all();
-        self.link.proved(at);
+    /// Does what the store's word calls for.
+    pub(super) fn heed(&self, notice: Notice<'_>, clock: &Clock) {
+        match notice {
+            Notice::Session(sid) => self.changed(sid),
+            Notice::Subject(realm, subject) => self.changed_subject(realm, subject),
+            Notice::Everything { told } => {
+                self.link.set_told(told);
+                self.changed_all();
+            }
+            Notice::Proved { asked } => self.link.proved(clock.at(asked)),
+        }
     }
 
     /// Any session may have changed in the store.
-    pub(super) fn changed_all(&self) {
+    fn changed_all(&self) {
         self.stripes.advance_all();
         self.stats.invalidations.inc();
     }
@@ -194,6 +202,12 @@ impl View {
     /// that the next load finds the JWTs beside it.
     pub fn changed(&self, sid: SessionId) {
         self.stripes.advance(sid);
+        self.stats.invalidations.inc();
+    }
+
+    /// All sessions of a subject may have changed in the store: its epoch has moved on.
+    pub(super) fn changed_subject(&self, realm: &Realm, subject: &str) {
+        self.stripes.advance_subject(realm, subject);
         self.stats.invalidations.inc();
     }
 
@@ -231,7 +245,7 @@ impl View {
     pub(super) fn cached(&self, realm: &Realm, sid: SessionId, earliest: Seq, now: Timestamp) -> Option<Arc<Entry>> {
         let entry = self.live.get(&sid)?;
         let answers = entry.session().realm == *realm
-            && self.stripes.stands(sid, entry.mark)
+            && self.stands(&entry)
             && entry.seq >= earliest
             && now < entry.session().ends()
             && self.believed(entry.loaded_at, now, self.limits.hard_ttl);
@@ -258,7 +272,7 @@ impl View {
         let deadline = Instant::now() + self.limits.wait;
         for _ in 0..MAX_TRIES {
             // The mark first: a change that comes after it makes the load void.
-            let mark = self.stripes.mark(sid);
+            let mark = self.stripes.mark();
             if let Some(known) = self.known_without_load(realm, sid, earliest, now) {
                 return known;
             }
@@ -266,7 +280,8 @@ impl View {
                 return Found::Unavailable(DenyReason::Overloaded);
             };
             let landed = || self.landed(realm, sid, earliest, now);
-            let flight = match self.flights.board(realm, sid, earliest, mark, landed) {
+            let stands = |flying| self.stripes.stands(sid, flying);
+            let flight = match self.flights.board(realm, sid, earliest, mark, stands, landed) {
                 Boarded::Full => return Found::Unavailable(DenyReason::Overloaded),
                 Boarded::Landed(found) => return found,
                 Boarded::Joined(flight) => {
@@ -278,6 +293,7 @@ impl View {
                     flight
                 }
             };
+            let begun = flight.mark;
             let Ok(landed) = timeout_at(deadline, flight.landed()).await else {
                 return Found::Unavailable(DenyReason::StoreUnavailable);
             };
@@ -285,7 +301,7 @@ impl View {
                 return Found::Unavailable(reason);
             }
             // A change was answered after this load had begun: it may have seen the session as it was before.
-            if !self.stripes.stands(sid, mark) {
+            if !self.stripes.stands(sid, begun) {
                 continue;
             }
             // Another load, that saw more, may have found the end meanwhile.
@@ -298,6 +314,11 @@ impl View {
                 Landed::Absent => return Found::Absent,
                 Landed::Failed(reason) => return Found::Unavailable(reason),
             };
+            // The same of all its subject's sessions; whose it is, only the load has told.
+            if !self.stands(&entry) {
+                earliest = self.flights.next();
+                continue;
+            }
             let session = entry.session();
             if now >= session.absolute_end {
                 return self.over_now(realm, sid, Ended::Expired, now);
@@ -367,7 +388,8 @@ impl View {
         let landed = match loaded {
             Ok(Loaded::Session(session)) => {
                 let shelf = self.shelf(&realm, sid);
-                let entry = Arc::new(Entry::new(*session, mark, seq, now, shelf));
+                let subject = self.stripes.subject_of(&session);
+                let entry = Arc::new(Entry::new(*session, subject, mark, seq, now, shelf));
                 self.keep(sid, &entry, now);
                 Landed::Found(entry)
             }
@@ -429,8 +451,13 @@ impl View {
         kept.map_or_else(|| Arc::new(Shelf::new()), |kept| Arc::clone(&kept.shelf))
     }
 
+    /// Whether nothing that the entry tells has changed since its load began.
+    fn stands(&self, entry: &Entry) -> bool {
+        self.stripes.stands(entry.session().id, entry.mark) && self.stripes.subject_stands(entry.subject, entry.mark)
+    }
+
     fn believed(&self, loaded_at: Timestamp, now: Timestamp, ttl: Duration) -> bool {
-        now.since(loaded_at) <= ttl && self.link.covers(loaded_at, now, self.limits.max_staleness)
+        now.since(loaded_at) <= self.link.ttl(ttl) && self.link.covers(loaded_at, now, self.limits.max_staleness)
     }
 
     fn has(&self, realm: &Realm, sid: SessionId) -> bool {

@@ -2,47 +2,159 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
+use e2e::process::wait_until;
+use e2e::redis::cluster::RedisCluster;
+use e2e::redis::sentinel::{SentinelOptions, Sentinels};
+use e2e::redis::{Redis, RedisOptions};
 use tempfile::TempDir;
 
 use super::embedded::EmbeddedStore;
 use super::fixtures::{at, realm, secret, session, sid};
 use super::memory::MemoryStore;
 use super::record::{self, DecodeError};
+use super::redis::stats::RedisStats;
+use super::redis::{Access, Address, RedisConfig, RedisStore, Sentinel, Servers as Places};
 use super::{Changed, Loaded, SecretChange, Store, StoreError};
 use crate::authz::session::{Claims, PreviousSecret, Session, SessionId, Timestamp};
 
 mod history;
 
+/// Where stores live. One place has many, one after the other.
+#[derive(Clone)]
+enum Place {
+    Memory,
+    Embedded,
+    Redis(Arc<Servers>),
+}
+
+/// Running servers of Redis.
+enum Servers {
+    One(Redis),
+    Sentinel(Sentinels),
+    Cluster(RedisCluster),
+}
+
+impl Servers {
+    fn all(&self) -> &[Redis] {
+        match self {
+            Self::One(server) => std::slice::from_ref(server),
+            Self::Sentinel(servers) => servers.servers(),
+            Self::Cluster(servers) => servers.nodes(),
+        }
+    }
+
+    fn config(&self) -> Places {
+        let address = |at: std::net::SocketAddr| Address::parse(&at.to_string()).unwrap();
+        match self {
+            Self::One(server) => Places::One(address(server.address())),
+            Self::Sentinel(servers) => Places::Sentinel(Sentinel {
+                master: servers.master_name().to_owned(),
+                addresses: servers.sentinel_addresses().into_iter().map(address).collect(),
+                access: Access::default(),
+            }),
+            Self::Cluster(servers) => Places::Cluster(servers.addresses().into_iter().map(address).collect()),
+        }
+    }
+
+    /// Whoever is no master refuses, and gets it from its master.
+    async fn flush(&self) {
+        for server in self.all() {
+            let _ = server.command(&["FLUSHALL"]).await;
+        }
+    }
+}
+
+impl Place {
+    async fn memory() -> Self {
+        Self::Memory
+    }
+
+    async fn embedded() -> Self {
+        Self::Embedded
+    }
+
+    async fn redis() -> Self {
+        Self::Redis(Arc::new(Servers::One(Redis::spawn(RedisOptions::default()).await.unwrap())))
+    }
+
+    async fn sentinel() -> Self {
+        Self::Redis(Arc::new(Servers::Sentinel(Sentinels::spawn(SentinelOptions::default()).await.unwrap())))
+    }
+
+    async fn cluster() -> Self {
+        Self::Redis(Arc::new(Servers::Cluster(RedisCluster::spawn(RedisOptions::default()).await.unwrap())))
+    }
+
+    /// An empty store.
+    async fn home(&self) -> Home {
+        let folder = tempfile::tempdir().unwrap();
+        if let Self::Redis(servers) = self {
+            servers.flush().await;
+        }
+        let store = self.open(&folder).await;
+        Home { store, folder, place: self.clone() }
+    }
+
+    async fn open(&self, folder: &TempDir) -> Arc<Store> {
+        let store = match self {
+            Self::Memory => Store::Memory(MemoryStore::default()),
+            Self::Embedded => Store::Embedded(EmbeddedStore::open(&folder.path().join("sessions.redb")).unwrap()),
+            Self::Redis(servers) => {
+                let config = RedisConfig {
+                    servers: servers.config(),
+                    database: 0,
+                    access: Access::default(),
+                    wait: None,
+                    realm: realm("shop"),
+                    probe_every: Duration::from_millis(200),
+                    probe_within: Duration::from_secs(1),
+                };
+                Store::Redis(RedisStore::open(config, RedisStats::new().unwrap()))
+            }
+        };
+        // A cluster is open with its first server; here every key is asked for at once.
+        let known = async || matches!(store.load(&realm("shop"), sid(u64::MAX)).await, Ok(Loaded::Absent));
+        wait_until(Duration::from_secs(60), "store that answers", async || store.is_open() && known().await)
+            .await
+            .unwrap();
+        Arc::new(store)
+    }
+}
+
 /// A store, and what it lives in.
 struct Home {
     store: Arc<Store>,
-    folder: Option<TempDir>,
+    folder: TempDir,
+    place: Place,
 }
 
 impl Home {
-    fn memory() -> Self {
-        Self { store: Arc::new(Store::Memory(MemoryStore::default())), folder: None }
-    }
-
-    fn embedded() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(&folder.path().join("sessions.redb")).unwrap();
-        Self { store: Arc::new(Store::Embedded(store)), folder: Some(folder) }
-    }
-
-    /// The store after a clean restart, where it outlives one.
+    /// The store after a clean restart of this process, where it outlives one.
     async fn restart(self) -> Self {
-        let Some(folder) = self.folder else { return self };
+        if !self.is_durable() {
+            return self;
+        }
         self.store.close().await.unwrap();
         drop(self.store);
-        let store = EmbeddedStore::open(&folder.path().join("sessions.redb")).unwrap();
-        Self { store: Arc::new(Store::Embedded(store)), folder: Some(folder) }
+        Self { store: self.place.open(&self.folder).await, ..self }
+    }
+
+    fn is_durable(&self) -> bool {
+        !matches!(self.place, Place::Memory)
+    }
+
+    /// Whether it forgets when it is told to, and not by a clock of its own.
+    fn forgets_by_sweep(&self) -> bool {
+        !matches!(self.place, Place::Redis(_))
     }
 
     async fn plant(&self, key: &Session, bytes: Vec<u8>) {
         match &*self.store {
             Store::Memory(store) => store.plant(&key.realm, key.id, bytes),
             Store::Embedded(store) => store.plant(&key.realm, key.id, bytes).await,
+            Store::Redis(store) => store.plant(&key.realm, key.id, bytes).await,
         }
     }
 
@@ -86,9 +198,9 @@ fn is_revoked(loaded: &Loaded) -> bool {
     matches!(loaded, Loaded::Revoked)
 }
 
-/// All of a session, with its secrets: `Debug` does not show those.
+/// All of a session, with its secrets: `Debug` does not show those. Epochs are the store's own business.
 fn whole(session: &Session) -> (Vec<u8>, Timestamp) {
-    (record::encode(session).unwrap(), session.last_seen)
+    (record::encode(&Session { epoch: 0, ..session.clone() }).unwrap(), session.last_seen)
 }
 
 fn rotation(from: u8, to: u8, previous: Option<(u8, Option<i64>)>) -> SecretChange {
@@ -102,7 +214,7 @@ async fn what_was_created_is_loaded(home: Home) {
     assert_eq!(whole(&home.live(&made).await), whole(&made));
     assert!(matches!(home.load(&session(2, "ada")).await, Loaded::Absent));
     let home = home.restart().await;
-    if home.folder.is_some() {
+    if home.is_durable() {
         assert_eq!(whole(&home.live(&made).await), whole(&made));
     }
 }
@@ -196,7 +308,7 @@ async fn a_touch_never_moves_back_and_makes_nothing(home: Home) {
     // A touch survives a change of the record, and a clean restart.
     done(home.store.update(1, made.clone()).await.unwrap());
     let home = home.restart().await;
-    if home.folder.is_some() {
+    if home.is_durable() {
         assert_eq!(home.live(&made).await.last_seen, at(2_001));
     }
 }
@@ -211,7 +323,7 @@ async fn p17_revoked_is_revoked(home: Home) {
     assert_eq!(home.ids("ada", 10).await, [[]; 1]);
     assert_eq!(home.store.by_provider(&made.realm, "https://id.example", "op-1").await.unwrap(), []);
     let home = home.restart().await;
-    if home.folder.is_some() {
+    if home.is_durable() {
         assert!(is_revoked(&home.load(&made).await));
     }
 }
@@ -257,7 +369,7 @@ async fn p17_a_subject_is_logged_out_everywhere(home: Home) {
 
     // Again, also after a restart: only what was made since.
     let home = home.restart().await;
-    if home.folder.is_some() {
+    if home.is_durable() {
         assert_eq!(home.store.revoke_subject(&realm("shop"), "ada").await.unwrap(), [sid(4)]);
         assert!(is_revoked(&home.load(&after).await));
         assert_eq!(home.store.revoke_subject(&realm("shop"), "ada").await.unwrap(), []);
@@ -271,7 +383,7 @@ async fn a_forgotten_epoch_revokes_and_revives_nothing(home: Home) {
     home.store.revoke_subject(&shop, "ada").await.unwrap();
     let long = home.create(session(2, "ada")).await;
     // The epoch that ended session 1 is forgotten with it; session 2 was made under it and lives on.
-    assert_eq!(home.store.sweep(at(10_001)).await.unwrap(), 1);
+    assert_eq!(home.store.sweep(at(10_001)).await.unwrap(), usize::from(home.forgets_by_sweep()));
     assert_eq!(home.live(&long).await.epoch, long.epoch);
     let newest = home.create(session(3, "ada")).await;
     assert_eq!(home.store.revoke_subject(&shop, "ada").await.unwrap(), [long.id, newest.id]);
@@ -358,11 +470,17 @@ async fn a_providers_session_leads_to_ours(home: Home) {
     done(home.store.update(1, Session { provider: moved, ..session(2, "ada") }).await.unwrap());
     assert_eq!(found("op-1").await.unwrap(), [sid(1)]);
     assert_eq!(found("op-9").await.unwrap(), [sid(2)]);
-    home.store.sweep(at(100_001)).await.unwrap();
-    assert_eq!(found("op-9").await.unwrap(), []);
+    if home.forgets_by_sweep() {
+        home.store.sweep(at(100_001)).await.unwrap();
+        assert_eq!(found("op-9").await.unwrap(), []);
+    }
 }
 
 async fn p19_a_sweep_forgets_only_what_is_over(home: Home) {
+    if !home.forgets_by_sweep() {
+        assert_eq!(home.store.sweep(at(i64::MAX)).await.unwrap(), 0);
+        return;
+    }
     let until = |number, ends| Session { absolute_end: at(ends), ..session(number, "ada") };
     let short = home.create(until(1, 10_000)).await;
     let revoked = home.create(until(2, 10_000)).await;
@@ -383,6 +501,10 @@ async fn p19_a_sweep_forgets_only_what_is_over(home: Home) {
 }
 
 async fn a_long_sweep_takes_all(home: Home) {
+    if !home.forgets_by_sweep() {
+        assert_eq!(home.store.sweep(at(i64::MAX)).await.unwrap(), 0);
+        return;
+    }
     let creations: Vec<_> = (0..2_100)
         .map(|number| {
             let store = Arc::clone(&home.store);
@@ -420,8 +542,10 @@ async fn p19_planted_records_are_refused(home: Home) {
     assert!(matches!(error, StoreError::Corrupt(DecodeError::Damaged)), "{error:?}");
     // Others are not held up, and a sweep clears the rest away.
     home.create(session(3, "bob")).await;
-    assert_eq!(home.store.sweep(at(i64::MAX)).await.unwrap(), 3);
-    assert!(matches!(home.load(&victim).await, Loaded::Absent));
+    if home.forgets_by_sweep() {
+        assert_eq!(home.store.sweep(at(i64::MAX)).await.unwrap(), 3);
+        assert!(matches!(home.load(&victim).await, Loaded::Absent));
+    }
 }
 
 async fn large_records_are_kept_and_too_large_ones_refused(home: Home) {
@@ -479,27 +603,51 @@ async fn of_many_at_once_exactly_one_wins(home: Home) {
     assert_eq!(was_there, 1);
 }
 
-/// Every check for one store.
+/// Every check for one store. With `together`, in one test, over servers that take seconds to start.
 macro_rules! suite {
     ($store:ident: $($check:ident)*) => {
         mod $store {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $check() {
-                    super::$check(super::Home::$store()).await;
+                    super::$check(super::Place::$store().await.home().await).await;
                 }
             )*
 
             mod properties {
                 #[test]
                 fn histories_are_those_of_the_model() {
-                    super::super::history::check(super::super::Home::$store);
+                    super::super::history::check(async || super::super::Place::$store().await, 64);
                 }
             }
         }
     };
-    ($($store:ident)*) => {
-        $(suite! { $store:
+    (together $store:ident: $($check:ident)*) => {
+        mod $store {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[expect(clippy::print_stdout, reason = "the harness shows which check failed")]
+            async fn p17_p19_p20_p21_it_keeps_the_whole_contract() {
+                let place = super::Place::$store().await;
+                $(
+                    println!(stringify!($check));
+                    super::$check(place.home().await).await;
+                )*
+            }
+
+            mod properties {
+                #[test]
+                fn histories_are_those_of_the_model() {
+                    super::super::history::check(async || super::super::Place::$store().await, 16);
+                }
+            }
+        }
+    };
+    ($($store:ident)*; $($together:ident)*) => {
+        $(suite! { @all $store })*
+        $(suite! { @all together $together })*
+    };
+    (@all $($which:ident)+) => {
+        suite! { $($which)+:
             what_was_created_is_loaded
             a_creation_may_be_repeated
             p21_an_update_changes_what_it_may
@@ -519,8 +667,8 @@ macro_rules! suite {
             p19_planted_records_are_refused
             large_records_are_kept_and_too_large_ones_refused
             of_many_at_once_exactly_one_wins
-        })*
+        }
     };
 }
 
-suite! { memory embedded }
+suite! { memory embedded redis; sentinel cluster }

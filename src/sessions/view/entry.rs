@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::flights::Seq;
-use super::stripes::Mark;
+use super::stripes::{Mark, SubjectStripe};
 use crate::authz::credential::AccessToken;
 use crate::authz::policy::MintSpec;
 use crate::authz::session::{SecretAge, SecretDigest, Session, Timestamp};
@@ -30,8 +30,10 @@ const JWT_FRAME: usize = 640;
 /// reserved, the entry is replaced by a heavier one that shares the shelf.
 pub struct Entry {
     session: Arc<Session>,
-    /// Where the session's stripe stood before the load began.
+    /// Where the changes stood before the load began.
     pub(super) mark: Mark,
+    /// The stripe of its subject.
+    pub(super) subject: SubjectStripe,
     /// Which load this is.
     pub(super) seq: Seq,
     /// When the load began.
@@ -74,12 +76,18 @@ struct Doubts {
 }
 
 impl Entry {
-    pub(super) fn new(session: Session, mark: Mark, seq: Seq, loaded_at: Timestamp, shelf: Arc<Shelf>) -> Self {
-        let mut session = session;
+    pub(super) fn new(
+        mut session: Session,
+        subject: SubjectStripe,
+        mark: Mark,
+        seq: Seq,
+        loaded_at: Timestamp,
+        shelf: Arc<Shelf>,
+    ) -> Self {
         // A use that is still on its way to the store counts here already.
         session.last_seen = session.last_seen.max(shelf.touched());
         let weight = weight(&session, shelf.bytes());
-        Self { session: Arc::new(session), mark, seq, loaded_at, weight, proved: OnceLock::new(), shelf }
+        Self { session: Arc::new(session), mark, subject, seq, loaded_at, weight, proved: OnceLock::new(), shelf }
     }
 
     /// The session.
@@ -105,7 +113,7 @@ impl Entry {
     /// The same load, with the weight it has now and the last use it has now.
     pub(super) fn refitted(&self) -> Self {
         let session = Session::clone(&self.session);
-        Self::new(session, self.mark, self.seq, self.loaded_at, Arc::clone(&self.shelf))
+        Self::new(session, self.subject, self.mark, self.seq, self.loaded_at, Arc::clone(&self.shelf))
     }
 
     /// Which secret `token` is, if this very token was proved with this entry before. One SHA-256, no HMAC, no lock.

@@ -96,8 +96,8 @@ impl Flights {
         Seq(self.begun.load(Ordering::SeqCst))
     }
 
-    /// A load of the session that began at `earliest` or later and while its stripe stood at `mark`: one in flight, or a new
-    /// one. `mark` is taken before the call. `known` is asked once more, while none can land, before a new one begins: whoever
+    /// A load of the session that began at `earliest` or later and since its last change: one in flight whose mark still
+    /// `stands`, or a new one. `mark` is taken before the call. `known` is asked once more, while none can land, before a new one begins: whoever
     /// looked before the last one landed would make a second load for nothing.
     pub(super) fn board(
         self: &Arc<Self>,
@@ -105,13 +105,14 @@ impl Flights {
         sid: SessionId,
         earliest: Seq,
         mark: Mark,
+        stands: impl FnOnce(Mark) -> bool,
         known: impl FnOnce() -> Option<Found>,
     ) -> Boarded {
         let key = (sid, realm.clone());
         let mut by_session = self.lock();
         if let Some(flight) = by_session.get(&key)
             && flight.seq >= earliest
-            && flight.mark == mark
+            && stands(flight.mark)
         {
             return Boarded::Joined(flight.clone());
         }

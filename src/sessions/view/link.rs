@@ -1,6 +1,6 @@
 //! Whether what is cached can still be believed: a lease on the link over which a store tells of changes (P18).
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::authz::session::Timestamp;
@@ -13,9 +13,16 @@ pub struct Link(Kind);
 enum Kind {
     /// The store is in this process and every change of it passes through here.
     Local,
-    /// The last proof that changes would have reached us, in milliseconds; the smallest number when there was none.
-    Remote(AtomicI64),
+    Remote {
+        /// The last proof that changes would have reached us, in milliseconds; the smallest number when there was none.
+        proved: AtomicI64,
+        /// Whether the store tells of changes at all.
+        told: AtomicBool,
+    },
 }
+
+/// How long anything is believed that was loaded from a store which does not tell of changes.
+const UNTOLD_TTL: Duration = Duration::from_millis(500);
 
 impl Link {
     /// The link to a store of this process: always live.
@@ -25,16 +32,31 @@ impl Link {
 
     /// The link to a store elsewhere, not proved yet.
     pub fn remote() -> Self {
-        Self(Kind::Remote(AtomicI64::new(i64::MIN)))
+        Self(Kind::Remote { proved: AtomicI64::new(i64::MIN), told: AtomicBool::new(true) })
     }
 
     /// Everything that the store had to tell up to `at` has arrived. Earlier than an earlier proof, it says nothing.
     pub fn proved(&self, at: Timestamp) {
         match &self.0 {
             Kind::Local => {}
-            Kind::Remote(last) => {
-                last.fetch_max(at.as_millis(), Ordering::AcqRel);
+            Kind::Remote { proved, .. } => {
+                proved.fetch_max(at.as_millis(), Ordering::AcqRel);
             }
+        }
+    }
+
+    /// Whether the store tells of changes from now on.
+    pub(in crate::sessions) fn set_told(&self, now_told: bool) {
+        if let Kind::Remote { told, .. } = &self.0 {
+            told.store(now_told, Ordering::Release);
+        }
+    }
+
+    /// How long what was loaded is believed, `hard` at most.
+    pub(super) fn ttl(&self, hard: Duration) -> Duration {
+        match &self.0 {
+            Kind::Remote { told, .. } if !told.load(Ordering::Acquire) => hard.min(UNTOLD_TTL),
+            _ => hard,
         }
     }
 
@@ -42,8 +64,8 @@ impl Link {
     pub(super) fn covers(&self, loaded_at: Timestamp, now: Timestamp, max_staleness: Duration) -> bool {
         match &self.0 {
             Kind::Local => true,
-            Kind::Remote(last) => {
-                let proved = Timestamp::from_millis(last.load(Ordering::Acquire)).max(loaded_at);
+            Kind::Remote { proved, .. } => {
+                let proved = Timestamp::from_millis(proved.load(Ordering::Acquire)).max(loaded_at);
                 now.since(proved) <= max_staleness
             }
         }

@@ -52,7 +52,7 @@ async fn p18_a_restored_link_makes_everything_load_again() {
     // Revoked elsewhere while no notice could arrive.
     house.store.revoke(&house.realm, sid).await.unwrap();
     assert!(is_live(&find().await));
-    view.restored(house.start);
+    view.heed(Notice::Everything { told: true }, &Clock::start());
     assert!(matches!(find().await, Found::Over(Ended::Revoked)));
 }
 
@@ -180,23 +180,26 @@ async fn p32_too_many_loads_and_too_many_waiters_are_overload() {
     let house = House::new();
     let shop = &house.realm;
     let sid = |n| SessionId::from_bytes([n; 16]);
-    let mark = house.sessions.view().stripes.mark(sid(0));
+    let mark = house.sessions.view().stripes.mark();
     let flights = Arc::new(Flights::new(2, 1));
     let mut begun = Vec::new();
     for n in 0..2 {
-        match flights.board(shop, sid(n), Seq::ANY, mark, || None) {
+        match flights.board(shop, sid(n), Seq::ANY, mark, |_| true, || None) {
             Boarded::Begun(_, ticket) => begun.push(ticket),
             Boarded::Joined(_) | Boarded::Landed(_) | Boarded::Full => panic!("{n} has room"),
         }
     }
-    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark, || None), Boarded::Full));
+    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark, |_| true, || None), Boarded::Full));
     assert!(
-        matches!(flights.board(shop, sid(1), Seq::ANY, mark, || None), Boarded::Joined(_)),
+        matches!(flights.board(shop, sid(1), Seq::ANY, mark, |_| true, || None), Boarded::Joined(_)),
         "joining costs no load"
     );
-    assert!(matches!(flights.board(shop, sid(1), flights.next(), mark, || None), Boarded::Full), "a later one would");
+    assert!(
+        matches!(flights.board(shop, sid(1), flights.next(), mark, |_| true, || None), Boarded::Full),
+        "a later one would"
+    );
     drop(begun);
-    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark, || None), Boarded::Begun(..)));
+    assert!(matches!(flights.board(shop, sid(2), Seq::ANY, mark, |_| true, || None), Boarded::Begun(..)));
 
     let place = flights.wait();
     assert!(place.is_some());
@@ -209,15 +212,18 @@ async fn p32_too_many_loads_and_too_many_waiters_are_overload() {
 async fn a_load_that_landed_since_the_look_is_not_made_again() {
     let house = House::new();
     let sid = SessionId::from_bytes([1; 16]);
-    let mark = house.sessions.view().stripes.mark(sid);
+    let mark = house.sessions.view().stripes.mark();
     let flights = Arc::new(Flights::new(2, 2));
     let landed = || Some(Found::Absent);
-    assert!(matches!(flights.board(&house.realm, sid, Seq::ANY, mark, landed), Boarded::Landed(Found::Absent)));
-    let Boarded::Begun(_, _ticket) = flights.board(&house.realm, sid, Seq::ANY, mark, || None) else {
+    assert!(matches!(
+        flights.board(&house.realm, sid, Seq::ANY, mark, |_| true, landed),
+        Boarded::Landed(Found::Absent)
+    ));
+    let Boarded::Begun(_, _ticket) = flights.board(&house.realm, sid, Seq::ANY, mark, |_| true, || None) else {
         panic!("nothing is known, so a load begins")
     };
     assert!(
-        matches!(flights.board(&house.realm, sid, Seq::ANY, mark, landed), Boarded::Joined(_)),
+        matches!(flights.board(&house.realm, sid, Seq::ANY, mark, |_| true, landed), Boarded::Joined(_)),
         "one in flight is newer"
     );
 }
@@ -226,9 +232,9 @@ async fn a_load_that_landed_since_the_look_is_not_made_again() {
 async fn a_load_that_panics_tells_its_waiters() {
     let house = House::new();
     let sid = SessionId::from_bytes([1; 16]);
-    let mark = house.sessions.view().stripes.mark(sid);
+    let mark = house.sessions.view().stripes.mark();
     let flights = Arc::new(Flights::new(2, 2));
-    let Boarded::Begun(flight, ticket) = flights.board(&house.realm, sid, Seq::ANY, mark, || None) else {
+    let Boarded::Begun(flight, ticket) = flights.board(&house.realm, sid, Seq::ANY, mark, |_| true, || None) else {
         panic!("there is room")
     };
     drop(ticket);
@@ -375,7 +381,6 @@ async fn p32_ends_that_are_found_make_nobody_else_load_again() {
     let mut bytes = *ada.as_bytes();
     bytes[0] ^= 1;
     let twin = SessionId::from_bytes(bytes);
-    assert_eq!(view.stripes.mark(ada), view.stripes.mark(twin));
     view.created(&house.realm, twin);
     view.bury(&house.realm, twin, Ended::Revoked, house.start);
     assert!(view.cached(&house.realm, ada, Seq::ANY, house.start).is_some());

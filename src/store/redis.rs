@@ -1,0 +1,502 @@
+//! Sessions in Redis or Valkey, shared by many gates.
+//!
+//! **What is kept** is in `keys.rs`. A record and what belongs to it lie in one slot and are changed by one script; a subject's
+//! epoch and index lie in another. So a change takes several steps, in an order in which a stop between two of them, or the
+//! loss of either half, can end a session and never keep one alive:
+//!
+//! - A session is in its subject's index, and has the subject's epoch, before its record is there.
+//! - A record counts only while its subject's epoch **is there and is the one in the record**. Epochs are random numbers, not
+//!   counted ones, so that one which was lost cannot come again.
+//! - A log-out everywhere replaces the epoch, whatever the index has or has lost. A revocation replaces the record.
+//!
+//! **Changes** of a record are compared and swapped byte for byte: this process makes the new record by the same pure step
+//! that the other stores use, and tries again when another was faster.
+//!
+//! **Who is told**: every gate reads over a connection that the server tells of changes (`node.rs`), of records and epochs.
+//!
+//! Redis forgets by itself: every key has a time to live that ends after the last session it speaks of.
+
+mod address;
+mod call;
+mod cluster;
+mod dial;
+mod fleet;
+mod keys;
+mod node;
+mod scripts;
+mod sentinel;
+mod slot;
+pub mod stats;
+mod trouble;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use futures_util::future::try_join_all;
+use redis::Value;
+
+pub use self::address::Address;
+use self::call::Call;
+pub use self::call::Wait;
+pub use self::dial::{Access, Tls};
+use self::fleet::{Fleet, Follower};
+use self::node::Line;
+use self::scripts::Script;
+pub use self::sentinel::Sentinel;
+use self::stats::RedisStats;
+pub use self::trouble::Trouble;
+use super::change::{self, Step};
+use super::record::{self, Stored};
+use super::{Changed, Loaded, Page, SecretChange, StoreError};
+use crate::authz::session::{Realm, Session, SessionId, Timestamp};
+
+/// How long one read may take in all. The view waits a little longer.
+const READ_WITHIN: Duration = Duration::from_millis(900);
+/// How long one step of a change may take.
+const WRITE_WITHIN: Duration = Duration::from_secs(2);
+/// How much longer than its session a record is kept: gates whose clocks are behind must still find a tombstone.
+const SLACK: i64 = 60_000;
+/// The longest time to live that is asked for, in milliseconds (over 300 years).
+const LONGEST: i64 = 10_000_000_000_000;
+/// How often a change is tried when others change the same record.
+const TRIES: usize = 32;
+/// How many records are read at once for a page.
+const AT_ONCE: usize = 64;
+
+/// Where Redis is, and how to speak to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// The servers.
+    pub servers: Servers,
+    /// The database number; 0 in a cluster.
+    pub database: i64,
+    /// Who we are to them.
+    pub access: Access,
+    /// How many replicas must confirm each change before it is answered.
+    pub wait: Option<Wait>,
+    /// The install's realm: a key of it is read to prove the link.
+    pub realm: Realm,
+    /// How often the link is proved.
+    pub probe_every: Duration,
+    /// How long that may take before the connection is given up.
+    pub probe_within: Duration,
+}
+
+/// One server, one with others that take over, or many with a part each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// This one.
+    One(Address),
+    /// The master, as sentinels say.
+    Sentinel(Sentinel),
+    /// A cluster: these are asked first for the others.
+    Cluster(Vec<Address>),
+}
+
+/// A store in Redis. Dropping it gives the connections up.
+#[derive(Debug)]
+pub struct RedisStore {
+    fleet: Arc<Fleet>,
+}
+
+/// A record as it lies in the store.
+struct Read {
+    bytes: Vec<u8>,
+    stored: Stored,
+}
+
+impl RedisStore {
+    /// Begins to connect, in tasks of its own: a server that is away now is waited for, and calls fail meanwhile. Must be called
+    /// within a runtime.
+    pub fn open(config: RedisConfig, stats: RedisStats) -> Self {
+        Self { fleet: Fleet::start(config, stats) }
+    }
+
+    /// See [`super::Store::follow`].
+    pub(super) fn follow(&self, follower: Follower) {
+        self.fleet.follow(follower);
+    }
+
+    /// See [`super::Store::is_open`].
+    pub(super) fn is_open(&self) -> bool {
+        self.fleet.is_reachable()
+    }
+
+    /// See [`super::Store::close`].
+    pub(super) async fn close(&self) {
+        self.fleet.close().await;
+    }
+
+    /// See [`super::Store::load`]. Told of changes of what was found from now on.
+    pub(super) async fn load(&self, realm: &Realm, sid: SessionId) -> Result<Loaded, StoreError> {
+        self.load_over(Line::Reads, realm, sid).await
+    }
+
+    async fn load_over(&self, line: Line, realm: &Realm, sid: SessionId) -> Result<Loaded, StoreError> {
+        let Some(read) = self.read(line, realm, sid).await? else { return Ok(Loaded::Absent) };
+        let Stored::Session(session) = read.stored else { return Ok(Loaded::Revoked) };
+        match self.is_current(line, &session).await? {
+            true => Ok(Loaded::Session(session)),
+            false => Ok(Loaded::Revoked),
+        }
+    }
+
+    /// What stands under the session's key.
+    async fn read(&self, line: Line, realm: &Realm, sid: SessionId) -> Result<Option<Read>, StoreError> {
+        let (session, seen) = (keys::session(realm, sid), keys::seen(realm, sid));
+        let call = Call::Record { session: &session, seen: &seen };
+        let [record, seen] = self.ask(line, &call).await?;
+        let Some(bytes) = bytes(record, "GET")? else { return Ok(None) };
+        let seen = bytes_of_number(seen)?;
+        Ok(Some(Read { stored: decode(realm, sid, &bytes, seen)?, bytes }))
+    }
+
+    /// Whether the subject's epoch is still that of the session.
+    async fn is_current(&self, line: Line, session: &Session) -> Result<bool, StoreError> {
+        let [now] = self.ask(line, &Call::Get(&keys::epoch(&session.realm, &session.subject))).await?;
+        Ok(number(now)?.is_some_and(|now| now.cast_unsigned() == session.epoch))
+    }
+
+    /// See [`super::Store::create`].
+    pub(super) async fn create(&self, session: Session) -> Result<Changed, StoreError> {
+        // Before anything is written: a record that is too large leaves no trace.
+        record::encode(&Session { epoch: u64::MAX, ..session.clone() })?;
+        let (realm, sid) = (&session.realm, session.id);
+        let left = left(session.absolute_end);
+        self.index_provider(&session).await?;
+        let epoch = self.join(&session, left).await?;
+        let session = Session { epoch, ..session.clone() };
+        let bytes = record::encode(&session)?;
+        let seen = if session.last_seen == session.created { String::new() } else { text(session.last_seen) };
+        let keys = [keys::session(realm, sid), keys::seen(realm, sid)];
+        let there = self.change(&scripts::PUT, &keys, &[&bytes, left.to_string().as_bytes(), seen.as_bytes()]).await?;
+        let there = match there {
+            Value::Array(there) => there,
+            _ => return Err(Trouble::Odd("PUT").into()),
+        };
+        let mut there = there.into_iter();
+        let Some(bytes) = there.next() else { return Ok(Changed::Done(Box::new(session))) };
+        let bytes = self::bytes(bytes, "PUT")?.ok_or(Trouble::Odd("PUT"))?;
+        let seen = there.next().map_or(Ok(None), bytes_of_number)?;
+        let stored = match decode(realm, sid, &bytes, seen)? {
+            Stored::Session(stored) if self.is_current(Line::Writes, &stored).await? => stored,
+            Stored::Session(_) | Stored::Tombstone { .. } => {
+                self.unlist(&session, None).await;
+                return Ok(Changed::Gone(Loaded::Revoked));
+            }
+        };
+        self.unlist(&session, Some(&stored)).await;
+        Ok(if change::is_same_creation(&stored, &session)? { Changed::Done(stored) } else { Changed::Conflict(stored) })
+    }
+
+    /// Puts the session into its subject's index; answers the subject's epoch.
+    async fn join(&self, session: &Session, left: i64) -> Result<u64, StoreError> {
+        let keys = [keys::epoch(&session.realm, &session.subject), keys::of_subject(&session.realm, &session.subject)];
+        let (epoch, end) = (new_epoch()?.to_string(), text(session.absolute_end));
+        let arguments = [epoch.as_bytes(), session.id.as_bytes(), end.as_bytes(), &decimal(left), &decimal(now())];
+        let epoch = number(self.change(&scripts::JOIN, &keys, &arguments).await?)?;
+        Ok(epoch.ok_or(Trouble::Odd("JOIN"))?.cast_unsigned())
+    }
+
+    async fn index_provider(&self, session: &Session) -> Result<(), StoreError> {
+        let Some(key) = keys::of_providers_session(&session.realm, session.provider.as_ref()) else { return Ok(()) };
+        let (end, left) = (text(session.absolute_end), left(session.absolute_end));
+        let arguments = [session.id.as_bytes(), end.as_bytes(), &decimal(left), &decimal(now())];
+        self.change(&scripts::LIST, &[key], &arguments).await.map(drop)
+    }
+
+    /// Takes a session out of the indexes, but for those that `stays` is in. What stays in them by a failure here is passed
+    /// over by who reads them.
+    async fn unlist(&self, session: &Session, stays: Option<&Session>) {
+        let kept = stays.map(indexes).unwrap_or_default();
+        for index in indexes(session).iter().filter(|index| !kept.contains(index)) {
+            let _: Result<[Value; 1], _> =
+                self.ask(Line::Writes, &Call::Remove { index, member: session.id.as_bytes() }).await;
+        }
+    }
+
+    /// See [`super::Store::update`].
+    pub(super) async fn update(&self, expected: u64, session: Session) -> Result<Changed, StoreError> {
+        let realm = session.realm.clone();
+        self.swap(&realm, session.id, |stored| change::update(stored, expected, session.clone())).await
+    }
+
+    /// See [`super::Store::rotate`].
+    pub(super) async fn rotate(
+        &self,
+        realm: &Realm,
+        sid: SessionId,
+        change: &SecretChange,
+    ) -> Result<Changed, StoreError> {
+        self.swap(realm, sid, |stored| change::rotate(stored, change)).await
+    }
+
+    /// Replaces the record by what `step` makes of it.
+    async fn swap(&self, realm: &Realm, sid: SessionId, step: impl Fn(Session) -> Step) -> Result<Changed, StoreError> {
+        let key = [keys::session(realm, sid)];
+        for _ in 0..TRIES {
+            let Some(read) = self.read(Line::Writes, realm, sid).await? else {
+                return Ok(Changed::Gone(Loaded::Absent));
+            };
+            let Stored::Session(stored) = read.stored else { return Ok(Changed::Gone(Loaded::Revoked)) };
+            if !self.is_current(Line::Writes, &stored).await? {
+                return Ok(Changed::Gone(Loaded::Revoked));
+            }
+            let session = match step((*stored).clone()) {
+                Step::Conflict => return Ok(Changed::Conflict(stored)),
+                Step::Write(session) => session,
+            };
+            let bytes = record::encode(&session)?;
+            let moved = stored.provider != session.provider;
+            if moved {
+                // Before the record says so, or a log-out by the provider could miss it.
+                self.index_provider(&session).await?;
+            }
+            if number(self.change(&scripts::SWAP, &key, &[&read.bytes, &bytes]).await?)? == Some(1) {
+                if moved && let Some(index) = keys::of_providers_session(realm, stored.provider.as_ref()) {
+                    let call = Call::Remove { index: &index, member: sid.as_bytes() };
+                    let _: Result<[Value; 1], _> = self.ask(Line::Writes, &call).await;
+                }
+                return Ok(Changed::Done(session));
+            }
+        }
+        Err(Trouble::Contended.into())
+    }
+
+    /// See [`super::Store::touch`].
+    pub(super) async fn touch(&self, realm: &Realm, sid: SessionId, seen: Timestamp) -> Result<(), StoreError> {
+        let Some(read) = self.read(Line::Writes, realm, sid).await? else { return Ok(()) };
+        let Stored::Session(stored) = read.stored else { return Ok(()) };
+        let keys = [keys::session(realm, sid), keys::seen(realm, sid)];
+        let (seen, created) = (text(seen), text(stored.created));
+        let arguments = [seen.as_bytes(), created.as_bytes(), &decimal(left(stored.absolute_end))];
+        // A use that a failover forgets ends a session early: no replica is waited for.
+        let [_] = self.ask_script(&scripts::TOUCH, &keys, &arguments, None).await?;
+        Ok(())
+    }
+
+    /// See [`super::Store::revoke`].
+    pub(super) async fn revoke(&self, realm: &Realm, sid: SessionId) -> Result<bool, StoreError> {
+        let Some(read) = self.read(Line::Writes, realm, sid).await? else { return Ok(false) };
+        let Stored::Session(stored) = read.stored else {
+            // Whoever wrote the tombstone may not have heard from enough replicas; this caller must.
+            return self.confirm(realm, sid).await.map(|()| false);
+        };
+        let current = self.is_current(Line::Writes, &stored).await?;
+        let keys = [keys::session(realm, sid), keys::seen(realm, sid)];
+        let tombstone = record::encode_tombstone(realm, sid, stored.absolute_end);
+        let buried = number(self.change(&scripts::BURY, &keys, &[&tombstone]).await?)?;
+        self.unlist(&stored, None).await;
+        Ok(current && buried == Some(1))
+    }
+
+    /// Writes the tombstone that is there once more, so that the replicas asked for confirm it.
+    async fn confirm(&self, realm: &Realm, sid: SessionId) -> Result<(), StoreError> {
+        if self.fleet.config.wait.is_none() {
+            return Ok(());
+        }
+        let Some(read) = self.read(Line::Writes, realm, sid).await? else { return Ok(()) };
+        self.change(&scripts::SWAP, &[keys::session(realm, sid)], &[&read.bytes, &read.bytes]).await.map(drop)
+    }
+
+    /// See [`super::Store::revoke_subject`].
+    pub(super) async fn revoke_subject(&self, realm: &Realm, subject: &str) -> Result<Vec<SessionId>, StoreError> {
+        let keys = [keys::epoch(realm, subject), keys::of_subject(realm, subject)];
+        let epoch = new_epoch()?.to_string();
+        let ids = self.change(&scripts::LOG_OUT, &keys, &[epoch.as_bytes(), &decimal(now())]).await?;
+        ids_of(ids)
+    }
+
+    /// See [`super::Store::list`]. Reads 16 bytes for each of the subject's sessions, however short the page.
+    pub(super) async fn list(
+        &self,
+        realm: &Realm,
+        subject: &str,
+        limit: usize,
+        after: Option<SessionId>,
+    ) -> Result<Page, StoreError> {
+        let index = keys::of_subject(realm, subject);
+        let [ids] = self.ask(Line::Writes, &Call::Members { index: &index, from: now() }).await?;
+        let mut ids = ids_of(ids)?;
+        ids.retain(|sid| after.is_none_or(|after| *sid > after));
+        let mut page = Page { sessions: Vec::new(), next: None };
+        for some in ids.chunks(AT_ONCE.min(limit.saturating_add(1))) {
+            let loads = some.iter().map(|sid| self.load_over(Line::Writes, realm, *sid));
+            for loaded in try_join_all(loads).await? {
+                match loaded {
+                    Loaded::Session(session) if session.subject == subject => page.sessions.push(*session),
+                    Loaded::Session(_) | Loaded::Revoked | Loaded::Absent => {}
+                }
+            }
+            if page.sessions.len() > limit {
+                page.sessions.truncate(limit);
+                page.next = page.sessions.last().map(|session| session.id);
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// See [`super::Store::by_provider`].
+    pub(super) async fn by_provider(&self, realm: &Realm, iss: &str, sid: &str) -> Result<Vec<SessionId>, StoreError> {
+        let index = keys::of_provider(realm, iss, sid);
+        let [ids] = self.ask(Line::Writes, &Call::Members { index: &index, from: now() }).await?;
+        let mut found = Vec::new();
+        for some in ids_of(ids)?.chunks(AT_ONCE) {
+            let loads = some.iter().map(|id| self.load_over(Line::Writes, realm, *id));
+            for loaded in try_join_all(loads).await? {
+                if let Loaded::Session(session) = loaded
+                    && session.provider.as_ref().is_some_and(|it| it.iss == iss && it.sid.as_deref() == Some(sid))
+                {
+                    found.push(session.id);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Runs a script that changes something; the answer is given when as many replicas as configured have it (P20).
+    async fn change(&self, script: &'static Script, keys: &[String], arguments: &[&[u8]]) -> Result<Value, StoreError> {
+        let Some(wait) = self.fleet.config.wait else {
+            let [answer] = self.ask_script(script, keys, arguments, None).await?;
+            return Ok(answer);
+        };
+        let [answer, confirmed] = self.ask_script(script, keys, arguments, Some(wait)).await?;
+        let confirmed = number(confirmed)?.unwrap_or_default();
+        if confirmed < i64::from(wait.replicas) {
+            return Err(Trouble::NotReplicated { confirmed, wanted: wait.replicas }.into());
+        }
+        Ok(answer)
+    }
+
+    async fn ask_script<const N: usize>(
+        &self,
+        script: &'static Script,
+        keys: &[String],
+        arguments: &[&[u8]],
+        wait: Option<Wait>,
+    ) -> Result<[Value; N], StoreError> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        self.ask(Line::Writes, &Call::Script { script, keys: &keys, arguments, wait }).await
+    }
+
+    async fn ask<const N: usize>(&self, line: Line, call: &Call<'_>) -> Result<[Value; N], StoreError> {
+        let within = match line {
+            Line::Reads => READ_WITHIN,
+            Line::Writes => WRITE_WITHIN,
+        };
+        let answers = self.fleet.call(line, call, within).await?;
+        answers.try_into().map_err(|_| Trouble::Odd("a call").into())
+    }
+
+    /// Puts bytes under a key behind the store's back.
+    #[cfg(test)]
+    pub(super) async fn plant(&self, realm: &Realm, sid: SessionId, bytes: Vec<u8>) {
+        static PLANT: Script = Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')");
+        self.change(&PLANT, &[keys::session(realm, sid)], &[&bytes]).await.unwrap();
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.fleet.stop.cancel();
+    }
+}
+
+/// The indexes that a session is in.
+fn indexes(session: &Session) -> Vec<String> {
+    let provider = keys::of_providers_session(&session.realm, session.provider.as_ref());
+    provider.into_iter().chain([keys::of_subject(&session.realm, &session.subject)]).collect()
+}
+
+fn decode(realm: &Realm, sid: SessionId, bytes: &[u8], seen: Option<i64>) -> Result<Stored, StoreError> {
+    let mut stored = record::decode(realm, sid, bytes)?;
+    if let Stored::Session(session) = &mut stored
+        && let Some(seen) = seen
+    {
+        session.last_seen = Timestamp::from_millis(seen);
+    }
+    Ok(stored)
+}
+
+/// A string, or nothing.
+fn bytes(value: Value, command: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+    match value {
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::Nil => Ok(None),
+        _ => Err(Trouble::Odd(command).into()),
+    }
+}
+
+/// A number in digits, or nothing. What is no number is not ours: whoever wrote it did not use this software.
+fn bytes_of_number(value: Value) -> Result<Option<i64>, StoreError> {
+    number(value)
+}
+
+fn number(value: Value) -> Result<Option<i64>, StoreError> {
+    match value {
+        Value::Nil | Value::Boolean(false) => Ok(None),
+        Value::Int(number) => Ok(Some(number)),
+        Value::BulkString(digits) => {
+            let number = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+            number.map(Some).ok_or_else(|| Trouble::Odd("GET of a number").into())
+        }
+        _ => Err(Trouble::Odd("GET of a number").into()),
+    }
+}
+
+/// Ids, smallest first.
+fn ids_of(value: Value) -> Result<Vec<SessionId>, StoreError> {
+    let Value::Array(members) = value else { return Err(Trouble::Odd("ZRANGEBYSCORE").into()) };
+    let id = |member| match member {
+        Value::BulkString(bytes) => bytes.try_into().ok().map(SessionId::from_bytes),
+        _ => None,
+    };
+    let mut ids: Vec<SessionId> =
+        members.into_iter().map(id).collect::<Option<_>>().ok_or(Trouble::Odd("ZRANGEBYSCORE"))?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// A subject's next epoch: 63 random bits, so that it is a number for everybody who reads it.
+fn new_epoch() -> Result<i64, StoreError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| StoreError::NoRandom)?;
+    Ok(i64::from_be_bytes(bytes) & i64::MAX)
+}
+
+/// By this process's wall clock, in milliseconds. Only how long keys are kept hangs on it.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How long a record is kept whose session ends then.
+fn left(end: Timestamp) -> i64 {
+    end.as_millis().saturating_sub(now()).clamp(0, LONGEST - SLACK) + SLACK
+}
+
+fn text(at: Timestamp) -> String {
+    at.as_millis().to_string()
+}
+
+fn decimal(number: i64) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+/// Between half and all of `most`, so that a thousand gates do not come back in one moment.
+fn jitter(most: Duration) -> Duration {
+    let thousandths = 500 + RandomState::new().hash_one(0_u8) % 501;
+    most.mul_f64(thousandths as f64 / 1_000.0)
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Late(within) => Self::Timeout(within),
+            other => Self::Redis(other),
+        }
+    }
+}
