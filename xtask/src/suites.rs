@@ -58,7 +58,7 @@ impl Suite {
     fn selects(self, executable: &Executable) -> Option<&'static [&'static str]> {
         let home = match (executable.kind.as_str(), executable.name.as_str()) {
             ("test", "real") => Self::Real,
-            ("test", "embedded_kill") => Self::Faults,
+            ("test", "embedded_kill" | "redis") => Self::Faults,
             ("test", _) => Self::Integration,
             _ => Self::Unit,
         };
