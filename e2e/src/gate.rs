@@ -356,6 +356,13 @@ mod tests {
     }
 
     #[test]
+    fn a_redis_store_is_written_as_given() {
+        let store = json!({ "kind": "redis", "redis": { "url": "redis://127.0.0.1:6379/0" } });
+        let options = GateOptions { store: Store::Redis(store.clone()), ..GateOptions::new("cloakroom") };
+        assert_eq!(config(Path::new("/folder"), &options)["sessions"]["store"], store);
+    }
+
+    #[test]
     fn random_texts_differ() {
         let one = random_text().expect("the kernel has random numbers");
         assert_eq!(one.len(), 64);

@@ -19,6 +19,8 @@ use crate::authz::verdict::{Allow, Decision, Lookup, Permit, Verdict};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::memory::MemoryStore;
+use crate::store::redis::stats::RedisStats;
+use crate::store::redis::{Access, Address, RedisConfig, RedisStore, Servers};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -137,6 +139,31 @@ impl House {
     pub(super) fn replica(&self) -> Self {
         let (store, token_keys) = (Arc::clone(&self.store), Arc::clone(&self.token_keys));
         Self::built(config(), store, token_keys, Arc::clone(&self.folders))
+    }
+
+    /// Several gates on one Redis: each has connections and a view of its own.
+    pub(super) fn fleet(redis: &e2e::redis::Redis, count: usize) -> Vec<Self> {
+        let store = || {
+            let address = Address::parse(&redis.address().to_string()).unwrap();
+            let config = RedisConfig {
+                servers: Servers::One(address),
+                database: 0,
+                access: Access::default(),
+                wait: None,
+                realm: realm("shop"),
+                probe_every: Duration::from_millis(5),
+                probe_within: SECOND,
+            };
+            Store::Redis(RedisStore::open(config, RedisStats::new().unwrap()))
+        };
+        let first = Self::over(config(), store(), None);
+        let others: Vec<_> = (1..count)
+            .map(|_| {
+                let token_keys = Arc::clone(&first.token_keys);
+                Self::built(config(), Arc::new(store()), token_keys, Arc::clone(&first.folders))
+            })
+            .collect();
+        [first].into_iter().chain(others).collect()
     }
 
     /// Some time after the start.

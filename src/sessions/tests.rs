@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::fixtures::{HOUR, House, MINUTE, SECOND, claims, new, realm};
 use super::*;
 
+mod fleet;
 mod history;
 
 fn change(claims: Value) -> SessionChange {

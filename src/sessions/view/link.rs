@@ -45,6 +45,15 @@ impl Link {
         }
     }
 
+    /// The last proof.
+    #[cfg(test)]
+    pub(in crate::sessions) fn last_proof(&self) -> Timestamp {
+        match &self.0 {
+            Kind::Local => Timestamp::from_millis(i64::MAX),
+            Kind::Remote { proved, .. } => Timestamp::from_millis(proved.load(Ordering::Acquire)),
+        }
+    }
+
     /// Whether the store tells of changes from now on.
     pub(in crate::sessions) fn set_told(&self, now_told: bool) {
         if let Kind::Remote { told, .. } = &self.0 {
