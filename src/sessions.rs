@@ -43,7 +43,7 @@ use self::view::{Link, View};
 use crate::authz::credential::AccessToken;
 use crate::authz::session::{Claims, Device, Provider, Realm, SecretAge, Session, SessionId, Timestamp};
 use crate::authz::verdict::Lookup;
-use crate::store::{Loaded, Store, StoreError};
+use crate::store::{Follower, Loaded, Store, StoreError};
 
 /// Limits and times of sessions (DESIGN 2), resolved from the configuration.
 #[derive(Clone, Debug)]
@@ -228,11 +228,14 @@ impl Sessions {
         };
         let view = Arc::new(View::new(&config, Arc::clone(&store), link, tasks.clone(), Arc::clone(&stats)));
         // Not by an `Arc`: the store lives in the view, and would keep it alive.
-        let (follower, at) = (Arc::downgrade(&view), Arc::clone(&clock));
-        store.follow(move |notice| {
-            if let Some(view) = follower.upgrade() {
-                view.heed(notice, &at);
-            }
+        let (follower, now, at) = (Arc::downgrade(&view), Arc::clone(&clock), Arc::clone(&clock));
+        store.follow(Follower {
+            tell: Box::new(move |notice| {
+                if let Some(view) = follower.upgrade() {
+                    view.heed(notice, &at);
+                }
+            }),
+            now: Box::new(move || now.now()),
         });
         let changes = Changes::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), tasks.clone());
         let writes = Arc::new(Semaphore::new(MAX_BACKGROUND_WRITES));

@@ -15,7 +15,7 @@ mod contract;
 mod fixtures;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::authz::session::{PreviousSecret, Realm, SecretDigest, Session, SessionId, Timestamp};
 
@@ -44,9 +44,17 @@ pub enum Notice<'a> {
     },
     /// Every change that was made before `asked` and is told at all has been told.
     Proved {
-        /// When the store was asked.
-        asked: Instant,
+        /// When the store was asked, by the follower's clock.
+        asked: Timestamp,
     },
+}
+
+/// Who keeps what was loaded, and wants to be told of changes.
+pub struct Follower {
+    /// Hears each notice. It must not wait.
+    pub tell: Box<dyn Fn(Notice<'_>) + Send + Sync>,
+    /// What time it is.
+    pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 /// What a store knows of a session id.
@@ -242,10 +250,10 @@ impl Store {
 
     /// Tells `follower` of changes from now on, first that everything may have changed. Only a store elsewhere has anything to
     /// tell: one in this process is changed by nobody else. The first follower stays.
-    pub fn follow(&self, follower: impl Fn(Notice<'_>) + Send + Sync + 'static) {
+    pub fn follow(&self, follower: Follower) {
         match self {
             Self::Memory(_) | Self::Embedded(_) => {}
-            Self::Redis(store) => store.follow(Box::new(follower)),
+            Self::Redis(store) => store.follow(follower),
         }
     }
 

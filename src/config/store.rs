@@ -52,6 +52,10 @@ pub(super) fn resolve(
 
 fn redis(file: RedisFile, folder: &Path, realm: &Realm, max_staleness: Duration) -> Result<RedisConfig, Wrong> {
     let tls = file.tls.map(|tls| self::tls(tls, folder)).transpose()?;
+    // Redis takes a user only with a password; without one the connection would be that of `default`.
+    if file.username.is_some() && file.password_file.is_none() {
+        return Err(wrong("sessions.store.redis.passwordFile", "is missing beside username".into()));
+    }
     let password = |given: Option<String>| given.map(|path| folder.join(path));
     let (servers, tls, database) = match (file.url, file.sentinel, file.cluster) {
         (Some(url), None, None) => {
@@ -97,6 +101,8 @@ fn redis(file: RedisFile, folder: &Path, realm: &Realm, max_staleness: Duration)
         access: Access { user: file.username, password: password(file.password_file), tls },
         wait: file.wait.map(self::wait).transpose()?,
         realm: realm.clone(),
+        max_staleness,
+        clock_leeway: Duration::from_secs(60),
         // Several rounds fit into the time that an entry is believed without one.
         probe_every: (max_staleness / 5).clamp(Duration::from_millis(50), Duration::from_secs(1)),
         probe_within: (max_staleness / 4).clamp(Duration::from_millis(50), Duration::from_secs(1)),
@@ -122,6 +128,10 @@ fn url_parts(url: &str) -> Result<(Address, bool, Option<i64>), Wrong> {
         Some((authority, database)) => (authority, Some(database.parse().map_err(|_| shape())?)),
         None => (rest, None),
     };
+    let bare = !authority.starts_with('[') && authority.matches(':').count() > 1;
+    if bare || authority.contains(['?', '#']) {
+        return Err(shape());
+    }
     let with_port = format!("{authority}:6379");
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let address = Address::parse(if has_port { authority } else { &with_port }).ok_or_else(shape)?;
@@ -132,6 +142,9 @@ fn sentinel(file: SentinelFile, access: Access) -> Result<Sentinel, Wrong> {
     if file.master.is_empty() || file.master.len() > 255 || file.master.chars().any(char::is_whitespace) {
         let problem = "is not a name of a master, such as mymaster (sentinel.conf: sentinel monitor NAME …)";
         return Err(wrong("sessions.store.redis.sentinel.master", problem.into()));
+    }
+    if file.username.is_some() && file.password_file.is_none() {
+        return Err(wrong("sessions.store.redis.sentinel.passwordFile", "is missing beside username".into()));
     }
     let addresses = addresses("sessions.store.redis.sentinel.addresses", &file.addresses)?;
     Ok(Sentinel { master: file.master, addresses, access })

@@ -24,12 +24,6 @@ impl Clock {
         self.read(wall_millis())
     }
 
-    /// The moment that `instant` was, a little while ago: never later than now.
-    pub(super) fn at(&self, instant: Instant) -> Timestamp {
-        let ago = i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.now().as_millis().saturating_sub(ago))
-    }
-
     /// Now, with wall time as given.
     fn read(&self, wall: i64) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);

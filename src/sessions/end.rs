@@ -44,12 +44,7 @@ impl Sessions {
             let under_way = ending.read().await;
             let ended = match in_time(store.revoke_subject(&realm, &subject)).await {
                 Ok(ended) => {
-                    let now = clock.now();
-                    // Also those that the store did not list.
-                    view.changed_subject(&realm, &subject);
-                    for sid in &ended {
-                        view.end(&realm, *sid, Ended::Revoked, now);
-                    }
+                    view.end_subject(&realm, &subject, &ended, clock.now()).await;
                     Ok(ended.len())
                 }
                 Err(error) => {

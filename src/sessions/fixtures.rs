@@ -151,6 +151,8 @@ impl House {
                 access: Access::default(),
                 wait: None,
                 realm: realm("shop"),
+                max_staleness: 5 * SECOND,
+                clock_leeway: SECOND,
                 probe_every: Duration::from_millis(5),
                 probe_within: SECOND,
             };

@@ -11,6 +11,7 @@
 //! | requests that wait for a load | 8,192; one more answers `Overloaded` |
 //! | one wait | 1 s, then `StoreUnavailable` |
 
+mod answered;
 mod entry;
 mod flights;
 mod link;
@@ -24,8 +25,10 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter, Weighter};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -37,6 +40,7 @@ pub(super) use self::flights::Seq;
 pub use self::link::Link;
 pub(super) use self::tombstones::Ended;
 
+use self::answered::Answered;
 use self::entry::Shelf;
 use self::flights::{Boarded, Flights, Landed, Ticket};
 use self::stripes::{Mark, Stripes};
@@ -58,6 +62,9 @@ const MAX_WAITING: usize = 8_192;
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(1);
 /// How often a look-up begins again because its session's stripe moved meanwhile.
 const MAX_TRIES: usize = 8;
+/// How many ends are said again at once, and how long that may take.
+const AGAIN_AT_ONCE: usize = 16;
+const AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// What the number of entries is guessed from; a wrong guess costs only table growth.
 const TYPICAL_ENTRY_BYTES: u64 = 3_072;
 
@@ -83,6 +90,9 @@ pub struct View {
     live: Cache<SessionId, Arc<Entry>, ByWeight, DefaultHashBuilder, CountEvictions>,
     absent: Cache<(SessionId, Realm), Absent>,
     over: Tombstones,
+    answered: Answered,
+    /// Whether the answered ends are about to be said again.
+    saying_again: AtomicBool,
     flights: Arc<Flights>,
     tasks: TaskTracker,
     stats: Arc<SessionsStats>,
@@ -166,6 +176,8 @@ impl View {
             live,
             absent,
             over: Tombstones::new(),
+            answered: Answered::default(),
+            saying_again: AtomicBool::new(false),
             flights: Arc::new(Flights::new(MAX_FLYING, MAX_WAITING)),
             tasks,
             stats,
@@ -180,15 +192,16 @@ impl View {
     }
 
     /// Does what the store's word calls for.
-    pub(super) fn heed(&self, notice: Notice<'_>, clock: &Clock) {
+    pub(super) fn heed(self: &Arc<Self>, notice: Notice<'_>, clock: &Arc<Clock>) {
         match notice {
             Notice::Session(sid) => self.changed(sid),
             Notice::Subject(realm, subject) => self.changed_subject(realm, subject),
             Notice::Everything { told } => {
                 self.link.set_told(told);
                 self.changed_all();
+                self.say_again(clock);
             }
-            Notice::Proved { asked } => self.link.proved(clock.at(asked)),
+            Notice::Proved { asked } => self.link.proved(asked),
         }
     }
 
@@ -218,8 +231,45 @@ impl View {
 
     /// `sid` was ended, and that is about to be answered.
     pub(super) fn end(&self, realm: &Realm, sid: SessionId, ended: Ended, now: Timestamp) {
+        self.answered.note(realm, sid, now);
         self.bury(realm, sid, ended, now);
         self.changed(sid);
+    }
+
+    /// All of a subject's sessions were ended, these among them, and that is about to be answered. One change for all of them:
+    /// thousands would make most of the view load again.
+    pub(super) async fn end_subject(&self, realm: &Realm, subject: &str, ended: &[SessionId], now: Timestamp) {
+        self.changed_subject(realm, subject);
+        for some in ended.chunks(256) {
+            for sid in some {
+                self.answered.note(realm, *sid, now);
+                self.bury(realm, *sid, Ended::Revoked, now);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends once more, in the store, what this process has answered as ended: the store may have lost it.
+    fn say_again(self: &Arc<Self>, clock: &Arc<Clock>) {
+        if self.answered.recent(clock.now()).is_empty() || self.saying_again.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (view, clock) = (Arc::clone(self), Arc::clone(clock));
+        self.tasks.spawn(async move {
+            // From here on another connection is another reason.
+            view.saying_again.store(false, Ordering::Release);
+            for some in view.answered.recent(clock.now()).chunks(AGAIN_AT_ONCE) {
+                let revokes = some.iter().map(|(sid, realm)| view.store.revoke(realm, *sid));
+                // What fails is said again after the next connection, which is what a failure means here.
+                if let Err(error) = timeout(AGAIN_WITHIN, try_join_all(revokes)).await.unwrap_or(Ok(Vec::new())) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "ends were not all said again to the store"
+                    );
+                    return;
+                }
+            }
+        });
     }
 
     /// `sid` is over for good, whatever the store says from now on. Its stripe stays: this is not a change but one found, and
@@ -457,7 +507,7 @@ impl View {
     }
 
     fn believed(&self, loaded_at: Timestamp, now: Timestamp, ttl: Duration) -> bool {
-        now.since(loaded_at) <= self.link.ttl(ttl) && self.link.covers(loaded_at, now, self.limits.max_staleness)
+        now.since(loaded_at) <= self.link.ttl(ttl) && self.link.covers(now, self.limits.max_staleness)
     }
 
     fn has(&self, realm: &Realm, sid: SessionId) -> bool {

@@ -108,6 +108,8 @@ impl Place {
                     access: Access::default(),
                     wait: None,
                     realm: realm("shop"),
+                    max_staleness: Duration::from_secs(5),
+                    clock_leeway: Duration::MAX,
                     probe_every: Duration::from_millis(200),
                     probe_within: Duration::from_secs(1),
                 };

@@ -41,7 +41,7 @@ pub use self::address::Address;
 use self::call::Call;
 pub use self::call::Wait;
 pub use self::dial::{Access, Tls};
-use self::fleet::{Fleet, Follower};
+use self::fleet::Fleet;
 use self::node::Line;
 use self::scripts::Script;
 pub use self::sentinel::Sentinel;
@@ -49,14 +49,14 @@ use self::stats::RedisStats;
 pub use self::trouble::Trouble;
 use super::change::{self, Step};
 use super::record::{self, Stored};
-use super::{Changed, Loaded, Page, SecretChange, StoreError};
+use super::{Changed, Follower, Loaded, Page, SecretChange, StoreError};
 use crate::authz::session::{Realm, Session, SessionId, Timestamp};
 
 /// How long one read may take in all. The view waits a little longer.
 const READ_WITHIN: Duration = Duration::from_millis(900);
 /// How long one step of a change may take.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// How much longer than its session a record is kept: gates whose clocks are behind must still find a tombstone.
+/// How much longer than its session a record is kept, in milliseconds: gates whose clocks are behind must still find a tombstone.
 const SLACK: i64 = 60_000;
 /// The longest time to live that is asked for, in milliseconds (over 300 years).
 const LONGEST: i64 = 10_000_000_000_000;
@@ -78,10 +78,15 @@ pub struct RedisConfig {
     pub wait: Option<Wait>,
     /// The install's realm: a key of it is read to prove the link.
     pub realm: Realm,
+    /// How long what is cached is believed without a proof; a server of which nobody can say whether it still is the master is
+    /// given up after it.
+    pub max_staleness: Duration,
     /// How often the link is proved.
     pub probe_every: Duration,
     /// How long that may take before the connection is given up.
     pub probe_within: Duration,
+    /// How far ahead of the server's clock a gate may note a use of a session.
+    pub clock_leeway: Duration,
 }
 
 /// One server, one with others that take over, or many with a part each.
@@ -146,10 +151,18 @@ impl RedisStore {
     /// What stands under the session's key.
     async fn read(&self, line: Line, realm: &Realm, sid: SessionId) -> Result<Option<Read>, StoreError> {
         let (session, seen) = (keys::session(realm, sid), keys::seen(realm, sid));
-        let call = Call::Record { session: &session, seen: &seen };
-        let [record, seen] = self.ask(line, &call).await?;
+        let [record, seen] = match self.ask(line, &Call::Record { session: &session, seen: &seen }).await {
+            Ok(both) => both,
+            // Their slot is on its way to another server, and one may be here and one there.
+            Err(StoreError::Redis(trouble)) if trouble.is_redirection() => {
+                let [record] = self.ask(line, &Call::Get(&session)).await?;
+                let [seen] = self.ask(line, &Call::Get(&seen)).await?;
+                [record, seen]
+            }
+            Err(error) => return Err(error),
+        };
         let Some(bytes) = bytes(record, "GET")? else { return Ok(None) };
-        let seen = bytes_of_number(seen)?;
+        let seen = number(seen)?;
         Ok(Some(Read { stored: decode(realm, sid, &bytes, seen)?, bytes }))
     }
 
@@ -179,7 +192,7 @@ impl RedisStore {
         let mut there = there.into_iter();
         let Some(bytes) = there.next() else { return Ok(Changed::Done(Box::new(session))) };
         let bytes = self::bytes(bytes, "PUT")?.ok_or(Trouble::Odd("PUT"))?;
-        let seen = there.next().map_or(Ok(None), bytes_of_number)?;
+        let seen = there.next().map_or(Ok(None), number)?;
         let stored = match decode(realm, sid, &bytes, seen)? {
             Stored::Session(stored) if self.is_current(Line::Writes, &stored).await? => stored,
             Stored::Session(_) | Stored::Tombstone { .. } => {
@@ -195,7 +208,7 @@ impl RedisStore {
     async fn join(&self, session: &Session, left: i64) -> Result<u64, StoreError> {
         let keys = [keys::epoch(&session.realm, &session.subject), keys::of_subject(&session.realm, &session.subject)];
         let (epoch, end) = (new_epoch()?.to_string(), text(session.absolute_end));
-        let arguments = [epoch.as_bytes(), session.id.as_bytes(), end.as_bytes(), &decimal(left), &decimal(now())];
+        let arguments = [epoch.as_bytes(), session.id.as_bytes(), end.as_bytes(), &decimal(left)];
         let epoch = number(self.change(&scripts::JOIN, &keys, &arguments).await?)?;
         Ok(epoch.ok_or(Trouble::Odd("JOIN"))?.cast_unsigned())
     }
@@ -203,7 +216,7 @@ impl RedisStore {
     async fn index_provider(&self, session: &Session) -> Result<(), StoreError> {
         let Some(key) = keys::of_providers_session(&session.realm, session.provider.as_ref()) else { return Ok(()) };
         let (end, left) = (text(session.absolute_end), left(session.absolute_end));
-        let arguments = [session.id.as_bytes(), end.as_bytes(), &decimal(left), &decimal(now())];
+        let arguments = [session.id.as_bytes(), end.as_bytes(), &decimal(left)];
         self.change(&scripts::LIST, &[key], &arguments).await.map(drop)
     }
 
@@ -271,7 +284,8 @@ impl RedisStore {
         let Stored::Session(stored) = read.stored else { return Ok(()) };
         let keys = [keys::session(realm, sid), keys::seen(realm, sid)];
         let (seen, created) = (text(seen), text(stored.created));
-        let arguments = [seen.as_bytes(), created.as_bytes(), &decimal(left(stored.absolute_end))];
+        let leeway = i64::try_from(self.fleet.config.clock_leeway.as_millis()).unwrap_or(LONGEST).min(LONGEST);
+        let arguments = [seen.as_bytes(), created.as_bytes(), &decimal(left(stored.absolute_end)), &decimal(leeway)];
         // A use that a failover forgets ends a session early: no replica is waited for.
         let [_] = self.ask_script(&scripts::TOUCH, &keys, &arguments, None).await?;
         Ok(())
@@ -305,7 +319,7 @@ impl RedisStore {
     pub(super) async fn revoke_subject(&self, realm: &Realm, subject: &str) -> Result<Vec<SessionId>, StoreError> {
         let keys = [keys::epoch(realm, subject), keys::of_subject(realm, subject)];
         let epoch = new_epoch()?.to_string();
-        let ids = self.change(&scripts::LOG_OUT, &keys, &[epoch.as_bytes(), &decimal(now())]).await?;
+        let ids = self.change(&scripts::LOG_OUT, &keys, &[epoch.as_bytes()]).await?;
         ids_of(ids)
     }
 
@@ -318,7 +332,7 @@ impl RedisStore {
         after: Option<SessionId>,
     ) -> Result<Page, StoreError> {
         let index = keys::of_subject(realm, subject);
-        let [ids] = self.ask(Line::Writes, &Call::Members { index: &index, from: now() }).await?;
+        let [ids] = self.ask(Line::Writes, &Call::Members(&index)).await?;
         let mut ids = ids_of(ids)?;
         ids.retain(|sid| after.is_none_or(|after| *sid > after));
         let mut page = Page { sessions: Vec::new(), next: None };
@@ -342,7 +356,7 @@ impl RedisStore {
     /// See [`super::Store::by_provider`].
     pub(super) async fn by_provider(&self, realm: &Realm, iss: &str, sid: &str) -> Result<Vec<SessionId>, StoreError> {
         let index = keys::of_provider(realm, iss, sid);
-        let [ids] = self.ask(Line::Writes, &Call::Members { index: &index, from: now() }).await?;
+        let [ids] = self.ask(Line::Writes, &Call::Members(&index)).await?;
         let mut found = Vec::new();
         for some in ids_of(ids)?.chunks(AT_ONCE) {
             let loads = some.iter().map(|id| self.load_over(Line::Writes, realm, *id));
@@ -379,13 +393,14 @@ impl RedisStore {
         wait: Option<Wait>,
     ) -> Result<[Value; N], StoreError> {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        self.ask(Line::Writes, &Call::Script { script, keys: &keys, arguments, wait }).await
+        let line = if wait.is_some() { Line::Waits } else { Line::Writes };
+        self.ask(line, &Call::Script { script, keys: &keys, arguments, wait }).await
     }
 
     async fn ask<const N: usize>(&self, line: Line, call: &Call<'_>) -> Result<[Value; N], StoreError> {
         let within = match line {
             Line::Reads => READ_WITHIN,
-            Line::Writes => WRITE_WITHIN,
+            Line::Writes | Line::Waits => WRITE_WITHIN,
         };
         let answers = self.fleet.call(line, call, within).await?;
         answers.try_into().map_err(|_| Trouble::Odd("a call").into())
@@ -401,7 +416,7 @@ impl RedisStore {
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.fleet.stop.cancel();
+        self.fleet.stop();
     }
 }
 
@@ -430,32 +445,27 @@ fn bytes(value: Value, command: &'static str) -> Result<Option<Vec<u8>>, StoreEr
     }
 }
 
-/// A number in digits, or nothing. What is no number is not ours: whoever wrote it did not use this software.
-fn bytes_of_number(value: Value) -> Result<Option<i64>, StoreError> {
-    number(value)
-}
-
+/// A number, or nothing. What is no number is not ours: whoever wrote it did not use this software.
 fn number(value: Value) -> Result<Option<i64>, StoreError> {
     match value {
         Value::Nil | Value::Boolean(false) => Ok(None),
         Value::Int(number) => Ok(Some(number)),
         Value::BulkString(digits) => {
             let number = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
-            number.map(Some).ok_or_else(|| Trouble::Odd("GET of a number").into())
+            number.map(Some).ok_or_else(|| Trouble::Odd("a call for a number").into())
         }
-        _ => Err(Trouble::Odd("GET of a number").into()),
+        _ => Err(Trouble::Odd("a call for a number").into()),
     }
 }
 
 /// Ids, smallest first.
 fn ids_of(value: Value) -> Result<Vec<SessionId>, StoreError> {
-    let Value::Array(members) = value else { return Err(Trouble::Odd("ZRANGEBYSCORE").into()) };
+    let Value::Array(members) = value else { return Err(Trouble::Odd("ZRANGE").into()) };
     let id = |member| match member {
         Value::BulkString(bytes) => bytes.try_into().ok().map(SessionId::from_bytes),
         _ => None,
     };
-    let mut ids: Vec<SessionId> =
-        members.into_iter().map(id).collect::<Option<_>>().ok_or(Trouble::Odd("ZRANGEBYSCORE"))?;
+    let mut ids: Vec<SessionId> = members.into_iter().map(id).collect::<Option<_>>().ok_or(Trouble::Odd("ZRANGE"))?;
     ids.sort_unstable();
     Ok(ids)
 }
@@ -496,6 +506,7 @@ impl From<Trouble> for StoreError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Late(within) => Self::Timeout(within),
+            Trouble::Closed => Self::Closed,
             other => Self::Redis(other),
         }
     }

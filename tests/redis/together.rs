@@ -50,3 +50,21 @@ async fn what_one_gate_changes_the_next_jwt_of_every_gate_says() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_log_out_that_the_store_has_lost_is_said_again() -> Result<()> {
+    let redis = Redis::spawn(RedisOptions::default()).await?;
+    let fleet = Fleet::start(1, json!({ "url": redis.url() }), json!({})).await?;
+    let ada = fleet.log_in("ada").await?;
+    let record = format!("ckr:shop:s:{{{}}}", ada.sid);
+    redis.command(&["COPY", &record, "before"]).await?;
+    fleet.0[0].process.revoke_session(&ada.sid).await?;
+    let tombstone = redis.command(&["GET", &record]).await?;
+    // What a failover to a replica does that had not heard of it: the session is back, and so are new connections.
+    redis.command(&["COPY", "before", &record, "REPLACE"]).await?;
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal"]).await?;
+    let said = async || redis.command(&["GET", &record]).await.is_ok_and(|now| now == tombstone);
+    e2e::process::wait_until(crate::fleet::PATIENCE, "the tombstone again", said).await?;
+    assert_eq!(fleet.0[0].status(&ada).await?, 401);
+    Ok(())
+}

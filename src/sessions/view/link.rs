@@ -69,12 +69,13 @@ impl Link {
         }
     }
 
-    /// Whether something that was true at `loaded_at` may be taken as true at `now`.
-    pub(super) fn covers(&self, loaded_at: Timestamp, now: Timestamp, max_staleness: Duration) -> bool {
+    /// Whether what was loaded may be taken as true at `now`.
+    pub(super) fn covers(&self, now: Timestamp, max_staleness: Duration) -> bool {
         match &self.0 {
             Kind::Local => true,
             Kind::Remote { proved, .. } => {
-                let proved = Timestamp::from_millis(proved.load(Ordering::Acquire)).max(loaded_at);
+                // A load is no proof: it may come from a server that others have replaced.
+                let proved = Timestamp::from_millis(proved.load(Ordering::Acquire));
                 now.since(proved) <= max_staleness
             }
         }

@@ -38,7 +38,7 @@ async fn p18_without_proof_an_entry_answers_for_max_staleness_and_then_503() {
     view.link().proved(house.after(9 * SECOND));
     assert!(is_unavailable(&find(16).await));
     view.gate.break_store(false);
-    assert!(is_live(&find(16).await), "a fresh load is a proof of its own");
+    assert!(is_live(&find(16).await), "what is loaded now is true now");
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn p18_a_restored_link_makes_everything_load_again() {
     // Revoked elsewhere while no notice could arrive.
     house.store.revoke(&house.realm, sid).await.unwrap();
     assert!(is_live(&find().await));
-    view.heed(Notice::Everything { told: true }, &Clock::start());
+    view.heed(Notice::Everything { told: true }, &Arc::new(Clock::start()));
     assert!(matches!(find().await, Found::Over(Ended::Revoked)));
 }
 

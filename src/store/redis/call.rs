@@ -9,12 +9,15 @@ use super::scripts::Script;
 /// One question. All its keys lie in one slot.
 #[derive(Clone, Debug)]
 pub(super) enum Call<'a> {
-    /// A record and its `last_seen`: two answers.
+    /// A record and its `last_seen`: two answers. Asked of one server; where a cluster sends us elsewhere with one of them, each
+    /// must be asked for by itself ([`Call::Get`]), since the other may still be where it was.
     Record { session: &'a str, seen: &'a str },
     /// One value.
     Get(&'a str),
-    /// The members of an index whose end has not passed.
-    Members { index: &'a str, from: i64 },
+    /// Which servers of a cluster have which slots.
+    Slots,
+    /// The members of an index.
+    Members(&'a str),
     /// Takes members out of an index.
     Remove { index: &'a str, member: &'a [u8] },
     /// A script; with `wait`, its answer and how many replicas have it.
@@ -45,9 +48,10 @@ impl Call<'_> {
         match self {
             Self::Record { session: key, .. }
             | Self::Get(key)
-            | Self::Members { index: key, .. }
+            | Self::Members(key)
             | Self::Remove { index: key, .. } => key,
             Self::Script { keys, .. } => keys.first().copied().unwrap_or_default(),
+            Self::Slots => "",
         }
     }
 
@@ -60,28 +64,21 @@ impl Call<'_> {
             commands.add_command(command);
             kept.push(wanted);
         };
-        let asking = |add: &mut dyn FnMut(redis::Cmd, bool)| {
-            if manner.asking {
-                add(cmd("ASKING"), false);
-            }
-        };
-        asking(&mut add);
+        if manner.asking {
+            add(cmd("ASKING"), false);
+        }
         match self {
             Self::Record { session, seen } => {
                 add(cmd("GET").arg(session).to_owned(), true);
-                // A use of the session must not make every gate load it again. A server forgets this word when another
-                // command follows it, ASKING too: while a slot moves, uses are told.
-                if manner.asking {
-                    asking(&mut add);
-                } else if tracked {
+                // A use of the session must not make every gate load it again.
+                if tracked {
                     add(cmd("CLIENT").arg("CACHING").arg("NO").to_owned(), false);
                 }
                 add(cmd("GET").arg(seen).to_owned(), true);
             }
             Self::Get(key) => add(cmd("GET").arg(key).to_owned(), true),
-            Self::Members { index, from } => {
-                add(cmd("ZRANGEBYSCORE").arg(index).arg(from).arg("+inf").to_owned(), true);
-            }
+            Self::Slots => add(cmd("CLUSTER").arg("SLOTS").to_owned(), true),
+            Self::Members(index) => add(cmd("ZRANGE").arg(index).arg(0).arg(-1).to_owned(), true),
             Self::Remove { index, member } => add(cmd("ZREM").arg(index).arg(member).to_owned(), true),
             Self::Script { script, keys, arguments, wait } => {
                 let mut run = match manner.text {

@@ -1,17 +1,19 @@
 //! Which server of a cluster holds a slot.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{Value, cmd};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
+use super::call::{Call, Manner};
 use super::fleet::Fleet;
-use super::node::Node;
+use super::node::{Line, Node};
 use super::slot::{self, SLOTS};
 use super::{Servers, jitter, keys};
+use crate::authz::session::{Realm, Timestamp};
 
 /// How often the slots are asked for when nothing tells us to.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,7 +23,7 @@ const APART: Duration = Duration::from_millis(100);
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
 /// The servers, and the slots of each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SlotMap {
     nodes: Vec<Arc<Node>>,
     /// First and last slot, and the index of their server; in order. One server alone has all keys, and no ranges.
@@ -57,14 +59,15 @@ impl SlotMap {
         self.nodes.iter().find(|node| node.name == name).cloned()
     }
 
-    /// Whether any server is connected. One of many that is away takes its own keys with it and no others.
-    pub(super) fn is_reachable(&self) -> bool {
-        self.nodes.iter().any(|node| node.is_connected())
+    /// Whether any server has proved itself within `staleness`. One of many that is away takes its own keys with it and no others.
+    pub(super) fn is_reachable(&self, staleness: Duration) -> bool {
+        let fresh = |node: &Arc<Node>| node.proved().is_some_and(|proof| proof.began.elapsed() <= staleness);
+        self.nodes.iter().any(|node| node.is_connected() && fresh(node))
     }
 
     /// What all servers have proved: the earliest of their last proofs.
-    pub(super) fn proved(&self) -> Option<Instant> {
-        let proofs: Option<Vec<Instant>> = self.nodes.iter().map(|node| node.proved()).collect();
+    pub(super) fn proved(&self) -> Option<Timestamp> {
+        let proofs: Option<Vec<Timestamp>> = self.nodes.iter().map(|node| node.proved()?.asked).collect();
         proofs?.into_iter().min()
     }
 }
@@ -76,8 +79,8 @@ impl Fleet {
     /// Keeps the map true until the fleet stops.
     pub(super) async fn keep_map(self: Arc<Self>) {
         let mut known = Ranges::new();
-        loop {
-            match self.ranges().await {
+        for round in 0.. {
+            match self.ranges(round).await {
                 Some(ranges) if ranges == known => {}
                 Some(ranges) => {
                     self.adopt(&ranges);
@@ -90,15 +93,27 @@ impl Fleet {
         }
     }
 
-    /// The slots as the first server tells them that can be asked: one that we know, or a seed.
-    async fn ranges(&self) -> Option<Ranges> {
+    /// The slots, as a server tells them: the one that another one named, or one that we know, not always the same, since a server
+    /// that is cut off from the others knows nothing new; or a seed.
+    async fn ranges(&self, round: usize) -> Option<Ranges> {
         let Servers::Cluster(seeds) = &self.config.servers else { return None };
-        let known: Vec<Address> = self.map.load().nodes().iter().filter_map(|node| node.address()).collect();
-        for address in known.iter().chain(seeds) {
+        let map = self.map.load_full();
+        let named = self.named().and_then(|address| map.at(&address));
+        let known = map.nodes().iter().cycle().skip(round % map.nodes().len().max(1)).take(map.nodes().len());
+        for node in named.iter().chain(known).filter(|node| node.is_connected()) {
+            let asked = node.send(Line::Writes, &Call::Slots, Manner::default());
+            if let Ok(Ok(answers)) = timeout(TOLD_WITHIN, asked).await
+                && let (Some(answer), Some(address)) = (answers.first(), Address::parse(&node.name))
+                && let Some(ranges) = read_slots(answer, &address)
+            {
+                return Some(ranges);
+            }
+        }
+        for address in seeds {
             let asked = async {
-                let mut dialled = self.config.access.dial(address, 0, |_| {}).await.ok()?;
+                let dialled = self.config.access.dial(address, 0, |_| {}).await.ok()?;
                 let question = cmd("CLUSTER").arg("SLOTS").to_owned();
-                dialled.connection.send_packed_command(&question).await.ok()
+                (*dialled.connection).clone().send_packed_command(&question).await.ok()
             };
             if let Ok(Some(answer)) = timeout(TOLD_WITHIN, asked).await
                 && let Some(ranges) = read_slots(&answer, address)
@@ -118,7 +133,7 @@ impl Fleet {
             let index = match map.nodes.iter().position(|node| node.name == name) {
                 Some(index) => index,
                 None => {
-                    let probe = probe_in(&self.config.realm, *first, *last);
+                    let probe = Some(probe_in(&self.config.realm, *first, *last));
                     let kept = before.nodes.iter().position(|node| node.name == name);
                     let (node, stop) = match kept {
                         Some(index) => {
@@ -144,7 +159,27 @@ impl Fleet {
         self.everything_changed();
     }
 
-    fn begin(self: &Arc<Self>, name: String, probe: String) -> (Arc<Node>, CancellationToken) {
+    /// A server that takes its first slot over is in nobody's list of slots yet, and has keys already. It stays until the next
+    /// change of the slots, which names it or not.
+    pub(super) fn welcome(self: &Arc<Self>, address: &Address) {
+        let before = self.map.load_full();
+        if before.at(address).is_some() || self.stop.is_cancelled() {
+            return;
+        }
+        let (node, stop) = self.begin(address.to_string(), None);
+        let with = |mut map: SlotMap| {
+            map.nodes.push(Arc::clone(&node));
+            map.stops.push(stop.clone());
+            map
+        };
+        let seen = self.map.compare_and_swap(&before, Arc::new(with(SlotMap::clone(&before))));
+        if !Arc::ptr_eq(&seen, &before) {
+            // The map has changed meanwhile; whoever asks next welcomes it anew if it is still not there.
+            stop.cancel();
+        }
+    }
+
+    fn begin(self: &Arc<Self>, name: String, probe: Option<String>) -> (Arc<Node>, CancellationToken) {
         let (node, stop) = (Node::new(name, probe), self.stop.child_token());
         let kept = Arc::clone(&node).keep(Arc::clone(self));
         self.tasks.spawn(stop.clone().run_until_cancelled_owned(kept));
@@ -153,7 +188,7 @@ impl Fleet {
 }
 
 /// A key that lies in the slots `first` to `last`.
-fn probe_in(realm: &crate::authz::session::Realm, first: u16, last: u16) -> String {
+fn probe_in(realm: &Realm, first: u16, last: u16) -> String {
     let in_range = |key: &String| (first..=last).contains(&slot::of(key));
     // A range of one slot is met by one number in 16,384; by none of a million with a chance of one in 10^26.
     (0..1_000_000).map(|number| keys::probe(realm, number)).find(in_range).unwrap_or_else(|| keys::probe(realm, 0))
@@ -186,7 +221,6 @@ fn read_slots(answer: &Value, asked: &Address) -> Option<Ranges> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authz::session::Realm;
 
     fn row(first: i64, last: i64, host: &str, port: i64) -> Value {
         let master = Value::Array(vec![Value::BulkString(host.into()), Value::Int(port)]);
@@ -215,7 +249,7 @@ mod tests {
     #[test]
     fn a_key_goes_to_the_server_of_its_slot() {
         let shop = Realm::parse("shop").unwrap();
-        let node = |name: &str| Node::new(name.to_owned(), String::new());
+        let node = |name: &str| Node::new(name.to_owned(), None);
         let map = SlotMap {
             nodes: vec![node("a:1"), node("b:1")],
             ranges: vec![(0, 99, 0), (100, 8_000, 1), (9_000, 16_383, 0)],
@@ -227,6 +261,6 @@ mod tests {
             let key = probe_in(&shop, first, last);
             assert_eq!(map.of(&key).map(|node| node.name.clone()).as_deref(), want, "{key}");
         }
-        assert!(!map.is_reachable());
+        assert!(!map.is_reachable(Duration::MAX));
     }
 }

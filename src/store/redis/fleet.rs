@@ -1,7 +1,7 @@
 //! The servers, and which of them holds a key.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,13 +20,13 @@ use super::sentinel::Sentinels;
 use super::stats::RedisStats;
 use super::trouble::{Cure, Trouble};
 use super::{RedisConfig, Servers, jitter, keys};
-use crate::store::Notice;
+use crate::authz::session::Timestamp;
+use crate::store::{Follower, Notice};
 
 /// How long a call waits before it asks again, where asking again is the cure; cut by up to half.
 const AGAIN: Duration = Duration::from_millis(30);
-
-/// Who hears of changes.
-pub(super) type Follower = Box<dyn Fn(Notice<'_>) + Send + Sync>;
+/// How often a call is sent elsewhere before it waits each time: two servers may name each other for a while.
+const REDIRECTIONS: usize = 2;
 
 /// All servers of one store.
 pub(super) struct Fleet {
@@ -38,6 +38,10 @@ pub(super) struct Fleet {
     pub(super) tasks: TaskTracker,
     sentinels: Option<Sentinels>,
     follower: OnceLock<Follower>,
+    /// The server that another one named last.
+    named: Mutex<Option<Address>>,
+    /// Held while it is told whether changes are told: the last word must be the true one.
+    telling: Mutex<()>,
 }
 
 impl Fleet {
@@ -52,7 +56,7 @@ impl Fleet {
             Servers::Sentinel(sentinel) => Some(format!("the master of {}", sentinel.master)),
             Servers::Cluster(_) => None,
         };
-        let alone = alone.map(|name| Node::new(name, keys::probe(&config.realm, 0)));
+        let alone = alone.map(|name| Node::new(name, Some(keys::probe(&config.realm, 0))));
         let fleet = Arc::new(Self {
             config,
             map: ArcSwap::from_pointee(alone.map_or_else(SlotMap::default, SlotMap::alone)),
@@ -62,6 +66,8 @@ impl Fleet {
             tasks: TaskTracker::new(),
             sentinels,
             follower: OnceLock::new(),
+            named: Mutex::default(),
+            telling: Mutex::default(),
         });
         if let Servers::Cluster(_) = &fleet.config.servers {
             fleet.tasks.spawn(fleet.stop.clone().run_until_cancelled_owned(Arc::clone(&fleet).keep_map()));
@@ -73,23 +79,34 @@ impl Fleet {
         fleet
     }
 
-    /// Gives every connection up and waits until they are gone.
-    pub(super) async fn close(&self) {
+    /// Begins to give every connection up.
+    pub(super) fn stop(&self) {
         self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
         self.map.store(Arc::new(SlotMap::default()));
     }
 
-    /// Whether any server of the fleet is connected.
+    /// Gives every connection up and waits until they are gone.
+    pub(super) async fn close(&self) {
+        self.stop();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.stop();
+    }
+
+    /// Whether any server has proved itself within the time that an entry is believed without a proof.
     pub(super) fn is_reachable(&self) -> bool {
-        self.map.load().is_reachable()
+        self.map.load().is_reachable(self.config.max_staleness)
     }
 
     /// Tells `follower` of changes from now on.
     pub(super) fn follow(&self, follower: Follower) {
         let _ = self.follower.set(follower);
         self.everything_changed();
+    }
+
+    /// Now, by the follower's clock; `None` while nobody follows.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        self.follower.get().map(|follower| (follower.now)())
     }
 
     /// Tells the follower, where there is one.
@@ -101,12 +118,13 @@ impl Fleet {
             Notice::Proved { .. } => {}
         }
         if let Some(follower) = self.follower.get() {
-            follower(notice);
+            (follower.tell)(notice);
         }
     }
 
     /// Anything may have changed: a server was flushed, or is connected anew, or slots went elsewhere.
     pub(super) fn everything_changed(&self) {
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.map.load().nodes().iter().all(|node| node.tells());
         self.tell(Notice::Everything { told });
     }
@@ -118,9 +136,17 @@ impl Fleet {
         }
     }
 
-    /// The servers may not be who they were.
-    pub(super) fn look_again(&self) {
+    /// The servers may not be who they were; `named` may know.
+    pub(super) fn look_again(&self, named: Option<Address>) {
+        if named.is_some() {
+            *self.named.lock().unwrap_or_else(PoisonError::into_inner) = named;
+        }
         self.look.notify_one();
+    }
+
+    /// The server that another one named since the last look.
+    pub(super) fn named(&self) -> Option<Address> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Where the server is to be reached now.
@@ -141,23 +167,32 @@ impl Fleet {
     }
 
     /// Asks the server that holds the call's keys, within `within` in all. Where a cluster sends us elsewhere, there.
-    pub(super) async fn call(&self, line: Line, call: &Call<'_>, within: Duration) -> Result<Vec<Value>, Trouble> {
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        line: Line,
+        call: &Call<'_>,
+        within: Duration,
+    ) -> Result<Vec<Value>, Trouble> {
         timeout(within, self.call_until_answered(line, call)).await.unwrap_or(Err(Trouble::Late(within)))
     }
 
-    async fn call_until_answered(&self, line: Line, call: &Call<'_>) -> Result<Vec<Value>, Trouble> {
+    async fn call_until_answered(self: &Arc<Self>, line: Line, call: &Call<'_>) -> Result<Vec<Value>, Trouble> {
         let mut manner = Manner::default();
         let mut elsewhere: Option<Address> = None;
+        let mut redirections = 0;
         // A read may be asked twice; what became of a write whose answer was lost, nobody knows.
         let mut again = line == Line::Reads;
         loop {
+            if self.stop.is_cancelled() {
+                return Err(Trouble::Closed);
+            }
             let map = self.map.load_full();
             let node = elsewhere.take().and_then(|address| map.at(&address)).or_else(|| map.of(call.key()));
             let Some(node) = node else {
                 if !matches!(self.config.servers, Servers::Cluster(_)) {
                     return Err(Trouble::NoServer);
                 }
-                self.look_again();
+                self.look_again(None);
                 sleep(jitter(AGAIN)).await;
                 continue;
             };
@@ -168,36 +203,43 @@ impl Fleet {
             manner.asking = false;
             match trouble.cure() {
                 Cure::Text if !manner.text => manner.text = true,
+                // Each of its two keys may lie elsewhere.
+                Cure::Moved(_) | Cure::Ask(_) if matches!(call, Call::Record { .. }) => return Err(trouble),
                 Cure::Moved(address) => {
                     self.stats.redirections.inc();
-                    self.look_again();
+                    self.look_again(address.clone());
+                    redirections += 1;
                     // A server that is not in the map yet is found there in a moment.
-                    match address.filter(|address| map.at(address).is_some()) {
-                        Some(address) => elsewhere = Some(address),
-                        None => sleep(jitter(AGAIN)).await,
+                    elsewhere = address.filter(|address| map.at(address).is_some());
+                    if elsewhere.is_none() || redirections > REDIRECTIONS {
+                        sleep(jitter(AGAIN)).await;
                     }
                 }
                 Cure::Ask(Some(address)) => {
                     self.stats.redirections.inc();
-                    manner.asking = map.at(&address).is_some();
-                    if !manner.asking {
-                        self.look_again();
+                    redirections += 1;
+                    if map.at(&address).is_none() {
+                        self.welcome(&address);
+                    }
+                    if redirections > REDIRECTIONS {
                         sleep(jitter(AGAIN)).await;
                     }
-                    elsewhere = Some(address);
+                    manner.asking = self.map.load().at(&address).is_some();
+                    elsewhere = Some(address).filter(|_| manner.asking);
                 }
                 Cure::Wait | Cure::Ask(None) => {
-                    self.look_again();
+                    self.look_again(None);
                     sleep(jitter(AGAIN)).await;
                 }
+                // Whoever takes no writes is no master: the name, or the sentinels, lead elsewhere by now.
                 Cure::Lost => {
-                    // Sentinels know another master; a server alone stays what it is.
-                    if self.sentinels.is_some() {
-                        node.give_up();
-                    }
+                    node.give_up();
                     return Err(trouble);
                 }
-                Cure::None if again && trouble.is_broken() => again = false,
+                Cure::None if again && trouble.is_broken() => {
+                    again = false;
+                    sleep(jitter(AGAIN)).await;
+                }
                 Cure::None | Cure::Text => return Err(trouble),
             }
         }

@@ -1,27 +1,29 @@
-//! One server, and the two connections to it: made, proved again and again, and made anew.
+//! One server, and the connections to it: made, proved again and again, and made anew.
 //!
 //! **Reads** go over a connection that the server tells of changes (`CLIENT TRACKING`), **writes** over another one, so that our
-//! own writes are told as well and nothing long stands before a read.
+//! own writes are told as well and nothing long stands before a read. Writes that wait for replicas have a third: `WAIT` holds up
+//! whatever stands behind it.
 //!
-//! Each round reads a key over both. The answer proves that the server serves that key's slot, and that everything it had to
-//! tell before has arrived: pushes and answers of one connection come in one order, and a push is dealt with before the
-//! answer behind it is given out. A connection that does not answer in time is given up.
+//! Each round asks over the first two for a key that is never written, to read and to delete it. The answers prove three things:
+//! that the server serves the key's slot; that it takes writes, so that it is a master and not one that was replaced; and that
+//! everything it had to tell before has arrived: pushes and answers of one connection come in one order, and a push is dealt
+//! with before the answer behind it is given out. No connection is used before its first round.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{PushInfo, PushKind, Value, cmd};
+use redis::{Pipeline, PushInfo, PushKind, RedisError, Value, cmd};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::address::Address;
 use super::call::{Call, Manner};
-use super::dial::DialError;
+use super::dial::{Connection, DialError};
 use super::fleet::Fleet;
 use super::trouble::{Cure, Trouble, checked};
 use super::{jitter, keys};
+use crate::authz::session::Timestamp;
 use crate::store::Notice;
 
 /// How long a call waits for a connection that is being made.
@@ -34,8 +36,10 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(40), Duration::from_millis(
 pub(super) enum Line {
     /// The one that is told of changes of what was read.
     Reads,
-    /// The other one.
+    /// The one for everything else.
     Writes,
+    /// The one for writes that wait for replicas.
+    Waits,
 }
 
 /// A server.
@@ -43,11 +47,11 @@ pub(super) enum Line {
 pub(super) struct Node {
     /// How people know it: its address, or the name that sentinels know it by.
     pub(super) name: String,
-    /// A key in a slot of its own, for the rounds.
-    probe: Mutex<String>,
+    /// A key in a slot of its own, for the rounds; `None` while it has none.
+    probe: Mutex<Option<String>>,
     lines: watch::Sender<Option<Arc<Lines>>>,
     /// When the last round that succeeded began.
-    proved: Mutex<Option<Instant>>,
+    proved: Mutex<Option<Proof>>,
     /// Whether it tells of changes.
     tells: AtomicBool,
 }
@@ -56,26 +60,50 @@ pub(super) struct Node {
 #[derive(Debug)]
 struct Lines {
     at: Address,
-    reads: MultiplexedConnection,
-    writes: MultiplexedConnection,
+    reads: Connection,
+    writes: Connection,
+    waits: Option<Connection>,
     /// Whether the first one is told of changes.
     tells: bool,
     lost: Arc<Notify>,
 }
 
+/// When a round began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    /// By this process's own clock.
+    pub(super) began: Instant,
+    /// By the follower's, which tells the time when it is asked and so counts what a machine sleeps; `None` while nobody follows.
+    pub(super) asked: Option<Timestamp>,
+}
+
 /// Why connections were given up.
-#[derive(Debug, thiserror::Error)]
-enum Lost {
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Lost {
     #[error("the connection was closed")]
     Closed,
     #[error("it did not answer as it should")]
-    Unproved(#[source] Trouble),
+    Trouble(#[source] Trouble),
+    #[error("it is no master: look whether another one has taken over")]
+    Replica(#[source] Trouble),
     #[error("the sentinels say that another server is the master now")]
     Demoted,
+    #[error("nobody could say for {0:?} whether it still is the master")]
+    Unsure(Duration),
+}
+
+/// What a round came to.
+enum Round {
+    /// All three things are proved.
+    Proved,
+    /// It answers, and the probe's slot lies elsewhere now.
+    Elsewhere,
+    /// It answers, and may have been replaced.
+    Unsure,
 }
 
 impl Node {
-    pub(super) fn new(name: String, probe: String) -> Arc<Self> {
+    pub(super) fn new(name: String, probe: Option<String>) -> Arc<Self> {
         Arc::new(Self {
             name,
             probe: Mutex::new(probe),
@@ -85,8 +113,8 @@ impl Node {
         })
     }
 
-    /// Reads this key from now on to prove that the server answers for its slots.
-    pub(super) fn prove_by(&self, probe: String) {
+    /// Asks for this key from now on.
+    pub(super) fn prove_by(&self, probe: Option<String>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = probe;
     }
 
@@ -101,13 +129,8 @@ impl Node {
     }
 
     /// When the last round that succeeded began.
-    pub(super) fn proved(&self) -> Option<Instant> {
+    pub(super) fn proved(&self) -> Option<Proof> {
         *self.proved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where it is, as far as that is known.
-    pub(super) fn address(&self) -> Option<Address> {
-        self.lines.borrow().as_ref().map(|lines| lines.at.clone())
     }
 
     /// Gives the connections up; others are made at once.
@@ -117,7 +140,7 @@ impl Node {
         }
     }
 
-    /// Sends the commands in one piece and gives their answers, each checked for an error of the server.
+    /// Sends a call in one piece and gives its answers; the first error of the server among them is the call's.
     pub(super) async fn send(&self, line: Line, call: &Call<'_>, manner: Manner) -> Result<Vec<Value>, Trouble> {
         let mut waiting = self.lines.subscribe();
         let lines = match timeout(CONNECT_GRACE, waiting.wait_for(Option::is_some)).await {
@@ -125,19 +148,18 @@ impl Node {
             Ok(Err(_)) | Err(_) => None,
         };
         let Some(lines) = lines else { return Err(Trouble::NotConnected(self.name.clone())) };
-        let mut connection = match line {
-            Line::Reads => lines.reads.clone(),
-            Line::Writes => lines.writes.clone(),
+        let connection = match line {
+            Line::Reads => &lines.reads,
+            Line::Writes => &lines.writes,
+            Line::Waits => lines.waits.as_ref().unwrap_or(&lines.writes),
         };
-        let tracked = line == Line::Reads && lines.tells;
-        let (commands, kept) = call.commands(manner, tracked);
-        let values = connection.send_packed_commands(&commands, 0, kept.len()).await.map_err(Trouble::Failed);
-        if values.as_ref().is_err_and(Trouble::is_broken) {
+        let (commands, kept) = call.commands(manner, line == Line::Reads && lines.tells);
+        let answers = send(connection, &commands, kept.len()).await;
+        if answers.as_ref().is_err_and(Trouble::is_broken) {
             lines.lost.notify_one();
         }
-        let values = values?;
-        let values = values.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
-        Ok(values.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(value, _)| value).collect())
+        let answers = answers?.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+        Ok(answers.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(value, _)| value).collect())
     }
 
     /// Keeps the connections until the fleet stops or this server is no part of it any more.
@@ -147,7 +169,7 @@ impl Node {
         loop {
             match self.connect(&fleet).await {
                 Ok(lines) => {
-                    tracing::info!(server = self.name, at = %lines.at, tells = self.tells(), "session store connected");
+                    tracing::info!(server = self.name, at = %lines.at, tells = lines.tells, "session store connected");
                     let _connected = fleet.stats.connected();
                     (pause, told_why) = (PAUSES[0], String::new());
                     let lines = Arc::new(lines);
@@ -159,7 +181,7 @@ impl Node {
                     self.lines.send_replace(None);
                     let error = &lost as &dyn std::error::Error;
                     tracing::warn!(server = self.name, at = %lines.at, error, "session store connection lost");
-                    fleet.look_again();
+                    fleet.look_again(None);
                 }
                 Err(error) => {
                     // Each cause once, not once for each attempt.
@@ -173,7 +195,7 @@ impl Node {
                         );
                         told_why = why;
                     }
-                    fleet.look_again();
+                    fleet.look_again(None);
                 }
             }
             sleep(jitter(pause)).await;
@@ -181,31 +203,25 @@ impl Node {
         }
     }
 
+    /// Connections that have proved themselves once.
     async fn connect(&self, fleet: &Arc<Fleet>) -> Result<Lines, DialError> {
         let at = fleet.address_of(self).await?;
         let lost = Arc::new(Notify::new());
         let told = {
-            let (fleet, lost) = (Arc::clone(fleet), Arc::clone(&lost));
+            // Weak: the connection would keep alive who keeps it.
+            let (fleet, lost) = (Arc::downgrade(fleet), Arc::clone(&lost));
             move |push| hear(&push, &fleet, &lost)
         };
         let config = &fleet.config;
-        let (reads, writes) = tokio::try_join!(
-            config.access.dial(&at, config.database, told.clone()),
-            config.access.dial(&at, config.database, told)
-        )?;
-        let mut connection = reads.connection;
-        let tells = reads.can_be_told && {
-            // All that this connection reads, but for what follows a CLIENT CACHING NO.
-            let tracking = cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTOUT").to_owned();
-            let answer = timeout(config.probe_within, connection.send_packed_command(&tracking)).await;
-            match answer {
-                Ok(Ok(Value::Okay)) => true,
-                // It knows no tracking, or we may not ask for it.
-                Ok(Ok(_)) => false,
-                Ok(Err(error)) => return Err(DialError::Failed(error)),
-                Err(_) => return Err(DialError::Late),
+        let dial = || config.access.dial(&at, config.database, told.clone());
+        let waits = async {
+            match config.wait {
+                Some(_) => dial().await.map(|dialled| Some(dialled.connection)),
+                None => Ok(None),
             }
         };
+        let (reads, writes, waits) = tokio::try_join!(dial(), dial(), waits)?;
+        let tells = reads.can_be_told && self.ask_to_be_told(&reads.connection, config.probe_within).await?;
         if self.tells.swap(tells, Ordering::AcqRel) && !tells {
             tracing::warn!(
                 server = self.name,
@@ -213,64 +229,107 @@ impl Node {
                  after half a second"
             );
         }
-        Ok(Lines { at, reads: connection, writes: writes.connection, tells, lost })
+        let lines = Lines { at, reads: reads.connection, writes: writes.connection, waits, tells, lost };
+        match self.round(&lines, fleet).await {
+            Ok(Round::Proved | Round::Elsewhere) => Ok(lines),
+            Ok(Round::Unsure) => Err(DialError::Unproved(Box::new(Lost::Unsure(Duration::ZERO)))),
+            Err(lost) => Err(DialError::Unproved(Box::new(lost))),
+        }
+    }
+
+    /// Whether the server tells of changes of all that this connection reads, but for what follows a `CLIENT CACHING NO`.
+    async fn ask_to_be_told(&self, reads: &Connection, within: Duration) -> Result<bool, DialError> {
+        let mut tracking = Pipeline::new();
+        tracking.cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTOUT");
+        let answers = timeout(within, send(reads, &tracking, 1)).await.map_err(|_| DialError::Late)?;
+        let failed = |trouble| match trouble {
+            Trouble::Failed(error) => DialError::Failed(error),
+            _ => DialError::Late,
+        };
+        match answers.map_err(failed)?.into_iter().map(checked).next() {
+            Some(Ok(_)) => Ok(true),
+            // It knows no tracking, or we may not ask for it. Anything else passes, and is asked again.
+            Some(Err(Trouble::Failed(error))) if matches!(error.code(), Some("ERR" | "NOPERM")) => Ok(false),
+            Some(Err(trouble)) => Err(failed(trouble)),
+            None => Err(DialError::Late),
+        }
     }
 
     /// Proves the connections round by round; answers when and why they are lost.
     async fn until_lost(&self, lines: &Lines, fleet: &Arc<Fleet>) -> Lost {
+        let mut sure = Instant::now();
         loop {
-            let asked = Instant::now();
+            let proof = Proof { began: Instant::now(), asked: fleet.now() };
             tokio::select! {
                 () = lines.lost.notified() => return Lost::Closed,
                 round = self.round(lines, fleet) => match round {
-                    Ok(true) => {
-                        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+                    Ok(Round::Proved) => {
+                        sure = proof.began;
+                        *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
                         fleet.proved();
                     }
-                    // The server answers; whether it is still the master, nobody could say.
-                    Ok(false) => {}
+                    Ok(Round::Elsewhere) => {
+                        sure = proof.began;
+                        fleet.look_again(None);
+                    }
+                    // What is cached is believed as long; nor is anything more loaded from a server that may be the wrong one.
+                    Ok(Round::Unsure) if sure.elapsed() >= fleet.config.max_staleness => {
+                        return Lost::Unsure(sure.elapsed());
+                    }
+                    Ok(Round::Unsure) => {}
                     Err(lost) => return lost,
                 }
             }
             tokio::select! {
                 () = lines.lost.notified() => return Lost::Closed,
-                () = sleep_until((asked + fleet.config.probe_every).into()) => {}
+                () = sleep_until((proof.began + fleet.config.probe_every).into()) => {}
             }
         }
     }
 
-    async fn round(&self, lines: &Lines, fleet: &Arc<Fleet>) -> Result<bool, Lost> {
+    async fn round(&self, lines: &Lines, fleet: &Arc<Fleet>) -> Result<Round, Lost> {
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let within = fleet.config.probe_within;
-        let get = cmd("GET").arg(&probe).to_owned();
-        let read = async |line: &MultiplexedConnection| {
-            let mut line = line.clone();
-            match timeout(within, line.send_packed_command(&get)).await {
-                Ok(Ok(value)) => checked(value).map(drop),
-                Ok(Err(error)) => Err(Trouble::Failed(error)),
-                Err(_) => Err(Trouble::Late(within)),
-            }
+        let mut commands = Pipeline::new();
+        match &probe {
+            // A write that changes nothing: no replica hears of it, and a server that is full takes it.
+            Some(probe) => commands.cmd("GET").arg(probe).cmd("DEL").arg(probe),
+            None => commands.add_command(cmd("PING")),
+        };
+        let (within, count) = (fleet.config.probe_within, commands.len());
+        let ask = async |line: &Connection| match timeout(within, send(line, &commands, count)).await {
+            Ok(answers) => answers?.into_iter().map(checked).try_for_each(|answer| answer.map(drop)),
+            Err(_) => Err(Trouble::Late(within)),
         };
         let (reads, writes, is_master) =
-            tokio::join!(read(&lines.reads), read(&lines.writes), fleet.is_master(&lines.at));
+            tokio::join!(ask(&lines.reads), ask(&lines.writes), fleet.is_master(&lines.at));
         match reads.and(writes) {
             Ok(()) => {}
-            // It answers, for other slots than the probe's.
-            Err(trouble) if matches!(trouble.cure(), Cure::Moved(_) | Cure::Ask(_)) => {
-                fleet.look_again();
-                return Ok(false);
-            }
-            Err(trouble) => return Err(Lost::Unproved(trouble)),
+            Err(trouble) => match (trouble.cure(), trouble.code()) {
+                (Cure::Moved(_) | Cure::Ask(_), _) => return Ok(Round::Elsewhere),
+                (Cure::Lost, _) => return Err(Lost::Replica(trouble)),
+                // A master whose replicas have left it (`min-replicas-to-write`) may have been replaced.
+                (_, Some("NOREPLICAS")) => return Ok(Round::Unsure),
+                // One that cannot save, and says so to every write, is one all the same.
+                (_, Some("MISCONF")) => {}
+                _ => return Err(Lost::Trouble(trouble)),
+            },
         }
         match is_master {
+            Some(true) => Ok(Round::Proved),
             Some(false) => Err(Lost::Demoted),
-            sure => Ok(sure.is_some()),
+            None => Ok(Round::Unsure),
         }
     }
 }
 
+async fn send(connection: &Connection, commands: &Pipeline, count: usize) -> Result<Vec<Value>, Trouble> {
+    let mut connection = (**connection).clone();
+    connection.send_packed_commands(commands, 0, count).await.map_err(|error: RedisError| Trouble::Failed(error))
+}
+
 /// What a server says unasked, in the order in which it says it.
-fn hear(push: &PushInfo, fleet: &Fleet, lost: &Notify) {
+fn hear(push: &PushInfo, fleet: &Weak<Fleet>, lost: &Notify) {
+    let Some(fleet) = fleet.upgrade() else { return };
     match (&push.kind, push.data.as_slice()) {
         (PushKind::Invalidate, [Value::Array(names)]) => {
             for name in names {

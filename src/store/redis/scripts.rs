@@ -1,7 +1,8 @@
 //! What one server does in one step. Every script names its keys, all in one slot, and can be repeated.
 //!
-//! `PX` times are relative, so that a server's clock that is wrong keeps records longer or shorter and judges nothing: a
-//! record says itself when it is over.
+//! Lives of keys are relative, so that a server's clock that is wrong keeps records longer or shorter and judges nothing: a record
+//! says itself when it is over. Indexes are cleared by the server's clock, a minute late, so that no gate's clock takes another
+//! gate's session out of them.
 
 use std::sync::OnceLock;
 
@@ -35,7 +36,7 @@ impl Script {
 
 /// Puts a session into its subject's index, and answers the subject's epoch, made from `ARGV[1]` when there is none.
 ///
-/// `KEYS`: epoch, index. `ARGV`: a new epoch, the id, the absolute end (ms), how long until it (ms), now (ms).
+/// `KEYS`: epoch, index. `ARGV`: a new epoch, the id, the absolute end (ms), how long until it (ms).
 ///
 /// The epoch lives as long as any session made under it. Its life is set twice as long as asked, so that few log-ins change
 /// the key: each change makes the gates that know the subject load its sessions again.
@@ -49,7 +50,7 @@ pub(super) static JOIN: Script = Script::new(
     elseif redis.call('PTTL', KEYS[1]) < left then
         redis.call('PEXPIRE', KEYS[1], left * 2)
     end
-    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. ARGV[5])
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', (redis.call('TIME')[1] - 60) * 1000)
     redis.call('ZADD', KEYS[2], ARGV[3], ARGV[2])
     if redis.call('PTTL', KEYS[2]) < left then
         redis.call('PEXPIRE', KEYS[2], left * 2)
@@ -60,10 +61,10 @@ pub(super) static JOIN: Script = Script::new(
 
 /// Puts a session into the index of its provider's session.
 ///
-/// `KEYS`: index. `ARGV`: the id, the absolute end (ms), how long until it (ms), now (ms).
+/// `KEYS`: index. `ARGV`: the id, the absolute end (ms), how long until it (ms).
 pub(super) static LIST: Script = Script::new(
     r"
-    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[4])
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', (redis.call('TIME')[1] - 60) * 1000)
     redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
     if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
         redis.call('PEXPIRE', KEYS[1], ARGV[3] * 2)
@@ -106,7 +107,7 @@ pub(super) static SWAP: Script = Script::new(
 
 /// Replaces a session's record, whatever its version, by a tombstone; answers 1 when there was one to replace.
 ///
-/// `KEYS`: record, seen. `ARGV`: the tombstone. The second byte of a record tells which of both it is.
+/// `KEYS`: record, seen. `ARGV`: the tombstone. The second byte of a record tells which of both it is (`record.rs`: 1 is a session).
 pub(super) static BURY: Script = Script::new(
     r"
     local there = redis.call('GET', KEYS[1])
@@ -119,9 +120,10 @@ pub(super) static BURY: Script = Script::new(
     ",
 );
 
-/// Notes a use of a session that is there, unless a later one is noted.
+/// Notes a use of a session that is there, unless a later one is noted. A gate whose clock is ahead of the server's by more than the
+/// leeway notes it as that much ahead: otherwise it would keep a session from being idle for all others (P23).
 ///
-/// `KEYS`: record, seen. `ARGV`: when (ms), the record's `created` (ms), how long until its end (ms).
+/// `KEYS`: record, seen. `ARGV`: when (ms), the record's `created` (ms), how long until its end (ms), the leeway (ms).
 pub(super) static TOUCH: Script = Script::new(
     r"
     local there = redis.call('GETRANGE', KEYS[1], 0, 1)
@@ -129,23 +131,28 @@ pub(super) static TOUCH: Script = Script::new(
         return 0
     end
     local last = redis.call('GET', KEYS[2]) or ARGV[2]
-    if tonumber(ARGV[1]) <= tonumber(last) then
+    local seen = ARGV[1]
+    local most = redis.call('TIME')[1] * 1000 + ARGV[4]
+    if tonumber(seen) > most then
+        seen = string.format('%.0f', most)
+    end
+    if tonumber(seen) <= tonumber(last) then
         return 0
     end
-    redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+    redis.call('SET', KEYS[2], seen, 'PX', ARGV[3])
     return 1
     ",
 );
 
-/// Moves a subject's epoch on and answers the ids of its sessions, those whose end has passed left out.
+/// Moves a subject's epoch on and answers the ids of its sessions.
 ///
-/// `KEYS`: epoch, index. `ARGV`: the new epoch, now (ms). Where the epoch is lost its sessions are refused already.
+/// `KEYS`: epoch, index. `ARGV`: the new epoch. Where the epoch is lost its sessions are refused already.
 pub(super) static LOG_OUT: Script = Script::new(
     r"
     if redis.call('EXISTS', KEYS[1]) == 1 then
         redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
     end
-    local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf')
+    local ids = redis.call('ZRANGE', KEYS[2], 0, -1)
     redis.call('UNLINK', KEYS[2])
     return ids
     ",

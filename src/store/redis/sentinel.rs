@@ -8,12 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
 use tokio::time::timeout;
 
 use super::address::Address;
-use super::dial::{Access, DialError};
+use super::dial::{Access, Connection, DialError};
 
 /// How long one sentinel may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
@@ -32,7 +31,7 @@ pub struct Sentinel {
 /// The same, and the connections to them.
 pub(super) struct Sentinels {
     config: Sentinel,
-    connections: Mutex<HashMap<Address, MultiplexedConnection>>,
+    connections: Mutex<HashMap<Address, Connection>>,
 }
 
 impl Sentinels {
@@ -66,7 +65,7 @@ impl Sentinels {
 
     async fn ask_at_leisure(&self, sentinel: &Address) -> Option<Address> {
         let kept = self.connections().get(sentinel).cloned();
-        let mut connection = match kept {
+        let connection = match kept {
             Some(connection) => connection,
             None => {
                 let dialled = self.config.access.dial(sentinel, 0, |_| {}).await;
@@ -79,7 +78,7 @@ impl Sentinels {
             }
         };
         let question = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.config.master).to_owned();
-        match connection.send_packed_command(&question).await.ok()? {
+        match (*connection).clone().send_packed_command(&question).await.ok()? {
             Value::Array(parts) => match parts.as_slice() {
                 [Value::BulkString(host), Value::BulkString(port)] => {
                     let port = std::str::from_utf8(port).ok()?.parse().ok()?;
@@ -91,7 +90,7 @@ impl Sentinels {
         }
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<Address, MultiplexedConnection>> {
+    fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Connection>> {
         // Nothing that can panic runs between two changes that belong together.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }

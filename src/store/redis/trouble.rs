@@ -32,6 +32,9 @@ pub enum Trouble {
         /// How many should.
         wanted: u32,
     },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
     /// The record was changed by others each time that we wanted to.
     #[error("others changed the record each time")]
     Contended,
@@ -69,6 +72,19 @@ impl Trouble {
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Cure::Lost,
             ErrorKind::Server(ServerErrorKind::NoScript) => Cure::Text,
             _ => Cure::None,
+        }
+    }
+
+    /// Whether a cluster sends us to another server.
+    pub(super) fn is_redirection(&self) -> bool {
+        matches!(self.cure(), Cure::Moved(_) | Cure::Ask(_))
+    }
+
+    /// The server's word for its error: `READONLY`, `OOM`.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Failed(error) => error.code(),
+            _ => None,
         }
     }
 
