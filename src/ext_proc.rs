@@ -12,6 +12,7 @@ pub mod body;
 pub mod cookies;
 mod headers;
 pub mod metrics;
+mod plain_sight;
 mod record;
 pub mod reply;
 pub mod service;

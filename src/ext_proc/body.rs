@@ -32,7 +32,7 @@ impl fmt::Debug for Found {
 }
 
 /// Finds the text at `path`, names from the outside in. `None` when the body is not JSON, or has nothing there, or an empty text:
-/// there is nothing to take then, as long as no JWT is anywhere in it ([`holds_jwt`]). `says_json` is what its headers say of it.
+/// there is nothing to take then, as long as no JWT is anywhere in it. `says_json` is what its headers say of it.
 ///
 /// # Errors
 /// [`Unreadable`]: what looks like JSON, or is said to be, is over [`MAX_BODY`], or no JSON to the letter (RFC 8259), while
@@ -70,30 +70,6 @@ pub fn find(body: &Bytes, path: &[Box<str>], says_json: bool) -> Result<Option<F
     }
     let start = value.get().as_ptr().addr() - body.as_ptr().addr();
     Ok(Some(Found { body: body.clone(), at: start..start + value.get().len(), text: Zeroizing::new(text) }))
-}
-
-/// Whether something that looks like a JWT (RFC 7519 §3) stands in `bytes`: `eyJ`, which is how the base64url of `{"` begins, and
-/// after it three parts.
-pub fn holds_jwt(bytes: &[u8]) -> bool {
-    const BEGINS: &[u8] = b"eyJ";
-    let part = |bytes: &[u8]| {
-        let ends = bytes.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
-        ends.unwrap_or(bytes.len())
-    };
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(BEGINS.len()).position(|window| window == BEGINS) {
-        let header = &rest[at..];
-        let end = part(header);
-        if let Some(claims) = header[end..].strip_prefix(b".")
-            && let Some(signature) = claims[part(claims)..].strip_prefix(b".")
-            && part(claims) > 0
-            && part(signature) > 0
-        {
-            return true;
-        }
-        rest = &header[end.max(1)..];
-    }
-    false
 }
 
 impl Found {

@@ -16,6 +16,7 @@ use self::taken::{At, Taken};
 use super::body;
 use super::headers::{self, CONTENT_LENGTH};
 use super::metrics::{Outcome, ResponseMetrics};
+use super::plain_sight;
 use super::record::{self, Records, Verb, Why};
 use super::reply::{Changes, Instead};
 use super::wire::{Answer, HeaderMap, HttpHeaders, Metadata};
@@ -319,7 +320,7 @@ impl Processor {
         let found = found.map_err(|body::Unreadable| CommandRefusal::UnreadableBody)?;
         let Some(found) = found else {
             // Not where the rule looks, and a JWT all the same: in another form of body, a part of one, under another name.
-            if body::holds_jwt(bytes) {
+            if plain_sight::body_holds_jwt(bytes) {
                 return Err(CommandRefusal::UnreadableBody.into());
             }
             if !commanded {

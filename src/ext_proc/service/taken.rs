@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::authz::policy::exchange::ExchangePlace;
 use crate::ext_proc::reply::{Changes, SET_COOKIE};
 use crate::ext_proc::wire::HeaderMap;
-use crate::ext_proc::{body, cookies};
+use crate::ext_proc::{cookies, plain_sight};
 
 /// What the headers have in the place of an exchange.
 pub(super) enum Taken<'a> {
@@ -65,7 +65,7 @@ impl<'a> Taken<'a> {
 pub(super) fn leaves_jwt(place: &ExchangePlace, headers: Option<&HeaderMap>) -> bool {
     let ExchangePlace::Cookie(name) = place else { return false };
     let mut lines = headers.into_iter().flat_map(HeaderMap::iter).filter(|(found, _)| *found == SET_COOKIE);
-    lines.any(|(_, line)| !cookies::sets(line, name) && body::holds_jwt(line))
+    lines.any(|(_, line)| !cookies::sets(line, name) && plain_sight::holds_jwt(line))
 }
 
 impl At<'_> {
