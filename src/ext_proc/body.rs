@@ -10,6 +10,8 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::plain_sight;
+
 /// The largest body that is looked into, in bytes: log-in answers are a few kilobytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
@@ -76,6 +78,11 @@ impl Found {
     /// The text, its escapes resolved.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether a JWT stands in plain sight in what would stay.
+    pub(super) fn leaves_jwt(&self) -> bool {
+        [&self.body[..self.at.start], &self.body[self.at.end..]].into_iter().any(plain_sight::body_holds_jwt)
     }
 
     /// The body with `text` in the place of what was found.

@@ -331,6 +331,10 @@ impl Processor {
         if *commanded {
             return Err(Refused::with_jwt(CommandRefusal::ConflictingCommands));
         }
+        // Its copy, an `id_token` beside it: swapping one of them keeps no promise.
+        if found.leaves_jwt() {
+            return Err(CommandRefusal::UnreadableBody.into());
+        }
         let issued = self.exchange(scope, exchange, found.text().as_bytes()).await?;
         changes.no_store();
         if !scope.dead {

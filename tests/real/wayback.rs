@@ -7,6 +7,7 @@ mod bodies;
 mod cookies;
 mod disk;
 mod durable;
+mod elsewhere;
 mod exchanges;
 mod faults;
 mod grpc;

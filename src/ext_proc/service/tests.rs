@@ -1,3 +1,4 @@
+mod elsewhere;
 pub(in crate::ext_proc) mod house;
 mod records;
 

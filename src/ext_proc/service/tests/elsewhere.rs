@@ -1,0 +1,55 @@
+//! A JWT that is not where the rule looks, and stands in plain sight: it does not leave (P11).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::house::{House, Sent, jwt};
+
+/// What the body says around the JWT of an exchange by `data.token`, which has `{J}` in its place.
+async fn refuses_bodies(bodies: &[(&str, &str)]) {
+    let house = House::new();
+    let (first, second) = (jwt("ada"), jwt("bob"));
+    let (head, rest) = second.split_once('.').unwrap();
+    let header = String::from_utf8(URL_SAFE_NO_PAD.decode(head).unwrap()).unwrap();
+    let spaced = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(format!(" {header}")));
+    let escaped = second.replace('.', "\\u002e");
+    for (what, body) in bodies {
+        let body = body.replace("{J}", &first).replace("{J2}", &second);
+        let body = body.replace("{SPACED}", &spaced).replace("{PADDED}", &format!("{head}=.{rest}"));
+        let body = body.replace("{ESCAPED}", &escaped);
+        let before = house.counted("unreadable_body");
+        let sent = Sent { handle: house.handle("by-body", None), body: Some(&body), buffered: true, ..Sent::default() };
+        let got = house.response(sent).await;
+        assert_eq!(got.instead, Some(502), "{what}: {got:?}");
+        assert_eq!(house.counted("unreadable_body"), before + 1, "{what}");
+        let shown = format!("{got:?}");
+        assert!(!shown.contains(&first[..40]) && !shown.contains(&rest[..40]), "{what}");
+    }
+    assert_eq!((house.sessions_of("ada").await, house.sessions_of("bob").await), (0, 0));
+}
+
+#[tokio::test]
+async fn p11_a_second_jwt_in_the_body_keeps_the_first_from_being_swapped() {
+    refuses_bodies(&[
+        ("another member", r#"{"data":{"token":"{J}","id_token":"{J2}"}}"#),
+        ("the same again", r#"{"data":{"token":"{J}"},"copy":"{J}"}"#),
+        ("before it", r#"{"copy":"{J}","data":{"token":"{J}"}}"#),
+        ("another letter case", r#"{"data":{"token":"{J}","Token":"{J2}"}}"#),
+        ("a name", r#"{"data":{"token":"{J}","{J2}":1}}"#),
+        ("within a text", r#"{"data":{"token":"{J}"},"url":"https://shop.example/#t={J2}&x=1"}"#),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn p11_a_second_jwt_is_seen_in_other_spellings() {
+    refuses_bodies(&[
+        ("white space in its header", r#"{"data":{"token":"{J}"},"copy":"{SPACED}"}"#),
+        ("padding", r#"{"data":{"token":"{J}"},"copy":"{PADDED}"}"#),
+        ("escapes", r#"{"data":{"token":"{J}"},"copy":"{ESCAPED}"}"#),
+        ("escapes before it", r#"{"copy":"{ESCAPED}","data":{"token":"{J}"}}"#),
+        ("none where the rule looks", r#"{"copy":"{ESCAPED}"}"#),
+        ("none where the rule looks, with white space", r#"{"copy":"{SPACED}"}"#),
+    ])
+    .await;
+}
