@@ -259,7 +259,7 @@ impl Processor {
         if let Taken::One { at, .. } = &taken {
             at.take_off(headers, changes);
         }
-        if matches!(&grants.exchange, Some(exchange) if taken::leaves_jwt(&exchange.place, headers)) {
+        if grants.exchange.is_some() && taken.leaves_jwt(headers, &self.config.own_headers) {
             return Err(Refused::with_jwt(CommandRefusal::InvalidJwt));
         }
         let mut old_cookie_is_over = scope.dead || ends;
@@ -277,12 +277,12 @@ impl Processor {
                     old_cookie_is_over = false;
                 }
             }
-            (None, Taken::One { jwt, at: At::Cookie(_) }, Some(exchange)) => {
+            (None, Taken::One { jwt, at: At::Cookie(_), .. }, Some(exchange)) => {
                 let cookie = self.cookie()?;
                 self.give_cookie(cookie, &self.exchange(scope, exchange, &jwt).await?, changes);
                 old_cookie_is_over = false;
             }
-            (None, Taken::One { jwt, at: At::Header(name) }, Some(exchange)) => {
+            (None, Taken::One { jwt, at: At::Header(name), .. }, Some(exchange)) => {
                 let issued = self.exchange(scope, exchange, &jwt).await?;
                 changes.overwrite(name, Bytes::copy_from_slice(issued.token.reveal().as_bytes()));
                 changes.no_store();

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::policy::exchange::ExchangePlace;
 use crate::ext_proc::reply::{Changes, SET_COOKIE};
 use crate::ext_proc::wire::HeaderMap;
@@ -17,6 +18,8 @@ pub(super) enum Taken<'a> {
         jwt: Bytes,
         /// Where it is.
         at: At<'a>,
+        /// Which of the headers' lines that is.
+        line: usize,
     },
     /// More than one: which of them counts would hang on the client.
     Several,
@@ -33,39 +36,42 @@ pub(super) enum At<'a> {
 impl<'a> Taken<'a> {
     /// Looks in the headers.
     pub(super) fn find(place: &'a ExchangePlace, headers: Option<&'a HeaderMap>) -> Self {
-        let headers = headers.into_iter().flat_map(HeaderMap::iter);
+        let lines = headers.into_iter().flat_map(HeaderMap::iter).enumerate();
         match place {
             ExchangePlace::BodyField(_) => Self::Nothing,
             ExchangePlace::Header(name) => Self::single(
-                headers
-                    .filter(|(found, _)| *found == name.as_bytes())
-                    .map(|(found, value)| (trimmed(value), At::Header(found))),
+                lines
+                    .filter(|(_, (found, _))| *found == name.as_bytes())
+                    .map(|(line, (found, value))| (trimmed(value), At::Header(found), line)),
             ),
             ExchangePlace::Cookie(name) => Self::single(
-                headers
-                    .filter(|(found, line)| *found == SET_COOKIE && cookies::sets(line, name))
-                    .map(|(_, line)| (cookies::value(line), At::Cookie(name))),
+                lines
+                    .filter(|(_, (found, value))| *found == SET_COOKIE && cookies::sets(value, name))
+                    .map(|(line, (_, value))| (cookies::value(value), At::Cookie(name), line)),
             ),
         }
     }
 
-    fn single(found: impl Iterator<Item = (Bytes, At<'a>)>) -> Self {
+    fn single(found: impl Iterator<Item = (Bytes, At<'a>, usize)>) -> Self {
         // An empty one is how a service takes back what its client never got.
-        let mut found = found.filter(|(jwt, _)| !jwt.is_empty());
+        let mut found = found.filter(|(jwt, ..)| !jwt.is_empty());
         match (found.next(), found.next()) {
             (None, _) => Self::Nothing,
-            (Some((jwt, at)), None) => Self::One { jwt, at },
+            (Some((jwt, at, line)), None) => Self::One { jwt, at, line },
             (Some(_), Some(_)) => Self::Several,
         }
     }
-}
 
-/// Whether a JWT stands in a `Set-Cookie` line that an exchange of a cookie does not take off: under another spelling of the
-/// name, in pieces, or behind another cookie.
-pub(super) fn leaves_jwt(place: &ExchangePlace, headers: Option<&HeaderMap>) -> bool {
-    let ExchangePlace::Cookie(name) = place else { return false };
-    let mut lines = headers.into_iter().flat_map(HeaderMap::iter).filter(|(found, _)| *found == SET_COOKIE);
-    lines.any(|(_, line)| !cookies::sets(line, name) && plain_sight::holds_jwt(line))
+    /// Whether a JWT stands in plain sight in any other line of the headers. Ours are not looked at: none of them leaves.
+    pub(super) fn leaves_jwt(&self, headers: Option<&HeaderMap>, own: &OwnHeaders) -> bool {
+        let taken = match self {
+            Self::One { line, .. } => Some(*line),
+            Self::Nothing | Self::Several => None,
+        };
+        let lines = headers.into_iter().flat_map(HeaderMap::iter).enumerate();
+        let mut others = lines.filter(|(line, (name, _))| Some(*line) != taken && !own.owns(name));
+        others.any(|(_, (_, value))| plain_sight::holds_jwt(value))
+    }
 }
 
 impl At<'_> {

@@ -7,12 +7,14 @@ use e2e::sloppy::Act;
 use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
-use super::exchanges::is_bad_gateway;
-use super::way::{Way, Wire, answer_bytes};
+use super::exchanges::{is_bad_gateway, new_token};
+use super::way::{Way, Wire, answer_bytes, our_cookie};
 use crate::on_every_envoy;
 
 on_every_envoy! {
     p11_a_second_jwt_in_the_body_stays_behind => second_in_the_body;
+    p11_a_jwt_elsewhere_in_the_headers_stays_behind => in_the_headers;
+    what_is_no_jwt_or_is_not_read_passes => passes;
 }
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/json");
@@ -70,6 +72,65 @@ async fn second_in_the_body(version: EnvoyVersion) -> Result<()> {
     ] {
         let acts = answer_bytes(&[JSON], body.as_bytes());
         stays_behind(&way, what, "/exchange/body", acts, "unreadable_body", [&one, &other]).await?;
+    }
+    Ok(())
+}
+
+async fn in_the_headers(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let (one, other) = two(&way)?;
+    let body = json!({ "data": { "access_token": one } }).to_string();
+    let (in_header, in_cookie) = (("x-login-jwt", one.clone()), ("set-cookie", format!("app_jwt={one}; Path=/")));
+    for (what, name, value) in [
+        ("another cookie", "set-cookie", format!("x={other}")),
+        ("behind the cookie", "set-cookie", format!("app_jwt=; Path=/, app_jwt={other}")),
+        ("an attribute of the cookie", "set-cookie", format!("app_jwt=; Path=/{other}")),
+        ("a credential", "authorization", format!("Bearer {other}")),
+        ("a fragment", "location", format!("/#access_token={other}&token_type=bearer")),
+        ("another header", "x-other-jwt", other.clone()),
+    ] {
+        for (target, taken) in [
+            ("/exchange/body", None),
+            ("/login/header", None),
+            ("/login/header", Some(&in_header)),
+            ("/login/cookie", None),
+            ("/login/cookie", Some(&in_cookie)),
+        ] {
+            let mut headers = vec![JSON, (name, value.as_bytes())];
+            headers.extend(taken.map(|(name, value)| (*name, value.as_bytes())));
+            let acts = answer_bytes(&headers, body.as_bytes());
+            stays_behind(&way, what, target, acts, "invalid_jwt", [&one, &other]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the rule looks in the headers, the body is not read; and three parts with dots between them may be something else.
+async fn passes(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let (one, other) = two(&way)?;
+    let flask = "session=eyJfZnJlc2giOmZhbHNlfQ.aMxYzQ.c2lnbmF0dXJl; HttpOnly; Path=/";
+    let others: [(&str, &[u8]); 3] = [
+        ("set-cookie", flask.as_bytes()),
+        ("x-next", b"https://example.com.au/"),
+        ("x-session-color", other.as_bytes()),
+    ];
+    let cookie = format!("app_jwt={one}");
+    for (target, taken) in [("/login/header", ("x-login-jwt", &one)), ("/login/cookie", ("set-cookie", &cookie))] {
+        for wire in Wire::ALL {
+            let headers: Vec<_> = others.into_iter().chain([(taken.0, taken.1.as_bytes())]).collect();
+            way.answers(answer_bytes(&headers, other.as_bytes()));
+            let seen = way.ask(wire, "POST", target, None).await?;
+            let name = format!("{target}, {wire:?}: {seen:?}");
+            ensure!(seen.status == 200 && seen.body == other.as_bytes() && !seen.contains(&one), "{name}");
+            ensure!(
+                seen.header("set-cookie")[0] == flask && seen.header("x-next") == ["https://example.com.au/"],
+                "{name}"
+            );
+            ensure!(seen.ours().is_empty(), "{name}");
+            ensure!(target != "/login/cookie" || !our_cookie(&seen)?.token.is_empty(), "{name}");
+            ensure!(way.claims("/cart", &new_token(target, &seen)?).await?["sub"] == "ada", "{name}");
+        }
     }
     Ok(())
 }

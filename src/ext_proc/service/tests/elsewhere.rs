@@ -53,3 +53,66 @@ async fn p11_a_second_jwt_is_seen_in_other_spellings() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn p11_a_jwt_elsewhere_in_the_headers_does_not_leave() {
+    let house = House::new();
+    let (good, other) = (jwt("ada"), jwt("bob"));
+    let (bearer, fragment) = (format!("Bearer {other}"), format!("/#access_token={other}&token_type=bearer"));
+    let (cookie, attribute) = (format!("x={other}"), format!("app_jwt=; Path=/, app_jwt={other}"));
+    let (taken, again) = (format!("app_jwt={good}"), format!("app_jwt=; Path=/{other}"));
+    let body = format!(r#"{{"data":{{"token":"{good}"}}}}"#);
+    let plain = Sent { body: Some(&body), buffered: true, ..Sent::default() };
+    for (name, value) in [
+        ("authorization", &*bearer),
+        ("location", &fragment),
+        ("set-cookie", &cookie),
+        ("set-cookie", &attribute),
+        ("set-cookie", &again),
+        ("x-other", &other),
+        ("x-login-jwt2", &other),
+    ] {
+        let line = (name, value);
+        for (rule, headers) in [
+            ("by-body", vec![line]),
+            ("by-header", vec![line]),
+            ("by-header", vec![("x-login-jwt", &*good), line]),
+            ("by-header", vec![line, ("x-login-jwt", "")]),
+            ("by-cookie", vec![line]),
+            ("by-cookie", vec![line, ("set-cookie", &taken)]),
+            ("by-cookie", vec![("set-cookie", &taken), line]),
+        ] {
+            let before = house.counted("invalid_jwt");
+            let sent = Sent { handle: house.handle(rule, None), headers: &headers, ..plain.clone() };
+            let got = house.response(sent).await;
+            let what = format!("{rule} {headers:?}");
+            assert_eq!(got.instead, Some(502), "{what}: {got:?}");
+            assert_eq!(house.counted("invalid_jwt"), before + 1, "{what}");
+            assert!(!format!("{got:?}").contains(&other[..40]), "{what}");
+        }
+    }
+    assert_eq!((house.sessions_of("ada").await, house.sessions_of("bob").await), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_not_a_jwt_or_not_read_passes_beside_one_that_is_swapped() {
+    let house = House::new();
+    let (good, other) = (jwt("ada"), jwt("bob"));
+    let copy = format!(r#"{{"copy":"{other}"}}"#);
+    // A session of Flask's: three parts, of which the first is JSON.
+    let flask = "session=eyJfZnJlc2giOmZhbHNlfQ.aMxYzQ.c2lnbmF0dXJl; HttpOnly; Path=/";
+    let headers = [
+        ("x-login-jwt", &*good),
+        ("set-cookie", flask),
+        ("location", "https://example.com.au/"),
+        ("x-session-jwt", &other), // ours, and taken off
+    ];
+    // A body is read only where the rule looks in it.
+    let sent =
+        Sent { handle: house.handle("by-header", None), headers: &headers, body: Some(&copy), ..Sent::default() };
+    let got = house.response(sent).await;
+    assert_eq!((got.instead, got.body.as_deref()), (None, Some(&*copy)));
+    assert_eq!(got.set_cookies, [flask]);
+    assert_eq!((got.header("location"), got.header("x-session-jwt")), (Some("https://example.com.au/"), None));
+    assert_eq!(house.sessions_of("ada").await, 1);
+}
