@@ -74,6 +74,18 @@ pub fn find(body: &Bytes, path: &[Box<str>], says_json: bool) -> Result<Option<F
     Ok(Some(Found { body: body.clone(), at: start..start + value.get().len(), text: Zeroizing::new(text) }))
 }
 
+/// Whether these are whole messages of gRPC, none of which is compressed: a byte that says so, the length, and the message
+/// (gRPC over HTTP/2, `Length-Prefixed-Message`).
+pub(super) fn is_plain_grpc(messages: &[u8]) -> bool {
+    let mut rest = messages;
+    while let Some(([0, length @ ..], behind)) = rest.split_first_chunk::<5>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some(next) = behind.get(length..) else { return false };
+        rest = next;
+    }
+    rest.is_empty()
+}
+
 impl Found {
     /// The text, its escapes resolved.
     pub fn text(&self) -> &str {

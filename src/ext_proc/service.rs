@@ -316,7 +316,11 @@ impl Processor {
             return Err(Refused::with_jwt(CommandRefusal::Internal));
         };
         // A gRPC message is no JSON, whatever it looks like.
-        let found = if *grpc { Ok(None) } else { body::find(bytes, path, *says_json) };
+        let found = match *grpc {
+            true if body::is_plain_grpc(bytes) => Ok(None),
+            true => Err(body::Unreadable),
+            false => body::find(bytes, path, *says_json),
+        };
         let found = found.map_err(|body::Unreadable| CommandRefusal::UnreadableBody)?;
         let Some(found) = found else {
             // Not where the rule looks, and a JWT all the same: in another form of body, a part of one, under another name.

@@ -95,6 +95,28 @@ async fn p11_a_jwt_elsewhere_in_the_headers_does_not_leave() {
 }
 
 #[tokio::test]
+async fn p11_a_grpc_message_that_may_hide_a_jwt_does_not_leave() {
+    let house = House::new();
+    let grpc = [("content-type", "application/grpc")];
+    for (what, body, passes) in [
+        ("nothing", "", true),
+        ("an empty message", "\0\0\0\0\0", true),
+        ("two messages", "\0\0\0\0\u{2}hi\0\0\0\0\0", true),
+        ("a compressed message", "\u{1}\0\0\0\u{2}hi", false),
+        ("one behind another", "\0\0\0\0\0\u{1}\0\0\0\0", false),
+        ("another flag", "\u{2}\0\0\0\u{2}hi", false),
+        ("a part of a message", "\0\0\0\0\u{3}hi", false),
+        ("a part of a prefix", "\0\0\0", false),
+    ] {
+        let sent = Sent { handle: house.handle("by-body", None), headers: &grpc, body: Some(body), buffered: true };
+        let got = house.response(sent).await;
+        assert_eq!(got.instead.is_none(), passes, "{what}: {got:?}");
+        assert!(!passes || got.body.as_deref() == Some(body), "{what}");
+    }
+    assert_eq!(house.counted("unreadable_body"), 5);
+}
+
+#[tokio::test]
 async fn what_is_not_a_jwt_or_not_read_passes_beside_one_that_is_swapped() {
     let house = House::new();
     let (good, other) = (jwt("ada"), jwt("bob"));
