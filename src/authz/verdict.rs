@@ -80,6 +80,12 @@ impl Permit {
         Self { session, rule, mint, carrier, take_off: TakeOff::default(), scope: None, may_end: false }
     }
 
+    /// The same by a rule whose service may end the session.
+    #[cfg(test)]
+    pub(crate) fn that_may_end(self) -> Self {
+        Self { may_end: true, ..self }
+    }
+
     /// The verdict with this JWT, this cookie for the client and this handle for the response.
     pub fn with_jwt(self, jwt: Bytes, set_cookie: Option<String>, handle: Option<Box<str>>) -> Verdict {
         Verdict::Allow(Allow {

@@ -80,9 +80,9 @@ impl Sessions {
             Carrier::Bearer | Carrier::Header(_) => None,
         };
         let session = entry.session();
-        // Where the response may end the session, a new cookie could arrive after the line that takes the old one back; another
-        // rule will do, and this one if none does for long.
-        let every = self.config.rotate_every.map(|every| if permit.may_end() { every * 2 } else { every });
+        // Where the response may end the session, a new cookie would arrive behind the line that takes the old one back: another
+        // rule will do.
+        let every = self.config.rotate_every.filter(|_| !permit.may_end());
         match step(session, age?, cookie.is_some(), every, self.config.rotate_overlap, now) {
             Step::Rest => None,
             Step::End(previous) => {

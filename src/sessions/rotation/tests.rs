@@ -1,6 +1,6 @@
 use super::*;
 use crate::authz::session::SecretDigest;
-use crate::authz::verdict::{Allow, Lookup};
+use crate::authz::verdict::{Allow, Decision, Lookup};
 use crate::sessions::SessionError;
 use crate::sessions::fixtures::{HOUR, House, MINUTE, SECOND, allowed, cookie, permit};
 use crate::sessions::token::TokenKeys;
@@ -125,6 +125,34 @@ async fn only_cookies_are_rotated() {
         assert!(allow.set_cookie.is_none(), "{carrier:?}");
     }
     assert_eq!(house.sessions.stats().rotations.get(), 0);
+}
+
+/// The new cookie would reach the browser behind the line that takes it back.
+#[tokio::test]
+async fn where_the_response_may_end_the_session_no_cookie_is_replaced() {
+    let house = House::new();
+    let first = house.create("ada").await.token;
+    let pass = async |token: &AccessToken, now| {
+        let resolved = house.resolve(token, now).await;
+        let Decision::Permit(permit) = permit(resolved.entry.as_ref().unwrap().session(), &cookie(), "shop/cart")
+        else {
+            unreachable!()
+        };
+        let decision = Decision::Permit(Box::new(permit.that_may_end()));
+        allowed(house.sessions.render(decision, &resolved, now).await)
+    };
+    for minutes in [15, 30, 50] {
+        assert!(token_of(&pass(&first, house.after(minutes * MINUTE)).await).is_none(), "{minutes}");
+    }
+    assert_eq!(house.sessions.stats().rotations.get(), 0);
+    // Another rule does, and here the answer that brought it may be lost, or have arrived.
+    let due = house.after(51 * MINUTE);
+    let second = token_of(&house.pass(&first, due).await).expect("due");
+    assert!(token_of(&pass(&first, due.plus(10 * MINUTE)).await).is_none());
+    let arrived = due.plus(11 * MINUTE);
+    assert!(token_of(&pass(&second, arrived).await).is_none());
+    house.settled().await;
+    assert!(!is_alive(&house, &first, arrived.plus(30 * SECOND)).await);
 }
 
 #[tokio::test]

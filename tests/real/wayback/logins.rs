@@ -1,9 +1,11 @@
 //! A new log-in means a new token, and whoever planted one gains nothing (P15).
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use e2e::process::wait_until;
 use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
+use super::PATIENCE;
 use super::exchanges::new_token;
 use super::way::{Way, Wire, answer, our_cookie};
 use crate::on_every_envoy;
@@ -13,6 +15,7 @@ on_every_envoy! {
     p15_a_failed_log_in_leaves_the_session => failed;
     p15_a_dead_token_does_not_stand_in_the_way => dead;
     p13_two_tokens_are_refused_at_the_log_in => two;
+    a_log_out_has_the_last_word_about_the_cookie => last_word;
 }
 
 const CREATE: (&str, &str) = ("x-session-create", r#"{"subject":"victim"}"#);
@@ -93,5 +96,39 @@ async fn two(version: EnvoyVersion) -> Result<()> {
     for token in [one, other] {
         way.claims("/cart", &token).await?;
     }
+    Ok(())
+}
+
+/// By a rule whose service may end the session no cookie is replaced, however old it is: the new one would arrive behind the line
+/// that takes it back, and stay.
+async fn last_word(version: EnvoyVersion) -> Result<()> {
+    let way = Way::with_both(
+        version,
+        |mut options| {
+            options.config["sessions"] = json!({ "rotate": { "every": "1s", "overlap": "1s" } });
+            options
+        },
+        |_| Ok(()),
+    )
+    .await?;
+    let leaving = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+    // Another session of the same age tells the time: three of its cookies have grown old when it has a fourth.
+    let mut staying = way.gate.create_session(&json!({ "subject": "bob" })).await?.token;
+    way.answers(answer(&[]));
+    for _ in 0..3 {
+        let next = std::cell::RefCell::new(None);
+        wait_until(PATIENCE, "rotation", async || {
+            let kept = way.ask(Wire::Http1, "POST", "/logout", Some(&leaving)).await.unwrap();
+            assert!(kept.status == 200 && kept.header("set-cookie").is_empty(), "{kept:?}");
+            let seen = way.ask(Wire::Http1, "POST", "/cart", Some(&staying)).await.unwrap();
+            *next.borrow_mut() = our_cookie(&seen).ok();
+            next.borrow().is_some()
+        })
+        .await?;
+        staying = next.into_inner().context("a new cookie")?.token;
+    }
+    way.answers(answer(&[("x-session-end", "current")]));
+    let ended = way.ask(Wire::Http1, "POST", "/logout", Some(&leaving)).await?;
+    ensure!(ended.status == 200 && our_cookie(&ended)?.token.is_empty(), "{ended:?}");
     Ok(())
 }
