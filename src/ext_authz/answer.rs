@@ -50,7 +50,17 @@ pub fn allow(allow: &Allow, jwt_header: &str) -> Result<Bytes, Unsayable> {
             remove.push(name);
         }
     }
-    let add = |name, value| Header { name, value, action: AppendAction::AppendIfExistsOrAdd };
+    // A new token must not lie in a cache (P14): what the service says of that gives way.
+    let instead = |name, value| Header { name, value, action: AppendAction::OverwriteIfExists };
+    let with_cookie = allow.set_cookie.as_deref().map(|cookie| {
+        [
+            Header { name: "set-cookie", value: cookie, action: AppendAction::AppendIfExistsOrAdd },
+            overwrite("cache-control", "no-store"),
+            instead("cdn-cache-control", "no-store"),
+            instead("surrogate-control", "no-store"),
+            instead("expires", "0"),
+        ]
+    });
     let metadata = [
         Some((RULE_METADATA, rule_pieces(&allow.rule))),
         allow.audit.map(|reason| (REASON_METADATA, [reason.label(), "", "", "", ""])),
@@ -61,11 +71,7 @@ pub fn allow(allow: &Allow, jwt_header: &str) -> Result<Bytes, Unsayable> {
         http: OkResponse {
             headers: [jwt.map(|jwt| overwrite(jwt_header, jwt)), cookie.map(|rest| overwrite("cookie", rest))],
             remove,
-            // A new token must not lie in a cache (P14). The service's own `Cache-Control` gives way.
-            response_headers: [
-                allow.set_cookie.as_deref().map(|cookie| add("set-cookie", cookie)),
-                allow.set_cookie.as_deref().map(|_| overwrite("cache-control", "no-store")),
-            ],
+            response_headers: with_cookie.as_ref().map_or(&[], |headers| headers),
         },
         metadata: &metadata,
     };

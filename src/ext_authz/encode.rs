@@ -26,6 +26,8 @@ pub(super) enum AppendAction {
     AppendIfExistsOrAdd = 0,
     /// Instead of what is there.
     OverwriteIfExistsOrAdd = 2,
+    /// Instead of what is there, and else not at all.
+    OverwriteIfExists = 3,
 }
 
 /// `envoy.config.core.v3.HeaderValueOption`. Its value travels as `value`: a `raw_value` in an ext_authz answer reaches the
@@ -47,7 +49,7 @@ pub(super) struct OkResponse<'a> {
     /// Names of headers that the service does not get. The proxy removes after it has set: a name must not be in both.
     pub(super) remove: Vec<&'a str>,
     /// Headers of the response for the client.
-    pub(super) response_headers: [Option<Header<'a>>; 2],
+    pub(super) response_headers: &'a [Header<'a>],
 }
 
 /// `DeniedHttpResponse`.
@@ -191,7 +193,7 @@ impl Part for OkResponse<'_> {
     fn write<S: Sink>(&self, out: &mut S) {
         self.headers.iter().flatten().for_each(|header| message(out, 2, header));
         self.remove.iter().for_each(|name| element(out, 5, name));
-        self.response_headers.iter().flatten().for_each(|header| message(out, 6, header));
+        self.response_headers.iter().for_each(|header| message(out, 6, header));
     }
 }
 

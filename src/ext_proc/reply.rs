@@ -61,9 +61,10 @@ impl Changes {
 
     /// Keeps the response out of caches, whatever the service says of that.
     pub fn no_store(&mut self) {
-        let name = Bytes::from_static(b"cache-control");
+        let name = Bytes::from_static(CACHE_CONTROL);
         if !self.0.set_headers.iter().any(|it| it.header.as_ref().is_some_and(|header| header.key == name)) {
-            self.overwrite(&name, Bytes::from_static(b"no-store"));
+            self.overwrite(&name, Bytes::from_static(NO_STORE));
+            OTHERS_FOR_CACHES.iter().for_each(|name| self.remove(&Bytes::from_static(name)));
         }
     }
 
@@ -84,6 +85,12 @@ impl Changes {
 
 /// The name of the header that sets cookies.
 pub const SET_COOKIE: &[u8] = b"set-cookie";
+
+const CACHE_CONTROL: &[u8] = b"cache-control";
+const NO_STORE: &[u8] = b"no-store";
+
+/// What some caches believe before `Cache-Control` (RFC 9213; Edge Architecture), or where they do not know it.
+const OTHERS_FOR_CACHES: [&[u8]; 3] = [b"cdn-cache-control", b"surrogate-control", b"expires"];
 
 fn header(key: Bytes, raw_value: Bytes) -> HeaderValueOption {
     HeaderValueOption { header: Some(HeaderValue { key, raw_value, ..Default::default() }), ..Default::default() }
@@ -152,7 +159,7 @@ impl Instead {
     /// The answer. The reason stays in the proxy's logs (`%RESPONSE_CODE_DETAILS%`); a gRPC client gets UNAVAILABLE.
     pub fn answer(self, refusal: CommandRefusal, grpc: bool) -> Answer {
         let mut headers = Changes::default();
-        headers.no_store();
+        headers.overwrite(&Bytes::from_static(CACHE_CONTROL), Bytes::from_static(NO_STORE));
         if self == Self::Unavailable {
             headers.overwrite(&Bytes::from_static(b"retry-after"), Bytes::from_static(RETRY_AFTER.as_bytes()));
         }

@@ -244,6 +244,7 @@ impl Processor {
         let command = match wish.command {
             Some(end @ Command::End(_)) => {
                 self.carry_out(scope, end).await?;
+                changes.no_store();
                 None
             }
             other => other,

@@ -435,7 +435,8 @@ async fn rotated(version: EnvoyVersion) -> Result<()> {
     })
     .await?;
     let answer = |_: &SeenRequest| {
-        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\nCache-Control: max-age=60\r\nContent-Length: 0\r\n\r\n".to_vec()
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\nCache-Control: max-age=60\r\n\
+          CDN-Cache-Control: max-age=60\r\nSurrogate-Control: max-age=60\r\nExpires: tomorrow\r\nContent-Length: 0\r\n\r\n".to_vec()
     };
     let setting = Setting::all(version)[0];
     let wall = town.wall_before(setting, Sloppy::answering(answer).await?, |_| Ok(())).await?;
@@ -455,6 +456,9 @@ async fn rotated(version: EnvoyVersion) -> Result<()> {
     let (pair, attributes) = set[2].split_once("; ").context("attributes")?;
     ensure!(attributes.starts_with("Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age="), "{attributes}");
     ensure!(last.header("cache-control") == ["no-store"], "{last:?}");
+    for (name, value) in [("cdn-cache-control", "no-store"), ("surrogate-control", "no-store"), ("expires", "0")] {
+        ensure!(last.header(name) == [value], "{last:?}");
+    }
     let new = pair.strip_prefix("__Host-session=").context("our name")?;
     ensure!(new != token);
     wall.shop.take();

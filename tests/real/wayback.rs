@@ -114,9 +114,10 @@ async fn said_twice(version: EnvoyVersion) -> Result<()> {
 async fn bearer(version: EnvoyVersion) -> Result<()> {
     let way = Way::open(version).await?;
     let token = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
-    way.answers(answer(&[("x-session-end", "current")]));
+    way.answers(answer(&[("x-session-end", "current"), ("cache-control", "public"), ("expires", "tomorrow")]));
     let ended = way.ask_with(Wire::Http1, "POST", "/logout", &[("authorization", &format!("Bearer {token}"))]).await?;
     ensure!(ended.status == 200 && ended.header("set-cookie").is_empty() && ended.ours().is_empty(), "{ended:?}");
+    ensure!(ended.header("cache-control") == ["no-store"] && ended.header("expires").is_empty(), "{ended:?}");
     ensure!(way.ask(Wire::Http1, "GET", "/cart", Some(&token)).await?.status == 401);
     Ok(())
 }

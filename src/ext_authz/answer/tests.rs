@@ -142,6 +142,9 @@ fn p14_a_new_cookie_stands_beside_the_services_own_and_is_not_cached() {
         [
             ("set-cookie".into(), "__Host-session=x; Path=/".into(), HeaderAppendAction::AppendIfExistsOrAdd),
             ("cache-control".into(), "no-store".into(), HeaderAppendAction::OverwriteIfExistsOrAdd),
+            ("cdn-cache-control".into(), "no-store".into(), HeaderAppendAction::OverwriteIfExists),
+            ("surrogate-control".into(), "no-store".into(), HeaderAppendAction::OverwriteIfExists),
+            ("expires".into(), "0".into(), HeaderAppendAction::OverwriteIfExists),
         ]
     );
 }

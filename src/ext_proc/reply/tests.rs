@@ -80,6 +80,16 @@ fn a_value_travels_raw_and_a_cookie_stands_beside_others() {
 }
 
 #[test]
+fn p14_what_holds_a_cookie_of_ours_tells_no_cache_to_keep_it() {
+    let mut changes = Changes::default();
+    changes.set_cookie("__Host-session=1");
+    changes.no_store();
+    let mutation = header_mutation(changes.into_headers());
+    assert_eq!(mutation.remove_headers, ["cdn-cache-control", "surrogate-control", "expires"]);
+    assert_eq!(mutation.set_headers.iter().map(key).collect::<Vec<_>>(), ["set-cookie", "cache-control"]);
+}
+
+#[test]
 fn what_changes_nothing_says_nothing() {
     assert_eq!(Changes::default().into_headers(), Answer::ResponseHeaders(CommonAnswer::default()));
     assert_eq!(Changes::default().into_body(None), Answer::ResponseBody(CommonAnswer::default()));

@@ -120,6 +120,20 @@ async fn ending_expires_the_cookie_and_wins_over_what_stands_beside_it() {
 }
 
 #[tokio::test]
+async fn an_end_lies_in_no_cache_whatever_carried_the_token() {
+    let house = House::new();
+    let headers = [("x-session-end", "current"), ("cache-control", "public, max-age=60"), ("expires", "tomorrow")];
+    for (label, carried) in [("ended", true), ("unchanged", false)] {
+        let token = house.log_in("ada").await;
+        let scope = ResponseScope { cookie: None, ..house.scope("cart", carried.then_some(&token)) };
+        let got = house.response(Sent { handle: Some(house.seal(scope)), headers: &headers, ..Sent::default() }).await;
+        let no_store = vec![("cache-control".into(), "no-store".into())];
+        assert_eq!(got, Got { headers: no_store, ..Got::default() }, "{label}");
+        assert_eq!(house.counted(label), 1);
+    }
+}
+
+#[tokio::test]
 async fn p15_creating_gives_a_new_token_and_ends_what_was_presented() {
     let house = House::new();
     let planted = house.log_in("eve").await;

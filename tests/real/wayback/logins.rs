@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::process::wait_until;
+use e2e::sloppy::Act;
 use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
@@ -15,13 +16,14 @@ on_every_envoy! {
     p15_a_failed_log_in_leaves_the_session => failed;
     p15_a_dead_token_does_not_stand_in_the_way => dead;
     p13_two_tokens_are_refused_at_the_log_in => two;
+    p14_no_cache_keeps_a_token => caches;
     a_log_out_has_the_last_word_about_the_cookie => last_word;
 }
 
 const CREATE: (&str, &str) = ("x-session-create", r#"{"subject":"victim"}"#);
 
 /// The ways to log in: where, what the service answers, and with what body.
-async fn ways_in(way: &Way) -> Result<Vec<(&'static str, Vec<e2e::sloppy::Act>)>> {
+async fn ways_in(way: &Way) -> Result<Vec<(&'static str, Vec<Act>)>> {
     let jwt = way.jwt(&json!({ "sub": "victim", "aud": "cloakroom" }))?;
     let body = json!({ "data": { "access_token": jwt } }).to_string();
     Ok(vec![
@@ -96,6 +98,39 @@ async fn two(version: EnvoyVersion) -> Result<()> {
     for token in [one, other] {
         way.claims("/cart", &token).await?;
     }
+    Ok(())
+}
+
+/// Whatever the service, or a library of its, says to caches.
+async fn caches(version: EnvoyVersion) -> Result<()> {
+    let way = Way::open(version).await?;
+    let told = "Cache-Control: public, max-age=60\r\nCDN-Cache-Control: max-age=60\r\nSurrogate-Control: max-age=60\r\n\
+                Expires: Thu, 01 Dec 2994 16:00:00 GMT\r\n";
+    let telling = |acts: Vec<Act>| -> Vec<Act> {
+        let told = |act| match act {
+            Act::Send(bytes) => Act::Send([b"HTTP/1.1 200 OK\r\n", told.as_bytes(), &bytes[17..]].concat()),
+            other => other,
+        };
+        acts.into_iter().map(told).collect()
+    };
+    let mut ways = ways_in(&way).await?;
+    ways.push(("/logout", answer(&[("x-session-end", "current")])));
+    for (target, acts) in ways {
+        for wire in Wire::ALL {
+            let session = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
+            way.answers(telling(acts.clone()));
+            let seen = way.ask(wire, "POST", target, Some(&session)).await?;
+            let name = format!("{wire:?} {target}: {seen:?}");
+            ensure!(seen.status == 200 && seen.header("cache-control") == ["no-store"], "{name}");
+            for other in ["cdn-cache-control", "surrogate-control", "expires"] {
+                ensure!(seen.header(other).is_empty(), "{name}");
+            }
+        }
+    }
+    // Where nothing is given out or taken back, that is the service's own business.
+    way.answers(telling(answer(&[])));
+    let seen = way.ask(Wire::Http1, "POST", "/login", None).await?;
+    ensure!(seen.header("cdn-cache-control") == ["max-age=60"] && seen.header("expires").len() == 1, "{seen:?}");
     Ok(())
 }
 
