@@ -1,11 +1,15 @@
 //! Nothing of ours leaves (P11): no spelling of a name of ours, in headers, trailers or interim answers, on routes with the way
 //! back and without.
 
-use anyhow::{Result, ensure};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::envoy::EnvoyConfig;
 use e2e::http2;
 use e2e::sloppy::Act;
 use e2e::tools::EnvoyVersion;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::way::{Way, Wire, answer};
 use crate::attacks::HOST;
@@ -16,6 +20,7 @@ on_every_envoy! {
     p11_no_spelling_of_our_headers_leaves => shipped;
     p11_the_response_half_alone_takes_our_headers_off => response_half_alone;
     p11_no_interim_answer_brings_our_headers => interim;
+    p11_answers_of_the_proxy_itself_have_no_header_of_ours => own_replies;
     p11_a_renamed_jwt_header_does_not_leave => renamed;
 }
 
@@ -102,19 +107,83 @@ async fn interim(version: EnvoyVersion) -> Result<()> {
                     }
                 }
             }
+            // The same over HTTP/2, whose client libraries hide what they do not expect: one section of fields, and no other.
+            let fields =
+                [(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", target), ("cookie", &cookie)];
+            let fields: Vec<http2::Field<'_>> =
+                fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            let sections = http2::field_sections(way.envoy.address(), &fields).await?;
+            ensure!(sections == 1, "{status} {target}: {sections} sections");
         }
-    }
-    // The same over HTTP/2, whose client libraries hide what they do not expect: one section of fields, and no other.
-    for target in ["/cart", "/off"] {
-        let fields =
-            [(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", target), ("cookie", &cookie)];
-        let fields: Vec<http2::Field<'_>> =
-            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        let sections = http2::field_sections(way.envoy.address(), &fields).await?;
-        ensure!(sections == 1, "{target}: {sections} sections");
     }
     // An interim answer is no answer: what it wishes is not done.
     ensure!(way.claims("/off", &session).await?["claims"]["cart"] == json!(["mine"]));
+    Ok(())
+}
+
+/// Routes that end in answers of Envoy's own: below `/cart/slow` the service takes too long, below `/cart/nobody` there is none, and
+/// for what is neither there nor on the list of the shipped file there is no route.
+fn dead_ends(config: &mut EnvoyConfig) -> Result<()> {
+    let way_back = json!({ "envoy.filters.http.ext_proc": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", "overrides": {},
+    } });
+    for (prefix, cluster) in [("/cart/slow", "shop"), ("/cart/nobody", "nobody")] {
+        config.route_first(json!({
+            "match": { "prefix": prefix },
+            "route": { "cluster": cluster, "timeout": "0.25s" },
+            "typed_per_filter_config": way_back,
+        }))?;
+    }
+    // Nobody listens on port 1.
+    let address = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 1 } });
+    let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address } }] }]);
+    config.cluster(json!({
+        "name": "nobody",
+        "type": "STATIC",
+        "load_assignment": { "cluster_name": "nobody", "endpoints": endpoints },
+    }))?;
+    let routes = config.connection_manager()?.pointer_mut("/route_config/virtual_hosts/0/routes");
+    let last = routes.and_then(|routes| routes.as_array_mut()?.last_mut()).context("a last route")?;
+    last["match"] = json!({ "prefix": "/off" });
+    Ok(())
+}
+
+/// A refusal, no route, no answer in time, nobody there: what the request or half an answer says of ours is in none of them.
+async fn own_replies(version: EnvoyVersion) -> Result<()> {
+    for alone in [false, true] {
+        let way = Way::with(version, |config| {
+            dead_ends(config)?;
+            if alone {
+                config.no_static_removal()?;
+            }
+            Ok(())
+        })
+        .await?;
+        let session = way.gate.create_session(&json!({ "subject": "ada" })).await?;
+        let dead = way.gate.create_session(&json!({ "subject": "bob" })).await?;
+        way.gate.revoke_session(&dead.sid).await?;
+        let forged = "x-session-jwt: forged\r\nx-session-end: current\r\nx-session-update: {\"cart\":[]}\r\n";
+        let half = format!("HTTP/1.1 103 Early Hints\r\n{forged}\r\nHTTP/1.1 200 OK\r\n{forged}");
+        way.answers(vec![Act::Send(half.into_bytes()), Act::Await(Arc::new(Notify::new()))]);
+        for (target, token, status) in [
+            ("/cart", None, 401),
+            ("/cart", Some(&dead.token), 401),
+            ("/off", None, 401),
+            ("/elsewhere", Some(&session.token), 404),
+            ("/cart/slow", Some(&session.token), 504),
+            ("/cart/nobody", Some(&session.token), 503),
+        ] {
+            for wire in Wire::ALL {
+                let cookie = token.map(|token| format!("__Host-session={token}"));
+                let mut fields = vec![("x-session-jwt", "forged"), ("x-session-end", "current")];
+                fields.extend(cookie.iter().map(|cookie| ("cookie", &**cookie)));
+                let seen = way.ask_with(wire, "POST", target, &fields).await?;
+                let name = format!("{wire:?} {target}, alone: {alone}: {seen:?}");
+                ensure!(seen.status == status && seen.ours().is_empty() && !seen.contains("forged"), "{name}");
+            }
+        }
+        way.claims("/off", &session.token).await?;
+    }
     Ok(())
 }
 
