@@ -24,6 +24,9 @@ const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
+/// RFC 9113 §7.
+const CANCEL: u32 = 8;
+
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -51,14 +54,51 @@ pub async fn field_sections(address: SocketAddr, fields: &[Field<'_>]) -> Result
     Ok(converse(address, fields, None).await?.1)
 }
 
+/// A request that waits for its answer, on a connection that nobody reads from.
+pub struct Waiting(TcpStream);
+
+impl Waiting {
+    /// Sends a request without a body.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn send(address: SocketAddr, fields: &[Field<'_>]) -> Result<Self> {
+        let mut stream = connect(address).await?;
+        let mut bytes = preface();
+        block(&mut bytes, fields, true);
+        stream.write_all(&bytes).await?;
+        Ok(Self(stream))
+    }
+
+    /// Gives the request up (RFC 9113 §8.7); the connection stays.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub async fn cancel(&mut self) -> Result<()> {
+        let mut bytes = Vec::new();
+        frame(&mut bytes, RST_STREAM, 0, 1, &CANCEL.to_be_bytes());
+        Ok(self.0.write_all(&bytes).await?)
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    TcpStream::connect(address).await.with_context(|| format!("nobody listens on {address}"))
+}
+
+/// What a client says first (RFC 9113 §3.4).
+fn preface() -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    frame(&mut bytes, SETTINGS, 0, 0, &[]);
+    bytes
+}
+
 async fn converse(
     address: SocketAddr,
     fields: &[Field<'_>],
     trailers: Option<&[Field<'_>]>,
 ) -> Result<(Option<u16>, usize)> {
-    let stream = TcpStream::connect(address).await.with_context(|| format!("nobody listens on {address}"))?;
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(&mut bytes, SETTINGS, 0, 0, &[]);
+    let stream = connect(address).await?;
+    let mut bytes = preface();
     block(&mut bytes, fields, trailers.is_none());
     if let Some(trailers) = trailers {
         frame(&mut bytes, DATA, 0, 1, b"hi");

@@ -14,6 +14,7 @@ mod grpc;
 mod leaks;
 mod logins;
 mod nonsense;
+mod resets;
 mod way;
 
 use std::time::Duration;

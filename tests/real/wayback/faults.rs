@@ -26,7 +26,6 @@ on_every_envoy! {
     p20_an_end_by_a_rule_that_changed_meanwhile_is_unavailable => end_changed;
     p17_an_end_of_all_reaches_the_others_of_a_session_that_is_over => ended_meanwhile;
     p11_a_jwt_stays_behind_when_its_rule_changed_meanwhile => exchange_changed;
-    nothing_is_left_of_broken_streams => resets;
 }
 
 /// What must not leave, whatever happens.
@@ -43,7 +42,7 @@ const ROUTES: [(&str, bool, bool); 6] = [
 ];
 
 /// An answer with all that a service could tell us. Where there is no way back, it tells what the static removal takes off.
-fn telling(target: &str) -> Vec<u8> {
+pub(super) fn telling(target: &str) -> Vec<u8> {
     let jwt = match target {
         "/login/header" => format!("x-login-jwt: {SECRET}\r\n"),
         "/login/cookie" => format!("set-cookie: app_jwt={SECRET}\r\n"),
@@ -72,7 +71,7 @@ async fn durable(version: EnvoyVersion) -> Result<Way> {
 }
 
 /// Waits until a request has reached the service.
-async fn arrived(way: &Way) -> Result<()> {
+pub(super) async fn arrived(way: &Way) -> Result<()> {
     wait_until(PATIENCE, "request at the service", async || !way.service.take().is_empty()).await
 }
 
@@ -109,12 +108,12 @@ async fn held_with(
     Ok(seen)
 }
 
-fn clean(seen: &Seen) -> bool {
+pub(super) fn clean(seen: &Seen) -> bool {
     seen.ours().is_empty() && !seen.contains(SECRET)
 }
 
 /// Envoy may need a moment to find the gate again.
-async fn works_again(way: &Way, token: &str) -> Result<()> {
+pub(super) async fn works_again(way: &Way, token: &str) -> Result<()> {
     way.answers(answer(&[]));
     wait_until(PATIENCE, "way back", async || {
         let seen = way.ask(Wire::Http1, "GET", "/cart", Some(token)).await;
@@ -315,70 +314,4 @@ async fn exchange_changed(version: EnvoyVersion) -> Result<()> {
 
 async fn arrived_soon(way: &Way) -> bool {
     wait_until(Duration::from_millis(500), "request", async || !way.service.take().is_empty()).await.is_ok()
-}
-
-/// Clients that go away and services that break off, at every phase: the gauge falls back to nothing.
-async fn resets(version: EnvoyVersion) -> Result<()> {
-    let way = Way::open(version).await?;
-    let token = way.gate.create_session(&json!({ "subject": "ada" })).await?.token;
-    let cookie = format!("__Host-session={token}");
-    let never = || Act::Await(Arc::new(Notify::new()));
-    let half = |target: &str| {
-        let all = telling(target);
-        Act::Send(all[..all.len() - 1].to_vec())
-    };
-    // What the service does, where, and whether a stream is open while the client waits.
-    let rows: Vec<(&str, &str, Vec<Act>, bool)> = vec![
-        ("held before its headers", "/cart", vec![never()], false),
-        ("held before its headers", "/exchange/body", vec![never()], false),
-        ("held in its head", "/cart", vec![Act::Send(b"HTTP/1.1 200 OK\r\nx-ses".to_vec()), never()], false),
-        ("held in its body", "/exchange/body", vec![half("/exchange/body"), never()], true),
-    ];
-    for (what, target, acts, open) in rows {
-        for round in 0..10 {
-            way.answers(acts.clone());
-            way.service.take();
-            let client = way.sent("POST", target, &[("cookie", &cookie)]).await?;
-            arrived(&way).await?;
-            if open {
-                let waits = async || way.streams().await.is_ok_and(|open| open == 1);
-                wait_until(PATIENCE, "stream of a client that waits", waits).await?;
-            }
-            // In order, and not.
-            if round % 2 == 0 {
-                drop(client)
-            } else {
-                client.reset()?
-            }
-            let gone = async || way.streams().await.is_ok_and(|open| open == 0);
-            wait_until(PATIENCE, &format!("end of the stream of a client that went away ({what}, {target})"), gone)
-                .await?;
-        }
-    }
-    for target in ["/cart", "/login", "/exchange/body"] {
-        for acts in [
-            vec![Act::Reset],
-            vec![Act::Close],
-            vec![Act::Send(b"HTTP/1.1 200 OK\r\nx-ses".to_vec()), Act::Reset],
-            vec![Act::Send(b"nonsense\r\n\r\n".to_vec()), Act::Close],
-            vec![half(target), Act::Reset],
-            vec![half(target), Act::Close],
-        ] {
-            for wire in Wire::ALL {
-                way.answers(acts.clone());
-                // A cut off answer may be an error to the client.
-                if let Ok(seen) = way.ask_with(wire, "POST", target, &[("cookie", &cookie)]).await {
-                    ensure!(clean(&seen), "{target} {acts:?}: {seen:?}");
-                }
-            }
-        }
-        let gone = async || way.streams().await.is_ok_and(|open| open == 0);
-        wait_until(PATIENCE, &format!("end of the streams of a service that broke off ({target})"), gone).await?;
-    }
-    // Envoy's own answers, too.
-    for target in ["/cart", "/logout"] {
-        ensure!(way.ask(Wire::Http1, "POST", target, None).await?.status == 401);
-    }
-    wait_until(PATIENCE, "end of all streams", async || way.streams().await.is_ok_and(|open| open == 0)).await?;
-    works_again(&way, &token).await
 }
