@@ -1,8 +1,8 @@
 //! A response as Envoy shows it: read, judged and answered (P7, P11, P22, P32).
 //!
 //! The first byte of the input chooses the rule whose handle comes along, if one does, and whether the body is held back. The
-//! second says how the rest is written: as messages with their lengths before them, or as the lines of headers and a body; and
-//! whether the latter get a good JWT put into the place that the rule exchanges.
+//! second says how the rest is written: as messages with their lengths before them, or as the lines of headers and a body; whether
+//! the latter get a good JWT put into the place that the rule exchanges; and where and in which spelling they get a second one.
 #![no_main]
 
 use std::sync::{Arc, LazyLock, Mutex};
@@ -17,8 +17,8 @@ use cloakroom::ext_proc::metrics::ResponseMetrics;
 use cloakroom::ext_proc::service::{Processor, ProcessorConfig};
 use cloakroom::ext_proc::stream::Conversation;
 use cloakroom::ext_proc::wire::{
-    Answer, BUFFERED, Field, FilterMetadata, HeaderMap, HeaderValue, HttpBody, HttpHeaders, Metadata, Phase,
-    ProcessingRequest, ProcessingResponse, ProtocolConfiguration, Struct, Value,
+    Answer, BUFFERED, CommonAnswer, Field, FilterMetadata, HeaderMap, HeaderValue, HttpBody, HttpHeaders, Metadata,
+    Phase, ProcessingRequest, ProcessingResponse, ProtocolConfiguration, Struct, Value,
 };
 use cloakroom::identity::jwt;
 use cloakroom::sessions::clock::Clock;
@@ -101,9 +101,10 @@ fuzz_target!(|input: &[u8]| {
     let rule = usize::from(which >> 1) % house.handles.len();
     let (rule, handle) = (RULES[rule], house.handles[rule].as_ref());
     let planted = how % 4 == 3;
+    let second = Second::of(how >> 2);
     let messages = match (how % 2, planted) {
         (0, _) => framed(rest, handle),
-        (_, true) => lines(&with_jwt(rest, rule), handle, which & 1 == 1),
+        (_, true) => lines(&second.beside(&with_jwt(rest, rule, second)), handle, which & 1 == 1),
         (_, false) => lines(rest, handle, which & 1 == 1),
     };
     house.runtime.block_on(async {
@@ -116,6 +117,9 @@ fuzz_target!(|input: &[u8]| {
                 hold(&phase, &answer.encode_to_vec(), &house.own, rule);
                 if planted && exchanges(rule) {
                     assert!(!seen(&phase, &answer).contains_jwt(), "the JWT of an exchange reaches the client");
+                    let swapped =
+                        matches!(answer.answer, Some(Answer::ResponseBody(CommonAnswer { response: Some(_) })));
+                    assert!(second == Second::None || !swapped, "one of two is swapped");
                 }
                 // The proxy has answered by itself, and asks no more.
                 if matches!(answer.answer, Some(Answer::ImmediateResponse(_))) {
@@ -130,12 +134,60 @@ fn exchanges(rule: Option<&str>) -> bool {
     matches!(rule, Some("token" | "cookie" | "body"))
 }
 
+/// The same JWT once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Second {
+    None,
+    /// In a line of its own before all others: this, then the JWT.
+    Header(&'static str),
+    /// In another member of the body, where a JWT is put into the body.
+    Member(Spelling),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Plain,
+    Padded,
+    Escaped,
+}
+
+impl Second {
+    fn of(how: u8) -> Self {
+        match how % 8 {
+            1 => Self::Header("set-cookie: x="),
+            2 => Self::Header("set-cookie: app_jwt=; Path=/, app_jwt="),
+            3 => Self::Header("location: /#access_token="),
+            4 => Self::Header("authorization: Bearer "),
+            5 => Self::Member(Spelling::Plain),
+            6 => Self::Member(Spelling::Padded),
+            7 => Self::Member(Spelling::Escaped),
+            _ => Self::None,
+        }
+    }
+
+    fn beside(self, rest: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Header(start) => [start.as_bytes(), JWT.as_bytes(), b"\n", rest].concat(),
+            Self::None | Self::Member(_) => rest.to_vec(),
+        }
+    }
+
+    fn member(self) -> String {
+        match self {
+            Self::None | Self::Header(_) => String::new(),
+            Self::Member(Spelling::Plain) => format!(r#","copy":"{JWT}""#),
+            Self::Member(Spelling::Padded) => format!(r#","copy":"{}=""#, JWT.replace('.', "==.")),
+            Self::Member(Spelling::Escaped) => format!(r#","copy":"{}""#, JWT.replace('.', r"\u002e")),
+        }
+    }
+}
+
 /// The lines of a response with the JWT put into the place that the rule exchanges.
-fn with_jwt(rest: &[u8], rule: Option<&str>) -> Vec<u8> {
+fn with_jwt(rest: &[u8], rule: Option<&str>, second: Second) -> Vec<u8> {
     let line = match rule {
         Some("token") => format!("x-login-jwt: {JWT}\n"),
         Some("cookie") => format!("set-cookie: app_jwt={JWT}; Path=/\n"),
-        Some("body") => return with_jwt_in_body(rest),
+        Some("body") => return with_jwt_in_body(rest, second),
         _ => return rest.to_vec(),
     };
     // Before or behind the other lines.
@@ -150,10 +202,10 @@ fn with_jwt(rest: &[u8], rule: Option<&str>) -> Vec<u8> {
 }
 
 /// As the first member of the body, where one begins like an object; else before whatever it is.
-fn with_jwt_in_body(rest: &[u8]) -> Vec<u8> {
+fn with_jwt_in_body(rest: &[u8], second: Second) -> Vec<u8> {
     let at = rest.windows(2).position(|it| it == b"\n\n");
     let (head, body) = at.map_or((rest, &b""[..]), |at| (&rest[..at], &rest[at + 2..]));
-    let member = format!(r#"{{"data":{{"token":"{JWT}"}}"#);
+    let member = format!(r#"{{"data":{{"token":"{JWT}"}}{}"#, second.member());
     let behind: [&[u8]; 2] = match body.strip_prefix(b"{") {
         Some(others) => [b",", others],
         None => [b"}", body],
@@ -165,8 +217,10 @@ fn with_jwt_in_body(rest: &[u8]) -> Vec<u8> {
 struct Seen(Vec<Bytes>);
 
 impl Seen {
+    /// However it is written: what its claims say is in it.
     fn contains_jwt(&self) -> bool {
-        self.0.iter().any(|part| part.windows(JWT.len()).any(|it| it == JWT.as_bytes()))
+        let claims = JWT.split('.').nth(1).expect("three parts").as_bytes();
+        self.0.iter().any(|part| part.windows(claims.len()).any(|it| it == claims))
     }
 }
 
