@@ -3,6 +3,7 @@
 //! Which session a response may speak of comes from the sealed handle that its own request left, and from nothing else (P22);
 //! what it may say of it comes from the rule as it is now, which must be the rule that judged the request.
 
+mod awaited;
 mod taken;
 
 use std::fmt;
@@ -12,11 +13,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+pub(super) use self::awaited::AwaitedBody;
 use self::taken::{At, Taken};
-use super::body;
-use super::headers::{self, CONTENT_LENGTH};
+use super::headers;
 use super::metrics::{Outcome, ResponseMetrics};
-use super::plain_sight;
 use super::record::{self, Records, Verb, Why};
 use super::reply::{Changes, Instead};
 use super::wire::{Answer, HeaderMap, HttpHeaders, Metadata};
@@ -73,21 +73,6 @@ impl Turn {
     pub(super) fn done(answer: Answer) -> Self {
         Self { answer, awaited: None }
     }
-}
-
-/// A response whose body may hold the JWT of an exchange.
-#[derive(Debug)]
-pub(super) struct AwaitedBody {
-    scope: ResponseScope,
-    grants: Arc<Grants>,
-    /// Its headers wished something already: one response makes one session.
-    commanded: bool,
-    /// Its headers tell its length.
-    has_length: bool,
-    /// Its headers say that it is JSON.
-    says_json: bool,
-    /// It is one of gRPC.
-    grpc: bool,
 }
 
 /// Why a response's wish is not done, and what becomes of it. Where a JWT is in it, it does not pass (P11).
@@ -295,62 +280,7 @@ impl Processor {
         if old_cookie_is_over {
             expire_cookie(scope, changes);
         }
-        Ok(awaits_body.then(|| AwaitedBody {
-            scope: scope.clone(),
-            grants,
-            commanded,
-            has_length: headers::lines(headers).any(|(name, _)| name == CONTENT_LENGTH),
-            says_json: headers::is_json(headers),
-            grpc: headers::is_grpc(headers),
-        }))
-    }
-
-    /// Swaps the JWT in a body for a token: the new body, if there was one in it.
-    async fn swap(
-        &self,
-        awaited: &AwaitedBody,
-        bytes: &Bytes,
-        changes: &mut Changes,
-    ) -> Result<Option<Bytes>, Refused> {
-        let AwaitedBody { scope, grants, commanded, has_length, says_json, grpc } = awaited;
-        let Some(exchange @ Exchange { place: ExchangePlace::BodyField(path), .. }) = &grants.exchange else {
-            return Err(Refused::with_jwt(CommandRefusal::Internal));
-        };
-        // A gRPC message is no JSON, whatever it looks like.
-        let found = match *grpc {
-            true if body::is_plain_grpc(bytes) => Ok(None),
-            true => Err(body::Unreadable),
-            false => body::find(bytes, path, *says_json),
-        };
-        let found = found.map_err(|body::Unreadable| CommandRefusal::UnreadableBody)?;
-        let Some(found) = found else {
-            // Not where the rule looks, and a JWT all the same: in another form of body, a part of one, under another name.
-            if plain_sight::body_holds_jwt(bytes) {
-                return Err(CommandRefusal::UnreadableBody.into());
-            }
-            if !commanded {
-                self.metrics.count(Outcome::Stripped);
-            }
-            return Ok(None);
-        };
-        if *commanded {
-            return Err(Refused::with_jwt(CommandRefusal::ConflictingCommands));
-        }
-        // Its copy, an `id_token` beside it: swapping one of them keeps no promise.
-        if found.leaves_jwt() {
-            return Err(CommandRefusal::UnreadableBody.into());
-        }
-        let issued = self.exchange(scope, exchange, found.text().as_bytes()).await?;
-        changes.no_store();
-        if !scope.dead {
-            expire_cookie(scope, changes); // of a dead one, the answer to the headers has told
-        }
-        let body = found.replace(&issued.token.reveal());
-        if *has_length {
-            // Envoy refuses a body of another length than its header tells, and corrects none that it held back.
-            changes.overwrite(&Bytes::from_static(CONTENT_LENGTH), body.len().to_string().into());
-        }
-        Ok(Some(body))
+        Ok(awaits_body.then(|| AwaitedBody::of(scope.clone(), grants, headers, commanded)))
     }
 
     /// Does what was wished, within the deadline; answers the session that was made, if one was.

@@ -10,6 +10,7 @@ use self::house::{House, Sent, jwt};
 use super::*;
 use crate::authz::credential::AccessToken;
 use crate::authz::session::Claims;
+use crate::ext_proc::body;
 
 const COOKIE: &str = "__Host-session";
 
