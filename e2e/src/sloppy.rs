@@ -119,7 +119,7 @@ impl SeenRequest {
     }
 
     /// Every path that some careless server would see: decoded up to twice, with `;…` cut off, letter case folded,
-    /// backslashes turned, slashes merged, dot segments resolved, ends cut, in every order.
+    /// backslashes turned, slashes merged, dot segments resolved, ends cut, extensions dropped, in every order.
     pub fn path_readings(&self) -> BTreeSet<String> {
         path_readings(&self.target())
     }
@@ -228,8 +228,22 @@ const READINGS: &[Reading] = &[
         })
     },
     |path| path.iter().copied().filter(|byte| !byte.is_ascii_control()).collect(),
+    |path| if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path }.to_vec(),
+    without_extension,
     resolve,
 ];
+
+/// The path as a server looks for it that takes an extension for the wanted form of the answer. A name that begins with its
+/// only dots has none.
+fn without_extension(path: &[u8]) -> Vec<u8> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let Some(dot) = name.iter().rposition(|byte| *byte == b'.') else { return path.to_vec() };
+    if name[..dot].iter().all(|byte| *byte == b'.') {
+        path.to_vec()
+    } else {
+        path[..path.len() - name.len() + dot].to_vec()
+    }
+}
 
 /// Merges slashes and resolves dot segments (RFC 3986 §5.2.4), never above the root.
 fn resolve(path: &[u8]) -> Vec<u8> {
@@ -348,6 +362,15 @@ mod tests {
             ("/admin%20", true),
             ("/admin%00.css", true),
             ("/ad%0dmin", true),
+            ("/admin/", true),
+            ("/admin.json", true),
+            ("/admin.json/", true),
+            ("/admin.tar.gz//", true),
+            ("/admin%2ejson%2f", true),
+            ("/admin .json", true),
+            ("/admin/.json", true),
+            ("/x.admin", false),
+            ("/.admin", false),
             ("/admin#x", true),
             ("/admin%23x", true),
             ("http://other.example/admin", true),

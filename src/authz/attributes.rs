@@ -116,12 +116,17 @@ impl<'r> RequestAttributes<'r> {
         choose: impl Fn(&Reading<'_>) -> T,
     ) -> Result<T, DenyReason> {
         let as_sent = self.reading(&self.method, self.path.decoded(), self.query, None);
+        if work(as_sent.path) > MOST_BYTES {
+            return Err(DenyReason::AmbiguousRequest);
+        }
         if self.overrides.is_none() && self.path.readings().len() == 1 && letter_case == LetterCase::Sensitive {
             return Ok(choose(&as_sent));
         }
         let targets = self.distinct_targets();
         let spellings = if letter_case == LetterCase::Sensitive { 1 } else { 2 };
-        if targets.len() * self.methods().count() * spellings > MOST_READINGS {
+        let times = self.methods().count() * spellings;
+        let bytes: usize = targets.iter().map(|(path, index, _)| work(&path.readings()[*index])).sum();
+        if targets.len() * times > MOST_READINGS || bytes * times > MOST_BYTES {
             return Err(DenyReason::AmbiguousRequest);
         }
         let answer = choose(&as_sent);
@@ -179,6 +184,15 @@ impl<'r> RequestAttributes<'r> {
 /// A request with more readings than this, over all methods, targets and letter cases, is refused: a bound for the work.
 /// Requests without a trick have one to eight.
 const MOST_READINGS: usize = 128;
+/// The same for the bytes that are compared with patterns over all of them (P28). The longest path, in both letter cases, has
+/// room for seven extensions.
+const MOST_BYTES: usize = 16 * path::MAX_LEN;
+
+/// How many bytes of a path are compared with patterns: its own, and those of each path that servers take it for by its end.
+fn work(path: &[u8]) -> usize {
+    let shorter = std::iter::successors(path::shorter(path), |it| path::shorter(it));
+    path.len() * (1 + shorter.count())
+}
 
 /// Takes path and query apart.
 fn target(sent: &[u8]) -> Result<(RequestPath<'_>, &[u8]), DenyReason> {

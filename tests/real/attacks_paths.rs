@@ -32,6 +32,8 @@ const TRICKS: &str = "
     /%2e/{} /%252e/{} /%ef%bb%bf{} /%E2%80%8B{} /{}; /{};x=1 /{};x/y /{}%3b /{}%3bx /{}%253bx /{}. /{}./x /{}.. /{}%2e
     /{}%20 /{}%20/x /{}%09 /{}%0a /{}%0d /{}%0d%0a /{}%00 /{}%00.css /{}%2500 /{}%01 /{}%7f /{}%C2%A0 /{}%E3%80%80
     /{}%2f /{}%2fx /{}%252fx /{}%5cx /{}\\x /{}//x /{}/ /{}/. /{}/..;/{} /{}%3f /{}%3fx=1 /{}%253f /{}? /{}?/public
+    /{}.json /{}.json/ /{}.json// /{}.x/ /{}%2ejson /{}%2ejson/ /{}%252ejson%2f /{}.json%2f /{}.json; /{}.json;/ /{}.json./
+    /{}.json%20/ /{}%20.json /{}.tar.gz /{}.tar.gz/ /{}.json/. /{}.json%3fx /{}..json/ /{}./.json/
     /{}%23 /{}# /{}#/../public /{}%2523x /{}% /{}%2 /{}%zz /{}%%32%66 /public#/../{} /public/#/../../{}
     /public?/../../{} /public%3f/../{} /public%23/../{} /public;/../{} /public%3b/../{} /public/;/../../{}
     /public\t/../{} /public%09/../{} /public\u{b}{} /public/x/../../{} /public/%2e%2e%2f{} /public/..%2f..%2f{}
@@ -316,7 +318,7 @@ enum Strict {
 }
 use Strict::{Becomes, Never, Refused, Unchanged};
 
-const ORDINARY: [(&str, Strict); 57] = [
+const ORDINARY: [(&str, Strict); 59] = [
     ("/", Unchanged),
     ("/caf%C3%A9", Unchanged),
     ("/caf%c3%a9", Unchanged),
@@ -349,6 +351,8 @@ const ORDINARY: [(&str, Strict); 57] = [
     ("/.git", Unchanged),
     ("/compare/v1...v2", Unchanged),
     ("/v1.2.3/x.tar.gz", Unchanged),
+    ("/jquery-3.7.1.min.js", Unchanged),
+    ("/feed.xml/", Unchanged),
     ("/J.R.R.", Unchanged),
     ("/note%20", Unchanged),
     ("/Shop/Cart", Unchanged),

@@ -149,6 +149,30 @@ pub fn fold_case(path: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// The path without what stands at its end, for servers that do not look at it: a `/`, a blank, or else the last extension (Rails
+/// and Spring serve `/users.json` as `/users`). A name that begins with its only dot has no extension. `None` where nothing
+/// is left to take off.
+pub fn shorter(path: &[u8]) -> Option<&[u8]> {
+    match path {
+        [] | [b'/'] => None,
+        [rest @ .., b'/' | b' '] => Some(rest),
+        [.., last] if !last.is_ascii() => without_blank(path).or_else(|| without_extension(path)),
+        _ => without_extension(path),
+    }
+}
+
+/// Without the character beyond ASCII that is its last, if that is a blank.
+fn without_blank(path: &[u8]) -> Option<&[u8]> {
+    let start = path.iter().rposition(|byte| byte & 0xc0 != 0x80)?;
+    let last = std::str::from_utf8(&path[start..]).ok()?;
+    last.chars().all(char::is_whitespace).then(|| &path[..start])
+}
+
+fn without_extension(path: &[u8]) -> Option<&[u8]> {
+    let dot = path.iter().rposition(|&it| matches!(it, b'.' | b'/')).filter(|&at| path[at] == b'.')?;
+    (dot > 0 && path[dot - 1] != b'/').then(|| &path[..dot])
+}
+
 /// The path that a rule writes, decoded once: what [`RequestPath::decoded`] is compared with.
 ///
 /// # Errors

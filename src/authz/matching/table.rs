@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use http::Method;
 
 use super::route::{PathPattern, RouteMatch};
-use crate::authz::attributes::path::fold_case;
+use crate::authz::attributes::path::{fold_case, shorter};
 use crate::authz::attributes::{Holds, Reading};
 use crate::authz::reason::DenyReason;
 
@@ -109,21 +109,24 @@ impl<T: PartialEq> MatchTable<T> {
         let may_be = |path: &[u8], compared: &[u8]| {
             let other = find(self, &Reading { path, compared, ..reading.clone() })?;
             let differs = other.is_some_and(|other| {
-                found.map(value) != Some(value(other)) && !self.entries[other].0.path.covers(reading, compared)
+                found.map(value) != Some(value(other)) && !self.entries[other].0.path.covers(reading)
             });
             if differs { Err(DenyReason::AmbiguousRequest) } else { Ok(()) }
         };
-        if let (Some(path), Some(compared)) = (without_extension(reading.path), without_extension(reading.compared)) {
-            may_be(path, compared)?;
-        }
-        match (reading.path.strip_suffix(b"/"), reading.compared.strip_suffix(b"/")) {
-            (Some(path), Some(compared)) if self.has_whole_paths && !path.is_empty() => may_be(path, compared)?,
-            (None, None) if self.has_slash_at_end => {
-                may_be(&[reading.path, b"/"].concat(), &[reading.compared, b"/"].concat())?;
+        let (mut path, mut compared) = (reading.path, reading.compared);
+        loop {
+            if self.has_slash_at_end && !path.ends_with(b"/") {
+                may_be(&[path, b"/"].concat(), &[compared, b"/"].concat())?;
             }
-            _ => {}
+            let is_slash = path.ends_with(b"/");
+            (path, compared) = match (shorter(path), shorter(compared)) {
+                (Some(path), Some(compared)) => (path, compared),
+                _ => return Ok(found.map(value)),
+            };
+            if self.has_whole_paths || !is_slash {
+                may_be(path, compared)?;
+            }
         }
-        Ok(found.map(value))
     }
 
     /// The best match by the rules for policies.
@@ -202,21 +205,16 @@ impl<T: PartialEq> MatchTable<T> {
     }
 }
 
-/// The path without its last segment's extension: Rails and Spring serve `/users.json` as `/users`.
-fn without_extension(path: &[u8]) -> Option<&[u8]> {
-    let dot = path.iter().rposition(|&it| matches!(it, b'.' | b'/')).filter(|&at| path[at] == b'.')?;
-    (path[dot - 1] != b'/').then(|| &path[..dot])
-}
-
 impl PathPattern {
-    /// Whether a pattern that `beside` meets, the reading's path without its end or with one more, matches the reading too.
-    fn covers(&self, reading: &Reading<'_>, beside: &[u8]) -> bool {
+    /// Whether a pattern that a path beside the reading's meets matches the reading too.
+    fn covers(&self, reading: &Reading<'_>) -> bool {
         match self {
             Self::Exact(_) => false,
             Self::Expression(expression) => expression.matches(reading.path, reading.fold_case),
-            // A prefix ends with a segment.
-            Self::Prefix(prefix) if reading.fold_case => fold_case(prefix.as_bytes()).len() < beside.len(),
-            Self::Prefix(prefix) => prefix.len() < beside.len(),
+            Self::Prefix(prefix) => {
+                let prefix = if reading.fold_case { fold_case(prefix.as_bytes()) } else { prefix.as_bytes().into() };
+                reading.compared.strip_prefix(&*prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+            }
         }
     }
 

@@ -272,8 +272,45 @@ fn p03_an_extension_leaves_no_rule() {
         ("GET /archive.tar.gz", Ok(Some(5))),
         ("GET /.well-known/x", Ok(Some(5))),
         ("GET /.env", Ok(Some(5))),
+        // A server that takes off the one as well as the other, as often as it can.
+        ("GET /admin.json/", AMBIGUOUS),
+        ("GET /admin.x/", AMBIGUOUS),
+        ("GET /admin.json//", AMBIGUOUS),
+        ("GET /admin%2ejson/", AMBIGUOUS),
+        ("GET /admin.json%2f", AMBIGUOUS),
+        ("GET /Admin.json/", AMBIGUOUS),
+        ("GET /admin.json./", AMBIGUOUS),
+        ("GET /admin.json;x/", AMBIGUOUS),
+        ("GET /admin.tar.gz", AMBIGUOUS),
+        ("GET /admin.tar.gz/", AMBIGUOUS),
+        ("GET /admin%20.json", AMBIGUOUS),
+        ("GET /admin%C2%A0.json/", AMBIGUOUS),
+        ("GET /healthz.json/", AMBIGUOUS),
+        ("GET /healthz/.json", Ok(Some(5))), // the extension of nothing
+        ("GET /admin.json/x", Ok(Some(5))),
+        ("GET /app.js/", Ok(Some(5))),
+        ("GET /admin/users.json/", Ok(Some(2))),
     ] {
         assert_eq!(find_beside(&rules, line), want, "{line}");
+    }
+    // The other order: what a rule writes ends with a `/`.
+    let slash = table(&[("=/cart/", 1), ("/cart", 2), ("/", 2)]);
+    assert_eq!(find_beside(&slash, "GET /cart.json"), AMBIGUOUS);
+    assert_eq!(find_beside(&slash, "GET /cart.json/"), AMBIGUOUS);
+    // One that the path without its extension meets with a `/` only, which the path itself does not meet.
+    let below = table(&[("=/cart", 1), ("=/other/", 1), ("/cart", 2), ("/", 1)]);
+    assert_eq!(find_beside(&below, "GET /cart.json"), AMBIGUOUS);
+}
+
+#[test]
+fn p28_ends_are_taken_off_within_a_bound() {
+    let rules = table(&[("/admin", 1), ("/", 2)]);
+    for (path, want) in [
+        (format!("/{}", "a.".repeat(2000) + "b"), AMBIGUOUS),
+        (format!("/{}/x.js", "a".repeat(8000)), Ok(Some(2))),
+        (format!("/{}", "a.".repeat(40) + "b"), Ok(Some(2))),
+    ] {
+        assert_eq!(find_beside(&rules, &format!("GET {path}")), want, "{} bytes", path.len());
     }
 }
 
