@@ -132,6 +132,11 @@ impl SeenRequest {
         self.path_readings().iter().any(|reading| below(reading))
     }
 
+    /// Every parameter that some careless server would find in the query, its name in small letters: see [`query_readings`].
+    pub fn query_readings(&self) -> BTreeSet<(String, String)> {
+        query_readings(&self.target())
+    }
+
     /// The values of all fields, in headers and trailers, that a careless server would take for this header: letter
     /// case and every sign but letters and digits folded, and lines broken at a lone CR or LF.
     pub fn header_readings(&self, name: &str) -> Vec<String> {
@@ -208,6 +213,33 @@ pub fn path_readings(target: &str) -> BTreeSet<String> {
     }
     let text = |(path, _): (Vec<u8>, u8)| String::from_utf8_lossy(&path).into_owned();
     seen.into_iter().map(text).collect()
+}
+
+/// The parameters that careless servers find: behind the first `?` or what decodes to one, each name and value decoded up
+/// to twice more.
+pub fn query_readings(target: &str) -> BTreeSet<(String, String)> {
+    let decodings = |bytes: &[u8]| {
+        let once = percent_decode(bytes);
+        [percent_decode(&once), once, bytes.to_vec()]
+    };
+    let queries = decodings(target.as_bytes()).into_iter().flat_map(|target| {
+        let mark = target.iter().position(|byte| *byte == b'?').map_or(target.len(), |at| at + 1);
+        // Behind a second one stands the request's own query, where the first was encoded.
+        let own = target[mark..].iter().position(|byte| *byte == b'?').map_or(target.len(), |at| mark + at + 1);
+        [target[mark..].to_vec(), until(&target[mark..], b'#').to_vec(), target[own..].to_vec()]
+    });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let mut found = BTreeSet::new();
+    for pair in
+        queries.flat_map(|query| query.split(|byte| b"&;".contains(byte)).map(<[u8]>::to_vec).collect::<Vec<_>>())
+    {
+        let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len()));
+        for name in decodings(name) {
+            let values = decodings(value.strip_prefix(b"=").unwrap_or_default());
+            found.extend(values.iter().map(|value| (text(&name).to_ascii_lowercase(), text(value))));
+        }
+    }
+    found
 }
 
 /// What careless servers do to a path, one thing each.
@@ -386,6 +418,29 @@ mod tests {
         ] {
             let request = SeenRequest(Message { start: format!("GET {target} HTTP/1.1").into(), ..Message::default() });
             assert_eq!(request.may_be_read_as("/admin"), want, "{target}: {:?}", request.path_readings());
+        }
+    }
+
+    #[test]
+    fn parameters_that_some_server_finds() {
+        for (target, want) in [
+            ("/x?full=1", true),
+            ("/x?a=2&full=1", true),
+            ("/x?a=2;full=1", true),
+            ("/x?Full=1", true),
+            ("/x?f%75ll=%31", true),
+            ("/x?%2566ull=1", true),
+            ("/x%3Ffull=1", true),
+            ("/x%253Ffull=1", true),
+            ("/x%3Fa=2%26full=1", true),
+            ("/x%3Fa=2?full=1", true),
+            ("/x%3Ffull=1%23", true),
+            ("/x?full=2", false),
+            ("/x?fuller=1", false),
+            ("/full=1", false),
+        ] {
+            let found = query_readings(target);
+            assert_eq!(found.contains(&("full".to_owned(), "1".to_owned())), want, "{target}: {found:?}");
         }
     }
 

@@ -24,6 +24,7 @@ use self::headers::{HeaderView, Line};
 use self::host::Host;
 use self::overrides::Overrides;
 use self::path::RequestPath;
+use self::query::Query;
 use super::policy::PolicyName;
 use super::reason::DenyReason;
 
@@ -102,7 +103,7 @@ impl<'r> RequestAttributes<'r> {
         if headers.get("host").is_some_and(|named| Host::parse(&named).is_none_or(|(named, _)| named != host)) {
             return Err(DenyReason::MalformedHost);
         }
-        let overrides = Overrides::read(&method, &host, query, &headers)?;
+        let overrides = Overrides::read(&method, &host, Query { sent: query, in_path: path.queries() }, &headers)?;
         Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, overrides })
     }
 
@@ -115,7 +116,8 @@ impl<'r> RequestAttributes<'r> {
         letter_case: LetterCase,
         choose: impl Fn(&Reading<'_>) -> T,
     ) -> Result<T, DenyReason> {
-        let as_sent = self.reading(&self.method, self.path.decoded(), self.query, None);
+        let query = Query { sent: self.query, in_path: self.path.queries() };
+        let as_sent = self.reading(&self.method, self.path.decoded(), query, None);
         if work(as_sent.path) > MOST_BYTES {
             return Err(DenyReason::AmbiguousRequest);
         }
@@ -148,7 +150,7 @@ impl<'r> RequestAttributes<'r> {
         &'a self,
         method: &'a Method,
         path: &'a [u8],
-        query: &'a [u8],
+        query: Query<'a>,
         folded: Option<&'a [u8]>,
     ) -> Reading<'a> {
         let compared = folded.unwrap_or(path);
@@ -156,10 +158,11 @@ impl<'r> RequestAttributes<'r> {
     }
 
     /// The readings of all targets without repetitions, each by its place among those of its path.
-    fn distinct_targets(&self) -> Vec<(&RequestPath<'r>, usize, &'r [u8])> {
+    fn distinct_targets(&self) -> Vec<(&RequestPath<'r>, usize, Query<'_>)> {
         let mut seen = HashSet::new();
         let mut distinct = Vec::new();
-        for (path, query) in self.targets() {
+        for (path, sent) in self.targets() {
+            let query = Query { sent, in_path: path.queries() };
             for (index, reading) in path.readings().iter().enumerate() {
                 if seen.insert((reading, query)) {
                     distinct.push((path, index, query));
@@ -242,8 +245,8 @@ pub struct Reading<'a> {
     pub path: &'a [u8],
     /// The path that patterns are compared with: `path`, its letter case folded if `fold_case`.
     pub compared: &'a [u8],
-    /// The query in this reading, as sent.
-    pub query: &'a [u8],
+    /// The query in this reading.
+    pub query: Query<'a>,
     /// Whether paths are compared without regard to letter case.
     pub fold_case: bool,
     /// The request.

@@ -12,7 +12,7 @@ use e2e::envoy::{Envoy, EnvoyConfig};
 use e2e::gate::{Cloakroom, CreatedSession, GateOptions};
 use e2e::http1::Connection;
 use e2e::http2;
-use e2e::sloppy::{SeenRequest, Sloppy, path_readings};
+use e2e::sloppy::{SeenRequest, Sloppy, path_readings, query_readings};
 use e2e::tools::EnvoyVersion;
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -32,6 +32,8 @@ spec:
   allowedOrigins: ['https://partner.example']
   rules:
   - { name: public, matches: [{ path: { type: PathPrefix, value: /public } }], access: Public }
+  - { name: report, matches: [{ path: { type: PathPrefix, value: /public/report }, queryParams: [{ name: full, value: '1' }] }], require: { roles: [admin] } }
+  - { name: brief, matches: [{ path: { type: PathPrefix, value: /brief }, queryParams: [{ name: part, value: '1' }] }], access: Public }
   - { name: hello, matches: [{ path: { type: Exact, value: /hello } }], access: Public }
   - { name: items, matches: [{ path: { type: PathPrefix, value: /items }, method: GET }], access: Public }
   - { name: closed, matches: [{ path: { type: PathPrefix, value: /closed } }], access: Deny }
@@ -53,11 +55,20 @@ pub(crate) enum Who {
     Admin,
 }
 
-/// What the rules need of whoever sends `method path`; `None` where nobody is let in. Letter case counts: readings that fold it
-/// come one by one.
-pub(crate) fn need(method: &str, path: &str) -> Option<Who> {
+/// What the rules need of whoever sends `method path` with these parameters; `None` where nobody is let in. Letter case counts:
+/// readings that fold it come one by one.
+pub(crate) fn need(method: &str, path: &str, parameters: &BTreeSet<(String, String)>) -> Option<Who> {
+    let has = |name: &str, value: &str| parameters.contains(&(name.to_owned(), value.to_owned()));
     let under = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match method {
+        _ if under("/public/report") && has("full", "1") => Some(Who::Admin),
+        // Whoever finds another value finds no part.
+        _ if under("/brief")
+            && parameters.iter().all(|(name, value)| name != "part" || value == "1")
+            && has("part", "1") =>
+        {
+            Some(Who::Nobody)
+        }
         _ if path == "/hello" || under("/public") || under("/maybe") => Some(Who::Nobody),
         _ if under("/closed") => None,
         _ if under("/admin") => Some(Who::Admin),
@@ -87,9 +98,10 @@ pub(crate) fn offence(seen: &SeenRequest, who: Who) -> Option<String> {
     for value in ["x-original-url", "x-rewrite-url"].iter().flat_map(|name| seen.header_readings(name)) {
         targets.extend(value.split(',').map(|part| part.trim().to_owned()).chain([value.clone()]));
     }
+    let parameters = targets.iter().flat_map(|target| query_readings(target)).collect();
     for path in targets.iter().flat_map(|target| path_readings(target)) {
         for method in &methods {
-            if need(method, &path).is_none_or(|need| who < need) {
+            if need(method, &path, &parameters).is_none_or(|need| who < need) {
                 return Some(format!("{who:?} is served what may be read as {method} {path}: {seen:?}"));
             }
         }
@@ -354,6 +366,11 @@ fn the_judge_finds_what_is_wrong() {
         ("GET /items/1 HTTP/1.1\r\nX_Http_Method: delete\r\n\r\n", Who::Admin),
         ("GET /public HTTP/1.1\r\nX-Original-URL: /admin\r\n\r\n", Who::Admin),
         ("GET /public/..%252fadmin HTTP/1.1\r\n\r\n", Who::Admin),
+        ("GET /public/report?full=2 HTTP/1.1\r\n\r\n", Who::Nobody),
+        ("GET /public/report?full=1 HTTP/1.1\r\n\r\n", Who::Admin),
+        ("GET /public/report%3Ffull=1 HTTP/1.1\r\n\r\n", Who::Admin),
+        ("GET /brief?part=1 HTTP/1.1\r\n\r\n", Who::Nobody),
+        ("GET /brief?part=1&part=2 HTTP/1.1\r\n\r\n", Who::Customer),
         ("GET /Admin HTTP/1.1\r\n\r\n", Who::Admin),
         ("delete /x HTTP/1.1\r\n\r\n", Who::Admin),
     ] {

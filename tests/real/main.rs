@@ -9,6 +9,7 @@ mod attacks_cookies;
 mod attacks_grpc;
 mod attacks_headers;
 mod attacks_paths;
+mod attacks_queries;
 mod faults;
 mod http2_peers;
 mod jwt;

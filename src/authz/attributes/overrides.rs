@@ -6,7 +6,7 @@ use http::Method;
 use super::headers::{HeaderView, parts, same_name};
 use super::host::Host;
 use super::path::RequestPath;
-use super::query;
+use super::query::Query;
 use crate::authz::reason::DenyReason;
 
 /// What a server may take for the method or the target instead of the request's own.
@@ -34,7 +34,7 @@ impl<'a> Overrides<'a> {
     pub(super) fn read(
         method: &Method,
         host: &Host<'_>,
-        query: &'a [u8],
+        query: Query<'_>,
         headers: &HeaderView<'a>,
     ) -> Result<Option<Box<Self>>, DenyReason> {
         let mut found = Self::default();
@@ -61,8 +61,8 @@ impl<'a> Overrides<'a> {
         }
         // Symfony, Laravel and Express take it from the query of a POST as well.
         if method.as_str().eq_ignore_ascii_case("POST") {
-            let queries = std::iter::once(query).chain(found.targets.iter().map(|(_, query)| *query));
-            let named: Vec<_> = queries.flat_map(|query| query::values(query, "_method")).collect();
+            let others = found.targets.iter().map(|(path, sent)| Query { sent, in_path: path.queries() });
+            let named: Vec<_> = std::iter::once(query).chain(others).flat_map(|it| it.values("_method")).collect();
             for value in named {
                 found.add_named_method(method, &value)?;
             }

@@ -14,6 +14,7 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use self::readings::AllReadings;
 use crate::authz::reason::DenyReason;
 
 /// A request's path: checked, and read in every way that servers read it.
@@ -32,7 +33,7 @@ enum Readings<'a> {
     /// The path as sent.
     AsSent,
     /// Never empty; decoded once comes first.
-    Several(Box<[Cow<'a, [u8]>]>),
+    Several { paths: Box<[Cow<'a, [u8]>]>, queries: Box<[Box<[u8]>]> },
 }
 
 /// The longest path, in bytes, without its query: as much as RFC 9110 §4.1 asks servers to take, and a bound for the work.
@@ -69,11 +70,11 @@ impl<'a> RequestPath<'a> {
             });
         }
         let text = std::str::from_utf8(sent).map_err(|_| DenyReason::MalformedPath)?;
-        let readings = readings::all(text)?;
-        let folded = fold_all(&readings);
-        let has_capitals = folded.iter().zip(&readings).any(|(folded, reading)| **folded != **reading);
+        let AllReadings { paths, queries } = readings::all(text)?;
+        let folded = fold_all(&paths);
+        let has_capitals = folded.iter().zip(&paths).any(|(folded, reading)| **folded != **reading);
         let folded = if has_capitals { folded.into() } else { OnceLock::new() };
-        Ok(Self { sent: sent.into(), readings: Readings::Several(readings), has_capitals, folded })
+        Ok(Self { sent: sent.into(), readings: Readings::Several { paths, queries }, has_capitals, folded })
     }
 
     /// The path as sent.
@@ -90,7 +91,16 @@ impl<'a> RequestPath<'a> {
     pub fn readings(&self) -> &[Cow<'a, [u8]>] {
         match &self.readings {
             Readings::AsSent => std::slice::from_ref(&self.sent),
-            Readings::Several(readings) => readings,
+            Readings::Several { paths, .. } => paths,
+        }
+    }
+
+    /// What a server takes for the query that stops at a `?` which the path holds encoded; an empty one for a `#`. Where there
+    /// is any, that server may not see the request's own query.
+    pub(super) fn queries(&self) -> &[Box<[u8]>] {
+        match &self.readings {
+            Readings::AsSent => &[],
+            Readings::Several { queries, .. } => queries,
         }
     }
 

@@ -5,11 +5,49 @@ use std::borrow::Cow;
 use super::Holds;
 use super::path::triplet;
 
+/// The query of a request, and what some servers find in its path besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Query<'a> {
+    /// As sent, after the first `?`.
+    pub sent: &'a [u8],
+    /// Each what follows a decoded `?` or `#` in the path: a server that stops there takes it for the query, and the one that was
+    /// sent for its end or for nothing.
+    pub in_path: &'a [Box<[u8]>],
+}
+
+impl Query<'_> {
+    /// Whether the query has the parameter `name` with a value that `matches`, for every server, also for those that stop at a
+    /// decoded `?`.
+    pub fn holds(&self, name: &str, matches: impl Fn(&[u8]) -> bool) -> Holds {
+        let sent = holds(self.sent, name, &matches);
+        let is_split = decoded_first(self.sent).any(|query| holds(&query, name, &matches) != sent);
+        let is_hidden = !self.in_path.is_empty() && sent != Holds::No;
+        let is_shown = self.in_path.iter().any(|query| values(query, name).next().is_some());
+        if is_split || is_hidden || is_shown { Holds::Unclear } else { sent }
+    }
+
+    /// The values that some server finds for the parameter `name`.
+    pub(super) fn values(&self, name: &str) -> Vec<Vec<u8>> {
+        let mut found: Vec<_> = values(self.sent, name).collect();
+        for query in decoded_first(self.sent).chain(self.in_path.iter().map(|it| Cow::Borrowed(&**it))) {
+            found.extend(values(&query, name));
+        }
+        found
+    }
+}
+
+/// The query as servers split it that decode first, once or twice: an encoded `&` ends a parameter then.
+fn decoded_first(query: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let once = query.contains(&b'%').then(|| decode(query));
+    let twice = once.as_ref().map(|once| Cow::Owned(decode(once).into_owned()));
+    once.into_iter().chain(twice)
+}
+
 /// Whether the query has the parameter `name` with a value that `matches`, for every server: those that split at `;` as well,
 /// that decode twice, that fold letter case or take `name[]` for `name`. Once decoded, `+` is a blank.
 ///
 /// A parameter that some server finds twice is never clear: which of them counts is anybody's guess.
-pub fn holds(query: &[u8], name: &str, matches: impl Fn(&[u8]) -> bool) -> Holds {
+fn holds(query: &[u8], name: &str, matches: impl Fn(&[u8]) -> bool) -> Holds {
     let mut found = None;
     let mut start = 0;
     while start <= query.len() {
@@ -58,8 +96,7 @@ fn same_name(one: &[u8], two: &[u8]) -> bool {
     one.len() == two.len() && one.iter().zip(two).all(|(&one, &two)| fold(one) == fold(two))
 }
 
-/// The values that some server finds for the parameter `name`.
-pub(super) fn values(query: &[u8], name: &str) -> impl Iterator<Item = Vec<u8>> {
+fn values(query: &[u8], name: &str) -> impl Iterator<Item = Vec<u8>> {
     let pairs = query.split(|&it| it == b'&' || it == b';').map(split);
     pairs.filter(move |(parameter, _)| may_be(parameter, name)).map(|(_, value)| decode(value).into_owned())
 }
@@ -128,9 +165,17 @@ mod tests {
             ("Animal=dog", Holds::No),
             ("animal=%2577hale", Holds::Unclear),
             ("&&animal=whale&", Holds::Yes),
+            ("a=1%26animal=whale", Holds::Unclear), // two parameters for a server that decodes first
+            ("a=1%2526animal=whale", Holds::Unclear),
+            ("a=1%26animal=dog", Holds::No),
+            ("animal=whale%26a=1", Holds::Unclear),
+            ("animal=whale&a=x%26y", Holds::Yes),
+            ("a=AT%26T", Holds::No),
         ] {
-            assert_eq!(holds(query.as_bytes(), "animal", |value| value == b"whale"), want, "{query}");
+            let query = Query { sent: query.as_bytes(), in_path: &[] };
+            assert_eq!(query.holds("animal", |value| value == b"whale"), want, "{query:?}");
         }
-        assert_eq!(holds(b"q=deep+blue%20sea", "q", |value| value == b"deep blue sea"), Holds::Yes);
+        let query = Query { sent: b"q=deep+blue%20sea", in_path: &[] };
+        assert_eq!(query.holds("q", |value| value == b"deep blue sea"), Holds::Yes);
     }
 }

@@ -9,7 +9,7 @@ use crate::api::http_match::{
 };
 use crate::authz::attributes::headers::NAME_BYTES;
 use crate::authz::attributes::path::{PatternProblem, parse_pattern};
-use crate::authz::attributes::{Holds, Reading, query};
+use crate::authz::attributes::{Holds, Reading};
 
 /// One `HTTPRouteMatch`, checked and compiled.
 #[derive(Clone, Debug)]
@@ -120,9 +120,9 @@ impl RouteMatch {
         let held = self.headers.iter().fold(Holds::Yes, |held, (name, pattern)| {
             held.and(|| headers.holds(name.as_bytes(), |value| pattern.matches(value)))
         });
-        self.query.iter().fold(held, |held, (name, pattern)| {
-            held.and(|| query::holds(reading.query, name, |value| pattern.matches(value)))
-        })
+        self.query
+            .iter()
+            .fold(held, |held, (name, pattern)| held.and(|| reading.query.holds(name, |value| pattern.matches(value))))
     }
 }
 

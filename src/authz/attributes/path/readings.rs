@@ -10,8 +10,16 @@ const MAX: usize = 64;
 /// What a server may do to a path.
 type Step = fn(&str) -> String;
 
-/// All readings of a path that begins with `/` and is ASCII, without repetitions; the first is decoded once.
-pub(super) fn all(sent: &str) -> Result<Box<[Cow<'static, [u8]>]>, DenyReason> {
+/// What is read in a path.
+pub(super) struct AllReadings {
+    /// Without repetitions; the first is decoded once.
+    pub(super) paths: Box<[Cow<'static, [u8]>]>,
+    /// What may follow as the query, where a server stops at a decoded `?` or `#`; without repetitions.
+    pub(super) queries: Box<[Box<[u8]>]>,
+}
+
+/// All readings of a path that begins with `/` and is ASCII.
+pub(super) fn all(sent: &str) -> Result<AllReadings, DenyReason> {
     let mut found = Found::default();
     for decoded in decodings(sent).ok_or(DenyReason::MalformedPath)? {
         found.add(decoded)?;
@@ -45,7 +53,14 @@ pub(super) fn all(sent: &str) -> Result<Box<[Cow<'static, [u8]>]>, DenyReason> {
     if found.0.iter().any(|path| has_dot_segment(path)) {
         return Err(DenyReason::MalformedPath);
     }
-    Ok(found.0.into_iter().map(|path| Cow::Owned(path.into_bytes())).collect())
+    let mut queries: Vec<Box<[u8]>> = Vec::new();
+    for (_, query) in found.0.iter().filter_map(|path| path.split_once(['?', '#'])) {
+        if !queries.iter().any(|it| **it == *query.as_bytes()) {
+            queries.push(query.as_bytes().into());
+        }
+    }
+    let paths = found.0.into_iter().map(|path| Cow::Owned(path.into_bytes())).collect();
+    Ok(AllReadings { paths, queries: queries.into() })
 }
 
 #[derive(Default)]

@@ -211,6 +211,36 @@ fn p03_headers_and_parameters_are_ambiguous_only_where_a_rule_hangs_on_them() {
     ] {
         assert_eq!(find(&gold, &request(line)), want, "{line}");
     }
+    // What follows a decoded `?` in the path may be the query, and may hide the request's own; what follows a decoded `#` is none.
+    let rules = table(&[("/x ?admin=1", 1), ("/", 2), ("/open ?safe=1", 3), ("/wiki", 4), ("/old ?v=~", 5)]);
+    for (line, want) in [
+        ("GET /x?admin=1", Ok(Some(1))),
+        ("GET /x%3Fadmin=1", ambiguous),
+        ("GET /x%3fadmin=1", ambiguous),
+        ("GET /x%253Fadmin=1", ambiguous),
+        ("GET /x%3Fadmin%3D1", ambiguous),
+        ("GET /x%3Fadmin%253D1", ambiguous),
+        ("GET /x%3F%61dmin=1", ambiguous),
+        ("GET /x%3FAdmin=1", ambiguous),
+        ("GET /x%3Fb=2%26admin=1", ambiguous),
+        ("GET /x%3Fb=2&admin=1", ambiguous),
+        ("GET /x%3Fb=2;admin=1", ambiguous),
+        ("GET /x%3Fadmin=1%23", ambiguous),
+        ("GET /x%3Fadmin=1?b=2", ambiguous),
+        ("GET /x%3Fadmin=%31", ambiguous),
+        ("GET /x%3F?admin=1", ambiguous),
+        ("GET /x/%3Fadmin=1", ambiguous),
+        ("GET /x%3Fb=2", Ok(Some(2))),
+        ("GET /open?safe=1", Ok(Some(3))),
+        ("GET /open%23?safe=1", ambiguous),
+        ("GET /open/%23?safe=1", ambiguous),
+        ("GET /open/%3Fx?safe=1", ambiguous),
+        ("GET /wiki/What%3F", Ok(Some(4))),
+        ("GET /wiki/What%3F?admin=1", Ok(Some(4))), // no rule looks at it here
+        ("GET /wiki/C%23?safe=1", Ok(Some(4))),
+    ] {
+        assert_eq!(find(&rules, &request(line)), want, "{line}");
+    }
     // Nothing behind the doubtful rule: it matters whether it is met.
     assert_eq!(find(&table(&[("/ x-tier:gold", 1)]), &request("GET / x_tier:gold")), ambiguous);
     // Two doubtful rules before a sure one that agrees with the first only.
