@@ -362,6 +362,30 @@ fn p28_the_readings_of_a_request_are_bounded() {
 }
 
 #[test]
+fn p28_the_bytes_that_rules_are_asked_about_are_bounded() {
+    let ways: Vec<String> =
+        ["", "//b", ";c", "%2Fd", "%20", "%61", "%2562", ".", "//b;c", "//b;c%2Fd%20", ";c%2Fd%2561//."]
+            .iter()
+            .flat_map(|trick| {
+                [64, 500, 1000, 2000, 4000, 8000].map(|filler| format!("/A{trick}/{}", "a".repeat(filler)))
+            })
+            .collect();
+    for path in &ways {
+        for headers in [&[][..], &[("x-http-method", "PUT")], &[("x-original-url", &**path), ("x-http-method", "a")]] {
+            let bytes = std::cell::Cell::new(0);
+            let choose = |reading: &Reading<'_>| bytes.set(bytes.get() + reading.path.len());
+            let judged =
+                read("GET", "shop.example", path, headers).and_then(|it| it.judge(LetterCase::Unambiguous, choose));
+            // The path as sent is asked about once more.
+            assert!(bytes.get() <= MOST_BYTES + path::MAX_LEN, "{} bytes of {}: {judged:?}", bytes.get(), &path[..20]);
+        }
+    }
+    // The longest path that is ordinary passes, in any case.
+    let longest = format!("/A{}", "a".repeat(path::MAX_LEN - 2));
+    assert_eq!(get(&longest).and_then(|it| it.judge(LetterCase::Unambiguous, |_| ())), Ok(()));
+}
+
+#[test]
 fn fields_hold_alike_from_lines_and_joined() {
     let holds = |headers: &[(&str, &str)]| {
         let request = read("GET", "shop.example", "/", headers).expect("ordinary");

@@ -6,6 +6,8 @@ use crate::authz::reason::DenyReason;
 
 /// More readings than this are refused: a bound for the work. Ordinary paths have a handful.
 const MAX: usize = 64;
+/// The same for their bytes together (P28): eight readings of the longest path, and it takes more than one trick to have those.
+const MAX_BYTES: usize = 8 * super::MAX_LEN;
 
 /// What a server may do to a path.
 type Step = fn(&str) -> String;
@@ -43,38 +45,42 @@ pub(super) fn all(sent: &str) -> Result<AllReadings, DenyReason> {
         &[merged],
     ];
     for alternatives in steps {
-        for index in 0..found.0.len() {
+        for index in 0..found.paths.len() {
             for step in alternatives {
-                let other = step(&found.0[index]);
+                let other = step(&found.paths[index]);
                 found.add(other)?;
             }
         }
     }
-    if found.0.iter().any(|path| has_dot_segment(path)) {
+    if found.paths.iter().any(|path| has_dot_segment(path)) {
         return Err(DenyReason::MalformedPath);
     }
     let mut queries: Vec<Box<[u8]>> = Vec::new();
-    for (_, query) in found.0.iter().filter_map(|path| path.split_once(['?', '#'])) {
+    for (_, query) in found.paths.iter().filter_map(|path| path.split_once(['?', '#'])) {
         if !queries.iter().any(|it| **it == *query.as_bytes()) {
             queries.push(query.as_bytes().into());
         }
     }
-    let paths = found.0.into_iter().map(|path| Cow::Owned(path.into_bytes())).collect();
+    let paths = found.paths.into_iter().map(|path| Cow::Owned(path.into_bytes())).collect();
     Ok(AllReadings { paths, queries: queries.into() })
 }
 
 #[derive(Default)]
-struct Found(Vec<String>);
+struct Found {
+    paths: Vec<String>,
+    bytes: usize,
+}
 
 impl Found {
     fn add(&mut self, path: String) -> Result<(), DenyReason> {
-        if self.0.contains(&path) {
+        if self.paths.contains(&path) {
             return Ok(());
         }
-        if self.0.len() == MAX {
+        self.bytes += path.len();
+        if self.paths.len() == MAX || self.bytes > MAX_BYTES {
             return Err(DenyReason::AmbiguousRequest);
         }
-        self.0.push(path);
+        self.paths.push(path);
         Ok(())
     }
 }

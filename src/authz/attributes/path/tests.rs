@@ -170,6 +170,19 @@ fn p28_readings_have_an_end() {
 }
 
 #[test]
+fn p28_readings_times_bytes_have_an_end() {
+    let filled = |start: &str| format!("{start}{}", "a".repeat(MAX_LEN - start.len()));
+    let tricks = "/%2561;b%2Fc//d.%20/";
+    assert!(readings(tricks).len() > 8, "many readings of a short path are nobody's harm");
+    assert_eq!(parse(&filled(tricks)).err(), Some(DenyReason::AmbiguousRequest));
+    for start in
+        ["/", "/%C3%A9/", "/a%20b/", "/~user/%7Euser/", "/group%2Fname/", "/list;sort=asc/", "/a//b/", "/J.R.R./"]
+    {
+        assert!(parse(&filled(start)).is_ok(), "{start}: a long path that is ordinary");
+    }
+}
+
+#[test]
 fn letter_case_folds_as_servers_fold_it() {
     for (one, two) in [("/Admin", "/aDMIN"), ("/É", "/é"), ("/\u{212a}ey", "/key"), ("/ſtop", "/STOP"), ("/ß", "/SS")]
     {
