@@ -31,6 +31,7 @@ use crate::ext_proc::metrics::ResponseMetrics;
 use crate::ext_proc::service::{Processor, ProcessorConfig};
 use crate::ext_proc::stream::ExternalProcessor;
 use crate::folder::PolicyFolder;
+use crate::grpc;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
@@ -175,7 +176,12 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             let gate = Arc::clone(&gate);
             async move { gate.check(message).await }
         };
-        async move { ("the check listener", grpc.serve(check, process, known_ready, stop).await.map_err(Into::into)) }
+        async move {
+            (
+                "the check listener",
+                grpc.serve(grpc::Limits::default(), check, process, known_ready, stop).await.map_err(Into::into),
+            )
+        }
     });
     for (name, listener, router) in [
         ("the http listener", Some(http), Some(jwks::router(Arc::clone(&keyring), Arc::clone(&clock)))),

@@ -6,6 +6,7 @@
 mod one_write;
 mod socket;
 pub mod unary;
+mod unfinished;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -13,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,8 +24,7 @@ use futures_util::stream;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_stream::Stream;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -33,9 +34,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tower::{Service, ServiceExt as _, service_fn};
 
-use self::one_write::OneWrite;
+use self::one_write::{OneWrite, Stream};
 use self::socket::SocketFile;
 use self::unary::Unreadable;
+use self::unfinished::{Messages, Room, Waiting};
 
 /// The full name of the service of checks, as in `grpc_health_check`.
 pub const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
@@ -47,8 +49,27 @@ const REPORTED: [&str; 3] = ["", AUTHORIZATION, EXTERNAL_PROCESSOR];
 
 /// How many calls one connection has under way. Envoy opens another connection beyond, and has 1,024 requests by default.
 const STREAMS: u32 = 1024;
+/// How many bytes lie unread on one connection, and on one call of it.
+const WINDOW: u32 = 1024 * 1024;
 /// How often a silent peer is asked whether it is still there, and how long it has to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// What the listener gives its peers (P32).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; further ones wait in the kernel's queue. Envoy has one for each of its threads.
+    pub connections: usize,
+    /// Bytes of messages that are not whole, over all calls.
+    pub unfinished: usize,
+    /// How long a message may take to come whole. Envoy sends one at once, and by then has given up.
+    pub message: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 128, unfinished: 64 * 1024 * 1024, message: Duration::from_secs(2) }
+    }
+}
 
 /// Where the proxy asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +157,7 @@ impl Listener {
     /// When the listener fails.
     pub async fn serve<C, F, P>(
         self,
+        limits: Limits,
         check: C,
         process: P,
         ready: watch::Receiver<bool>,
@@ -148,37 +170,41 @@ impl Listener {
     {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        let room = Room::new(limits.unfinished, limits.message);
         let surface = service_fn(move |request: Request<Body>| {
             // A check is nearly every call. What the others need is neither cloned for it nor part of its future.
             if request.uri().path() == CHECK {
-                Either::Left(answer_check(check.clone(), request.into_body()))
+                Either::Left(answer_check(check.clone(), request.into_body(), Waiting::new(room.clone())))
             } else {
+                let request = request.map(|body| Body::new(Messages::new(body, room.clone())));
                 Either::Right(Box::pin(answer_other(process.clone(), health.clone(), request)))
             }
         });
         let served = Server::builder()
             .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
-            .serve_with_incoming_shutdown(surface, incoming(self), stop.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(surface, incoming(self, limits.connections), stop.clone().cancelled_owned());
         tokio::select! {
             served = served => served,
             never = report(reporter, ready, stop) => match never {},
         }
     }
 
-    async fn accept(&self) -> io::Result<OneWrite> {
+    async fn accept(&self) -> io::Result<Stream> {
         loop {
             match self {
                 Self::Unix(socket) => {
-                    return socket.listener().accept().await.map(|(stream, _)| OneWrite::Unix(stream));
+                    return socket.listener().accept().await.map(|(stream, _)| Stream::Unix(stream));
                 }
                 Self::Tcp(listener) => {
                     let (stream, peer) = listener.accept().await?;
                     // Cannot be anything else on a loopback address; P30 does not hang on routing tables all the same.
                     if peer.ip().to_canonical().is_loopback() {
                         stream.set_nodelay(true)?;
-                        return Ok(OneWrite::Tcp(stream));
+                        return Ok(Stream::Tcp(stream));
                     }
                     tracing::warn!(%peer, "connection from another host refused");
                 }
@@ -188,13 +214,15 @@ impl Listener {
 }
 
 /// The connections of a listener. A failure to accept one (no file descriptor left, a peer already gone) passes; the pause keeps
-/// it from being repeated without end.
-fn incoming(listener: Listener) -> impl Stream<Item = io::Result<OneWrite>> {
+/// it from being repeated without end. One is accepted when there is a place for it.
+fn incoming(listener: Listener, places: usize) -> impl tokio_stream::Stream<Item = io::Result<OneWrite>> {
     const PAUSE: Duration = Duration::from_millis(50);
-    stream::unfold(listener, async |listener| {
+    let places = Arc::new(Semaphore::new(places));
+    stream::unfold((listener, places), async |(listener, places)| {
+        let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
         loop {
             match listener.accept().await {
-                Ok(stream) => return Some((Ok(stream), listener)),
+                Ok(stream) => return Some((Ok(OneWrite::new(stream, place)), (listener, places))),
                 Err(error) => tracing::warn!(%error, "could not accept a connection"),
             }
             tokio::time::sleep(PAUSE).await;
@@ -225,12 +253,13 @@ async fn report(reporter: HealthReporter, mut ready: watch::Receiver<bool>, stop
 }
 
 /// A check.
-async fn answer_check<C, F>(check: C, body: Body) -> Result<Response<AnswerBody>, Infallible>
+async fn answer_check<C, F>(check: C, body: Body, mut waiting: Waiting) -> Result<Response<AnswerBody>, Infallible>
 where
     C: Fn(Result<Bytes, Unreadable>) -> F,
     F: Future<Output = Bytes>,
 {
-    Ok(match unary::read(body).await {
+    // What the message held is held until it is answered.
+    Ok(match unary::read(body, &mut waiting).await {
         Err(Unreadable::Broken) => tonic::Status::cancelled("the request broke off").into_http().map(AnswerBody::Other),
         message => unary::Answer::response(check(message).await).map(AnswerBody::Check),
     })

@@ -112,7 +112,7 @@ reasons! {
     NotReady = "not_ready", Unavailable;
     /// The session store did not answer, or the last proof of its link is too old.
     StoreUnavailable = "store_unavailable", Unavailable;
-    /// Too many look-ups wait already.
+    /// Too many look-ups wait already, or the check did not come whole: in time, or into the room for those that are not.
     Overloaded = "overloaded", Unavailable;
     /// No key to sign with.
     KeysUnavailable = "keys_unavailable", Unavailable;

@@ -107,7 +107,8 @@ impl Gate {
         let in_flight = self.metrics.start();
         let Judged { verdict, sid } = match &message {
             Ok(message) => bounded(self.deadline, pin!(self.judge(message))).await,
-            Err(_) => Judged::deny(DenyReason::MalformedRequest),
+            Err(Unreadable::Unfinished) => Judged::deny(DenyReason::Overloaded),
+            Err(Unreadable::Malformed | Unreadable::Broken) => Judged::deny(DenyReason::MalformedRequest),
         };
         let message = message.unwrap_or_default();
         // A panic in here leaves nothing half done: the verdict is a value, and the rest is writing it down.

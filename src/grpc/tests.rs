@@ -46,11 +46,19 @@ impl Running {
         C: Fn(Result<Bytes, Unreadable>) -> F + Clone + Send + 'static,
         F: Future<Output = Bytes> + Send + 'static,
     {
+        Self::within(Limits::default(), address, check).await
+    }
+
+    async fn within<C, F>(limits: Limits, address: &Address, check: C) -> Self
+    where
+        C: Fn(Result<Bytes, Unreadable>) -> F + Clone + Send + 'static,
+        F: Future<Output = Bytes> + Send + 'static,
+    {
         let listener = Listener::bind(address).await.unwrap();
         let address = listener.address().unwrap();
         let (ready, readiness) = watch::channel(false);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(listener.serve(check, service_fn(name), readiness, stop.clone()));
+        let task = tokio::spawn(listener.serve(limits, check, service_fn(name), readiness, stop.clone()));
         Self { address, ready, stop, task }
     }
 
@@ -134,6 +142,97 @@ async fn p02_a_check_too_large_to_read_is_refused_and_not_failed() {
     let answered = client.check(full::CheckRequest { attributes: Some(attributes) }).await.unwrap();
     assert_eq!(status(answered.get_ref()), 400);
     drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn p32_connections_over_the_cap_wait_for_a_place() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let server = Running::within(limits, &loopback(), async |message| refuse(message)).await;
+    let mut first = AuthorizationClient::new(server.channel().await);
+    let mut second = AuthorizationClient::new(server.channel().await);
+    for client in [&mut first, &mut second] {
+        assert_eq!(status(client.check(full::CheckRequest::default()).await.unwrap().get_ref()), 403);
+    }
+    // The kernel takes it; nobody answers there.
+    let mut third = AuthorizationClient::new(server.channel().await);
+    let waits = tokio::spawn(async move { third.check(full::CheckRequest::default()).await });
+    for _ in 0..20 {
+        assert_eq!(status(second.check(full::CheckRequest::default()).await.unwrap().get_ref()), 403);
+        assert!(!waits.is_finished());
+    }
+    drop(first);
+    assert_eq!(status(waits.await.unwrap().unwrap().get_ref()), 403);
+    drop(second);
+    server.end().await;
+}
+
+/// A body that sends this and then neither goes on nor ends.
+struct Stalled(Option<Bytes>);
+
+impl http_body::Body for Stalled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+    }
+}
+
+/// Begins a call of `path` with a message that does not come whole.
+fn stalled(channel: &Channel, path: &str, data: Bytes) -> JoinHandle<Response<Body>> {
+    let request = Request::post(path).body(Body::new(Stalled(Some(data)))).unwrap();
+    let channel = channel.clone();
+    tokio::spawn(async move { channel.oneshot(request).await.unwrap() })
+}
+
+/// The low byte of the status that [`verdict`] answers.
+async fn verdict(response: Response<Body>) -> u8 {
+    let mut body = response.into_body();
+    let frame = std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx)).await.unwrap().unwrap();
+    frame.into_data().unwrap()[10]
+}
+
+#[tokio::test]
+async fn p32_p02_a_message_that_does_not_come_whole_has_its_time_and_no_more() {
+    let limits = Limits { message: Duration::from_millis(50), ..Limits::default() };
+    let server = Running::within(limits, &loopback(), async |message| {
+        assert_eq!(message, Err(Unreadable::Unfinished));
+        refuse(message)
+    })
+    .await;
+    let channel = server.channel().await;
+    // Nothing, the beginning of a message, and a whole one without its end.
+    for sent in [&b""[..], b"\0\0\0\0\x09abc", b"\0\0\0\0\x03abc"] {
+        let data = Bytes::from_static(sent);
+        assert_eq!(verdict(stalled(&channel, CHECK, data).await.unwrap()).await, 0x90, "a decision, and no failure");
+    }
+    drop(channel);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn p32_messages_that_are_not_whole_share_one_room() {
+    const KIB: usize = 1024;
+    let limits = Limits { unfinished: 150 * KIB, message: Duration::from_secs(3600), ..Limits::default() };
+    let server = Running::within(limits, &loopback(), async |message| refuse(message)).await;
+    let begun = |bytes: usize| Bytes::from([&[0, 0, 0xf, 0xff, 0xff][..], &vec![7; bytes]].concat());
+    // Over several connections: what each may have by itself is no bound for all.
+    let (one, two) = (server.channel().await, server.channel().await);
+    let mut waiting: Vec<_> = (0..8).map(|it| stalled([&one, &two][it % 2], CHECK, begun(40 * KIB))).collect();
+    let mut refused = 0;
+    while refused < 6 {
+        let (answered, _, others) = futures_util::future::select_all(waiting).await;
+        assert_eq!(verdict(answered.unwrap()).await, 0x90);
+        waiting = others;
+        refused += 1;
+    }
+    assert!(waiting.iter().all(|it| !it.is_finished()), "two have room");
+    // An ordinary check needs none; and what is given up is free again.
+    let mut client = AuthorizationClient::new(one.clone());
+    assert_eq!(status(client.check(full::CheckRequest::default()).await.unwrap().get_ref()), 403);
+    waiting.iter().for_each(JoinHandle::abort);
+    drop((waiting, one, two, client));
     server.end().await;
 }
 

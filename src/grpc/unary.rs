@@ -13,6 +13,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 
+use super::unfinished::Waiting;
+
 /// The length of what stands before each message: one byte for compression, four for the length.
 pub const PREFIX_LEN: usize = 5;
 
@@ -30,29 +32,42 @@ pub enum Unreadable {
     Broken,
     /// Compressed, over [`MAX_MESSAGE`], or not exactly one message. It is refused by a decision all the same.
     Malformed,
+    /// It did not come whole in time, or found no room. It is refused by a decision, too.
+    Unfinished,
 }
 
-/// Reads the one message of a request, to the end of the stream: an answer before it would come with a reset.
+/// Reads the one message of a request, to the end of the stream: an answer before it would come with a reset. What it takes is
+/// held by `waiting`.
 ///
 /// # Errors
 /// See [`Unreadable`].
-pub async fn read<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Unreadable> {
+pub async fn read<B: Body<Data = Bytes>>(body: B, waiting: &mut Waiting) -> Result<Bytes, Unreadable> {
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     let mut length = 0;
     while !body.is_end_stream() {
-        let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await else { break };
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+                return Poll::Ready(Ok(frame));
+            }
+            // A frame is a slice of what the connection read, and would keep all of that for as long as it waits.
+            all.extend_from_slice(&std::mem::take(&mut first));
+            if waiting.hold(all.capacity()) {
+                waiting.poll_late(cx).map(|()| Err(Unreadable::Unfinished))
+            } else {
+                Poll::Ready(Err(Unreadable::Unfinished))
+            }
+        });
+        let Some(frame) = next.await? else { break };
         let Ok(data) = frame.map_err(|_| Unreadable::Broken)?.into_data() else { continue };
         length += data.len();
         if length > PREFIX_LEN + MAX_MESSAGE {
-            all = BytesMut::new(); // read on, but keep no more of it
-        } else if first.is_empty() {
+            (first, all) = (Bytes::new(), BytesMut::new()); // read on, but keep no more of it
+        } else if first.is_empty() && all.is_empty() {
             first = data;
         } else {
-            if all.is_empty() {
-                all.extend_from_slice(&first);
-            }
+            all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
     }

@@ -223,6 +223,13 @@ async fn p02_whatever_goes_wrong_ends_in_a_refusal_of_its_own() {
 }
 
 #[tokio::test]
+async fn p02_p32_a_check_that_did_not_come_whole_is_503() {
+    let answer = House::new().gate.check(Err(Unreadable::Unfinished)).await;
+    let response = full::CheckResponse::decode(&answer[PREFIX_LEN..]).unwrap();
+    assert_eq!(denied(response).status.unwrap().code, 503);
+}
+
+#[tokio::test]
 async fn p02_what_cannot_be_read_is_refused_by_a_decision() {
     let house = House::new();
     for message in [

@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::ext_proc::service::tests::house::House;
-use crate::grpc::{Address, Listener};
+use crate::grpc::{Address, Limits, Listener};
 
 /// The listener with our service on it, and a house behind it.
 struct Running {
@@ -46,7 +46,7 @@ impl Running {
         let stop = CancellationToken::new();
         let process = ExternalProcessor::new(Arc::clone(&house.processor));
         let check = async |_| Bytes::new();
-        let task = tokio::spawn(listener.serve(check, process, ready, stop.clone()));
+        let task = tokio::spawn(listener.serve(Limits::default(), check, process, ready, stop.clone()));
         Self { house, address, channel: connect(address).await, stop, task }
     }
 

@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use super::super::unfinished::Room;
 use super::*;
 
 /// A body of these frames; `None` breaks the stream.
@@ -12,6 +14,10 @@ impl Body for Frames {
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         Poll::Ready(self.0.pop_front().map(|frame| frame.map(Frame::data).ok_or("reset")))
     }
+}
+
+async fn read<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, Unreadable> {
+    super::read(body, &mut Waiting::new(Room::new(usize::MAX, Duration::MAX))).await
 }
 
 fn frames(frames: &[&[u8]]) -> Frames {
