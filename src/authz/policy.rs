@@ -7,6 +7,7 @@ mod form;
 mod grants;
 mod install;
 mod objects;
+mod port;
 mod problem;
 mod redirect;
 mod require;
@@ -26,10 +27,11 @@ pub(super) use self::form::{Access, AuthRule};
 pub use self::grants::{Fingerprint, Grants};
 pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, RealmRights};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
+use self::port::Port;
 pub use self::problem::{PolicyProblem, ProblemKind};
 pub(super) use self::require::Refusal;
 pub(super) use self::rule::carrier_text;
-use self::scope::{Chain, RouteTable};
+use self::scope::Chain;
 pub(super) use self::scope::{Judge, Located};
 pub use self::summary::PolicySummary;
 use super::attributes::own_headers::OwnHeaders;
@@ -127,8 +129,8 @@ pub struct PolicyIndex {
     pub(super) ready: bool,
     /// Policies by `spec.hosts`.
     hosts: HostTable<Arc<Chain>>,
-    /// Policies by the routes of each listener; equal listeners are one.
-    listeners: Vec<HostTable<Arc<RouteTable>>>,
+    /// Policies by the routes of each port's listeners; equal ports are one.
+    ports: Vec<Port>,
     /// The last good form of each policy there is.
     good: HashMap<PolicyName, Arc<Form>>,
     /// How many rules there are.
@@ -143,7 +145,7 @@ impl PolicyIndex {
             own_headers: install.own_headers.clone(),
             ready: false,
             hosts: HostTable::default(),
-            listeners: Vec::new(),
+            ports: Vec::new(),
             good: HashMap::new(),
             rules: 0,
         }

@@ -47,6 +47,15 @@ impl HostPattern {
         }
     }
 
+    /// How specific a pattern is that `host` is one of: the more, the larger; `None` if the host is none of these.
+    pub fn rank(&self, host: &Host<'_>) -> Option<usize> {
+        self.matches(host).then(|| match self {
+            Self::Exact(_) => usize::MAX,
+            Self::Below(suffix) => suffix.len(),
+            Self::Any => 0,
+        })
+    }
+
     /// The hosts that are in both patterns: a route's hostnames count only where its listener's do.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         match (self, other) {
@@ -114,13 +123,25 @@ impl<T> HostTable<T> {
         self.all(host).next()
     }
 
+    /// The same with the pattern's rank ([`HostPattern::rank`]).
+    pub fn ranked(&self, host: &Host<'_>) -> Option<(usize, &T)> {
+        self.all_ranked(host).next()
+    }
+
     /// The values of every pattern that the host is in, the most specific first.
     pub fn all(&self, host: &Host<'_>) -> impl Iterator<Item = &T> {
+        self.all_ranked(host).map(|(_, value)| value)
+    }
+
+    fn all_ranked(&self, host: &Host<'_>) -> impl Iterator<Item = (usize, &T)> {
         let host = host.as_str();
-        let exact = self.exact.get(host);
+        let exact = self.exact.get(host).map(|value| (usize::MAX, value));
         let dots = if self.below.is_empty() { "" } else { host };
-        let below = dots.match_indices('.').filter_map(|(dot, _)| self.below.get(&dots[dot + 1..]));
-        exact.into_iter().chain(below).chain(&self.any)
+        let below = dots.match_indices('.').filter_map(|(dot, _)| {
+            let suffix = &dots[dot + 1..];
+            self.below.get(suffix).map(|value| (suffix.len(), value))
+        });
+        exact.into_iter().chain(below).chain(self.any.iter().map(|value| (0, value)))
     }
 }
 

@@ -11,6 +11,7 @@ use super::compile::{Binder, Formed, conflict, seniority};
 use super::form::Form;
 use super::install::{Install, ObjectName};
 use super::objects::{PolicyObjects, Sourced};
+use super::port::Port;
 use super::problem::{PolicyProblem, ProblemKind};
 use super::scope::{Bound, Chain, RouteEntry, RouteHit, RouteTable, Target};
 use crate::api::auth_policy::TargetRef;
@@ -55,8 +56,11 @@ impl TargetKey {
 
 /// The tables of all listeners that the gate serves.
 pub(super) struct Attachments {
-    pub(super) listeners: Vec<HostTable<Arc<RouteTable>>>,
+    pub(super) ports: Vec<Port>,
 }
+
+/// A listener's hostname, and its routes by host.
+type Listening = (HostPattern, HashMap<HostPattern, Arc<RouteTable>>);
 
 /// What a route table was made of; equal ones are made once.
 type TableKey = (Vec<usize>, Option<*const Form>, Option<*const Form>);
@@ -75,24 +79,45 @@ impl Attachments {
         let winners = winners(objects, &routes, forms, problems);
         let mut attaching = Attaching { routes: &routes, winners: &winners, binder, tables: HashMap::new() };
         let mut attached = vec![false; routes.len()];
-        let mut listeners: Vec<HashMap<HostPattern, Arc<RouteTable>>> = Vec::new();
+        let mut ports: Vec<Vec<Listening>> = Vec::new();
         for gateway in gateways {
             let name = name_of(&gateway.object.metadata);
             if !install.serves(&name) {
                 continue;
             }
+            let mut of_gateway: Vec<(u16, Vec<Listening>)> = Vec::new();
             for listener in &gateway.object.spec.listeners {
-                let hosts = admitted(&routes, &name, listener, gateway, &mut attached, problems);
-                let table = attaching.listener(&name, listener, hosts);
-                // Listeners that say the same twice (HTTP beside HTTPS) cost one look-up.
-                if !table.is_empty() && !listeners.iter().any(|known| same_tables(known, &table)) {
-                    listeners.push(table);
+                let (hostname, hosts) = admitted(&routes, &name, listener, gateway, &mut attached, problems);
+                let tables = attaching.listener(&name, listener, hosts);
+                if tables.is_empty() {
+                    continue;
+                }
+                match of_gateway.iter_mut().find(|(port, _)| *port == listener.port) {
+                    Some((_, listening)) => listening.push((hostname, tables)),
+                    None => of_gateway.push((listener.port, vec![(hostname, tables)])),
+                }
+            }
+            // Ports that say the same twice (HTTP beside HTTPS) cost one look-up.
+            for (_, port) in of_gateway {
+                if !ports.iter().any(|known| same_port(known, &port)) {
+                    ports.push(port);
                 }
             }
         }
         advise(&routes, &attached, &winners, problems);
-        Self { listeners: listeners.into_iter().map(HostTable::build).collect() }
+        let built = |port: Vec<Listening>| Port {
+            listeners: port.into_iter().map(|(hostname, tables)| (hostname, HostTable::build(tables))).collect(),
+        };
+        Self { ports: ports.into_iter().map(built).collect() }
     }
+}
+
+fn same_port(one: &[Listening], two: &[Listening]) -> bool {
+    // What the hostname of a listener is matters beside others only.
+    let same = |(one, two): (&Listening, &Listening)| same_tables(&one.1, &two.1);
+    one.len() == two.len()
+        && one.iter().zip(two).all(same)
+        && (one.len() == 1 || one.iter().zip(two).all(|(one, two)| one.0 == two.0))
 }
 
 fn same_tables(one: &HashMap<HostPattern, Arc<RouteTable>>, two: &HashMap<HostPattern, Arc<RouteTable>>) -> bool {
@@ -170,7 +195,7 @@ fn granted(objects: &PolicyObjects, policy: &super::PolicyName, target: &TargetR
     })
 }
 
-/// The routes that a listener admits, by host, the oldest first.
+/// A listener's hostname, and the routes that it admits by host, the oldest first.
 fn admitted(
     routes: &[Route],
     gateway: &ObjectName,
@@ -178,7 +203,7 @@ fn admitted(
     source: &Sourced<Gateway>,
     attached: &mut [bool],
     problems: &mut Vec<PolicyProblem>,
-) -> HashMap<HostPattern, Vec<usize>> {
+) -> (HostPattern, HashMap<HostPattern, Vec<usize>>) {
     let mut hosts: HashMap<HostPattern, Vec<usize>> = HashMap::new();
     let mut note = |path: &str, words: String| {
         problems.push(PolicyProblem {
@@ -194,11 +219,11 @@ fn admitted(
         Some(Ok(pattern)) => pattern,
         Some(Err(error)) => {
             note("hostname", error.to_string());
-            return hosts;
+            return (HostPattern::Any, hosts);
         }
     };
     if !matches!(listener.protocol.as_str(), "HTTP" | "HTTPS") {
-        return hosts;
+        return (of_listener, hosts);
     }
     if listener.allowed_routes.namespaces.from == crate::api::gateway::FromNamespaces::Selector {
         note("allowedRoutes.namespaces.from", "`Selector` needs the labels of namespaces, and there are none here, so it admits no route: write `Same` or `All`".to_owned());
@@ -215,7 +240,7 @@ fn admitted(
             attached[i] = true;
         }
     }
-    hosts
+    (of_listener, hosts)
 }
 
 struct Attaching<'a> {

@@ -33,7 +33,7 @@ impl PolicyIndex {
             own_headers: install.own_headers.clone(),
             ready: true,
             hosts,
-            listeners: attachments.listeners,
+            ports: attachments.ports,
             rules: forms.iter().map(|it| it.form.rules.len()).sum(),
             good: good.map(|it| (it.form.name.clone(), it.form.clone())).collect(),
         };

@@ -236,8 +236,7 @@ impl PolicyIndex {
     ) -> Result<Option<&RouteEntry>, DenyReason> {
         let pinned = request.pinned.as_ref().filter(|pinned| !by_host.is_some_and(|chain| chain.has(pinned)));
         let mut found: Option<&RouteEntry> = None;
-        for listener in &self.listeners {
-            let Some(table) = listener.find(&request.host) else { continue };
+        for table in self.ports.iter().flat_map(|port| port.tables(&request.host)) {
             let Some(entry) = table.find(request)? else { continue };
             if pinned.is_some_and(|pinned| !entry.chain.has(pinned)) {
                 continue;

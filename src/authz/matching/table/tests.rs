@@ -1,9 +1,7 @@
-use super::super::{HostPattern, HostTable};
 use super::*;
 use crate::api::http_match::{HttpNameMatch, HttpPathMatch, HttpRouteMatch, PathMatchType, ValueMatchType};
 use crate::authz::attributes::{LetterCase, RawRequest, RequestAttributes};
 
-mod conformance;
 mod properties;
 
 /// A match in one line: `GET /prefix`, `=/exact`, `~/expression`, then `name:value` for a header and `?name=value` for a parameter.
@@ -37,10 +35,6 @@ fn table<T: PartialEq + Copy>(matches: &[(&str, T)]) -> MatchTable<T> {
 
 /// A request in one line: `GET /path?query name:value`.
 fn request(line: &str) -> RequestAttributes<'_> {
-    request_to("shop.example", line)
-}
-
-fn request_to<'a>(host: &'a str, line: &'a str) -> RequestAttributes<'a> {
     let mut words = line.split(' ');
     let method = words.next().expect("a method").as_bytes();
     let path = words.next().expect("a path").as_bytes();
@@ -48,7 +42,7 @@ fn request_to<'a>(host: &'a str, line: &'a str) -> RequestAttributes<'a> {
         .filter_map(|word| word.split_once(':'))
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
         .collect();
-    let raw = RawRequest { method, host: host.as_bytes(), path, headers, pinned: None };
+    let raw = RawRequest { method, host: b"shop.example", path, headers, pinned: None };
     RequestAttributes::read(raw).expect(line)
 }
 

@@ -304,7 +304,7 @@ fn routes_on_both_listeners_are_found_once() {
         route_on("{ name: front, namespace: infra }", "shop/shop", "hostnames: [shop.example]"),
         named("shop/shop", &on("HTTPRoute", "shop")),
     ]));
-    assert_eq!(index.listeners.len(), 1);
+    assert_eq!(index.ports.len(), 1);
     meets(&index, &ask("GET shop.example/").cookie(), "ada for shop/shop by default");
 }
 
