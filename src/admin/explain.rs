@@ -221,7 +221,7 @@ async fn explain(
                     Some(parts.sessions.resolve(pending.wanted(), pending.realm(), now).await.lookup)
                 }
             };
-            authz::explain(&index, &request, found.as_ref(), now)
+            authz::explain(&index, &request, found.as_ref(), |permit| parts.sessions.refusal(permit, now), now)
         }
     };
     let facts = explanation.session.as_ref().and_then(|session| session.facts.as_ref());

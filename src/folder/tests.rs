@@ -39,7 +39,7 @@ fn public(name: &str, rule: &str) -> String {
 /// The rule that judges `GET <host>/`, or the reason why none does.
 fn judged(index: &PolicyIndex, host: &str) -> String {
     let raw = RawRequest { method: b"GET", host: host.as_bytes(), path: b"/", ..RawRequest::default() };
-    let said = explain(index, &RequestAttributes::read(raw).unwrap(), None, Timestamp::from_millis(0));
+    let said = explain(index, &RequestAttributes::read(raw).unwrap(), None, |_| None, Timestamp::from_millis(0));
     said.reason.map(str::to_owned).or(said.rule).unwrap_or_default()
 }
 

@@ -160,6 +160,16 @@ impl KeyRing {
         self.mint_for(permit.session(), permit.mint(), now)
     }
 
+    /// Whether [`Self::mint`] would sign now, found out without a signature, for those who explain.
+    pub fn check(&self, permit: &Permit, now: Timestamp) -> Result<(), MintError> {
+        let (session, spec) = (permit.session(), permit.mint());
+        let timeline = self.timeline();
+        let key = timeline.signing(now).ok_or(MintError::NoKey)?;
+        let life = self.life(session, now)?;
+        let payload = claims::payload(session, spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
+        self.fits(compact_len(key, payload.len()))
+    }
+
     /// How large the session's JWT would be at most for this spec, without signing; for writes that would make it too large.
     pub fn size_of(&self, session: &Session, spec: &MintSpec) -> usize {
         // Dates have ten digits until the year 2286, whatever they are.

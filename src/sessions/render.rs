@@ -31,7 +31,7 @@ impl Sessions {
         };
         let jwt = match self.session_jwt(&permit, entry, now) {
             Ok(jwt) => jwt,
-            Err(DenyReason::ExpiredSession) => return ending(&permit, now),
+            Err(DenyReason::ExpiredSession) => return Verdict::Deny(ending(&permit, now)),
             Err(reason) => return refused(&permit, reason),
         };
         self.touch(entry, now);
@@ -80,14 +80,30 @@ impl Sessions {
                 self.view.reweigh(entry);
                 Ok(minted.jwt)
             }
-            Err(MintError::NoKey) => Err(DenyReason::KeysUnavailable),
-            Err(MintError::SessionEnding) => Err(DenyReason::ExpiredSession),
-            Err(MintError::TooLarge(..)) => Err(DenyReason::JwtTooLarge),
-            Err(error @ MintError::Signing(_)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "session JWT not signed");
-                Err(DenyReason::Internal)
+            Err(error) => {
+                if let MintError::Signing(_) = error {
+                    tracing::error!(error = &error as &dyn std::error::Error, "session JWT not signed");
+                }
+                Err(reason(&error))
             }
         }
+    }
+
+    /// What [`Self::render`] would refuse this permit with, for those who explain and use nothing.
+    pub fn refusal(&self, permit: &Permit, now: Timestamp) -> Option<Denial> {
+        match reason(&self.keyring.check(permit, now).err()?) {
+            DenyReason::ExpiredSession => Some(ending(permit, now)),
+            reason => Some(denial(permit, reason)),
+        }
+    }
+}
+
+fn reason(error: &MintError) -> DenyReason {
+    match error {
+        MintError::NoKey => DenyReason::KeysUnavailable,
+        MintError::SessionEnding => DenyReason::ExpiredSession,
+        MintError::TooLarge(..) => DenyReason::JwtTooLarge,
+        MintError::Signing(_) => DenyReason::Internal,
     }
 }
 
@@ -97,12 +113,12 @@ fn refused(permit: &Permit, reason: DenyReason) -> Verdict {
 
 /// A session whose life is too short for a JWT of whole seconds. At its absolute end it looks like one that is over (P37): the
 /// cookie is taken back. At its idle end it may live on, so the cookie stays.
-fn ending(permit: &Permit, now: Timestamp) -> Verdict {
+fn ending(permit: &Permit, now: Timestamp) -> Denial {
     let expire_cookie = match permit.carrier() {
         Carrier::Cookie(name) if permit.session().absolute_end.as_secs() <= now.as_secs() => Some(Arc::clone(name)),
         _ => None,
     };
-    Verdict::Deny(Denial { expire_cookie, ..denial(permit, DenyReason::ExpiredSession) })
+    Denial { expire_cookie, ..denial(permit, DenyReason::ExpiredSession) }
 }
 
 fn denial(permit: &Permit, reason: DenyReason) -> Denial {

@@ -37,10 +37,13 @@ impl Admin {
             hosts: HostsFrom::Everyone,
             gateways: None,
         };
+        // One claim so many times that a JWT of it is over `jwt.maxBytes`.
+        let wide: BTreeMap<_, _> = (0..32).map(|it| (format!("c{it}"), "session.claims.tenant")).collect();
         let good = json!({"hosts": ["shop.example", "*.shop.example"], "rules": [
             {"name": "health", "matches": [{"path": {"type": "Exact", "value": "/healthz"}}], "access": "Public"},
             {"name": "admin", "matches": [{"path": {"value": "/admin"}}], "require": {"roles": ["admin"]},
              "forward": {"audience": "orders", "claims": {"tenant": "session.claims.tenant"}}},
+            {"name": "wide", "matches": [{"path": {"value": "/wide"}}], "forward": {"claims": wide}},
         ]});
         let bad = json!({"hosts": ["bad.example"], "realm": "elsewhere"});
         let objects =
@@ -138,6 +141,7 @@ async fn a_refusal_is_explained_by_its_reason() {
     let end = admin.rig.request(reqwest::Method::DELETE, "/v1/subjects/eve/sessions").send().await.unwrap();
     assert!(end.status().is_success());
     let (token, revoked) = (&ada["token"], &eve["token"]);
+    let large = admin.rig.create(json!({"subject": "max", "claims": {"tenant": "x".repeat(4_000)}})).await;
     let other = json!({"method": "GET", "host": "other.example", "path": "/"});
     let broken = json!({"method": "GET", "host": "bad.example", "path": "/"});
     for (request, verdict, reason, rule) in [
@@ -149,6 +153,7 @@ async fn a_refusal_is_explained_by_its_reason() {
         (broken, "deny", "broken_policy", "broken"),
         (get("/a/%2e%2e/b"), "deny", "malformed_path", ""),
         (with(get("/"), json!({"method": "G T"})), "deny", "malformed_method", ""),
+        (with(get("/wide"), json!({"token": &large["token"]})), "deny", "jwt_too_large", "wide"),
         (get("/healthz"), "allowAnonymous", "", "health"),
     ] {
         let said = admin.explain(request.clone()).await;
@@ -169,7 +174,7 @@ async fn the_policies_in_force_are_listed_with_what_is_wrong() {
     let shop = &said["policies"][0];
     assert_eq!((&shop["name"], &shop["realm"]), (&json!("shop/shop"), &json!("shop")));
     assert_eq!(shop["hosts"], json!(["shop.example", "*.shop.example"]));
-    assert_eq!(shop["rules"], json!(["health", "admin", "default"]));
+    assert_eq!(shop["rules"], json!(["health", "admin", "wide", "default"]));
     let problem = &said["problems"][0];
     assert_eq!((&problem["object"], &problem["path"]), (&json!("AuthPolicy shop/bad"), &json!("spec.realm")));
 }

@@ -11,7 +11,7 @@ use crate::authz::credential::{CookieRest, Credential, TakeOff};
 use crate::authz::policy::{ClaimPath, ForwardClaims, Grants, Judge, Located, MintSpec, PolicyIndex, carrier_text};
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Session, SessionId, Timestamp};
-use crate::authz::verdict::{Challenge, Decision, Denial, Lookup};
+use crate::authz::verdict::{Challenge, Decision, Denial, Lookup, Permit};
 
 /// What a request meets, and why. Holds no token, JWT, secret or claim of a session.
 #[derive(Clone, Debug, Serialize)]
@@ -194,11 +194,12 @@ pub struct ExplainedChallenge {
 }
 
 /// Says what `request` meets and why. `found` is what a look-up of [`Pending::wanted`] gave; without it the explanation ends
-/// where the look-up would be.
+/// where the look-up would be. `unsigned` says why a permit would not get its JWT.
 pub fn explain(
     index: &PolicyIndex,
     request: &RequestAttributes<'_>,
     found: Option<&Lookup>,
+    unsigned: impl FnOnce(&Permit) -> Option<Denial>,
     now: Timestamp,
 ) -> Explanation {
     let credential = credential(index, request);
@@ -212,7 +213,11 @@ pub fn explain(
     let (explanation, looked_up) = match (plan_located(index, request, located), found) {
         (Plan::Settled(decision), _) => (Explanation::of(&decision, credential), None),
         (Plan::Lookup(pending), Some(found)) => {
-            (Explanation::of(&settle(*pending, found, now), credential), Some(ExplainedSession::of(found)))
+            let decision = match settle(*pending, found, now) {
+                Decision::Permit(permit) => unsigned(&permit).map_or(Decision::Permit(permit), Decision::Deny),
+                other => other,
+            };
+            (Explanation::of(&decision, credential), Some(ExplainedSession::of(found)))
         }
         (Plan::Lookup(pending), None) => (Explanation::unfinished(&pending, &judges, credential), None),
     };

@@ -12,6 +12,12 @@ async fn jwt(house: &House, token: &crate::authz::credential::AccessToken, audie
     allowed(house.check(token, &Carrier::Bearer, audience, now).await).jwt.expect("a permit brings a JWT")
 }
 
+/// What `explain` says of this permit.
+fn foretold(house: &House, decision: Decision, now: Timestamp) -> Option<Denial> {
+    let Decision::Permit(permit) = decision else { panic!("{decision:?}") };
+    house.sessions.refusal(&permit, now)
+}
+
 fn payload(jwt: &[u8]) -> serde_json::Value {
     use base64::Engine as _;
     let middle = jwt.split(|byte| *byte == b'.').nth(1).unwrap();
@@ -186,6 +192,9 @@ async fn p10_without_a_signing_key_nothing_is_minted() {
     let Lookup::Active(session) = &resolved.lookup else { panic!("alive") };
     // Before the first key begins to sign.
     let early = Timestamp::from_millis(house.start.as_millis() - 3_600_000);
+    assert!(foretold(&house, permit(session, &cookie(), "shop/cart"), house.start).is_none());
+    let reason = foretold(&house, permit(session, &cookie(), "shop/cart"), early).map(|it| it.reason);
+    assert_eq!(reason, Some(DenyReason::KeysUnavailable));
     match house.sessions.render(permit(session, &cookie(), "shop/cart"), &resolved, early).await {
         Verdict::Deny(denial) => {
             assert_eq!(denial.reason, DenyReason::KeysUnavailable);
@@ -211,6 +220,8 @@ async fn p37_a_session_in_its_last_second_looks_like_one_that_is_over() {
         (&at_idle_end, cookie(), false),
     ] {
         let decision = permit(&Arc::new(session.clone()), &carrier, "shop/cart");
+        let foretold = foretold(&house, permit(&Arc::new(session.clone()), &carrier, "shop/cart"), now).unwrap();
+        assert_eq!((foretold.reason, foretold.expire_cookie.is_some()), (DenyReason::ExpiredSession, taken_back));
         match house.sessions.render(decision, &resolved, now).await {
             Verdict::Deny(denial) => {
                 assert_eq!(denial.reason, DenyReason::ExpiredSession);
@@ -228,6 +239,8 @@ async fn a_jwt_that_is_too_large_is_refused() {
     let resolved = house.resolve(&ada, house.start).await;
     let Lookup::Active(session) = &resolved.lookup else { panic!("alive") };
     let large = Arc::new(Session { subject: "x".repeat(6_000), ..Session::clone(session) });
+    let reason = foretold(&house, permit(&large, &cookie(), "shop/cart"), house.start).map(|it| it.reason);
+    assert_eq!(reason, Some(DenyReason::JwtTooLarge));
     match house.sessions.render(permit(&large, &cookie(), "shop/cart"), &resolved, house.start).await {
         Verdict::Deny(denial) => assert_eq!(denial.reason, DenyReason::JwtTooLarge),
         Verdict::Allow(allow) => panic!("{allow:?}"),

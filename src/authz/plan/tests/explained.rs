@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn explained(index: &PolicyIndex, request: &Ask, found: Option<&Lookup>) -> Value {
-    serde_json::to_value(super::explain::explain(index, &request.read(), found, NOW)).unwrap()
+    serde_json::to_value(super::explain::explain(index, &request.read(), found, |_| None, NOW)).unwrap()
 }
 
 #[test]

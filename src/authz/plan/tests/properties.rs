@@ -145,7 +145,7 @@ proptest! {
     #[test]
     fn explain_tells_what_is_decided(policy_ in any_policy(), request in any_request(), found in any_lookup()) {
         let index = index(&policy(&policy_.spec));
-        let explained = explain::explain(&index, &request.read(), Some(&found), NOW);
+        let explained = explain::explain(&index, &request.read(), Some(&found), |_| None, NOW);
         let decision = decide(&index, &request, &found);
         let verdict = match &decision {
             Decision::Permit(_) => explain::Saying::AllowSession,
