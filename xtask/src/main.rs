@@ -60,7 +60,9 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 fn tools() -> Result<ExitCode> {
-    use e2e::tools::{EnvoyVersion, chromium, envoy, jose, node, redis_server};
+    use e2e::tools::{
+        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, jose, kube_apiserver, kubectl, node, redis_server,
+    };
     for version in EnvoyVersion::ALL {
         terminal::line(&format!("Envoy {}: {}", version.number(), envoy(version)?.display()));
     }
@@ -68,5 +70,10 @@ fn tools() -> Result<ExitCode> {
     terminal::line(&format!("Node.js: {}", node()?.display()));
     terminal::line(&format!("jose: {}", jose()?.display()));
     terminal::line(&format!("Redis: {}", redis_server()?.display()));
+    terminal::line(&format!("etcd: {}", etcd()?.display()));
+    terminal::line(&format!("kubectl: {}", kubectl()?.display()));
+    terminal::line(&format!("Gateway API: {}", gateway_api_crds()?.display()));
+    // Last: it takes longest.
+    terminal::line(&format!("kube-apiserver: {}", kube_apiserver()?.display()));
     Ok(ExitCode::SUCCESS)
 }
