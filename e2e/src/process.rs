@@ -94,6 +94,13 @@ impl Process {
         *lock(&self.ended.0)
     }
 
+    /// Whether a signal has stopped it and none has let it go on.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The state follows the name in brackets (proc_pid_stat(5)).
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     /// Asks it to end (`SIGTERM`) and waits.
     ///
     /// # Errors

@@ -187,7 +187,7 @@ impl Redis {
     /// When it has ended.
     pub async fn stop(&self) -> Result<()> {
         self.process.signal(Signal::STOP);
-        self.process.wait_until(PATIENCE, "stop", async || self.is_stopped()).await
+        self.process.wait_until(PATIENCE, "stop", async || self.process.is_stopped()).await
     }
 
     /// Lets it go on (`SIGCONT`).
@@ -215,13 +215,7 @@ impl Redis {
 
     /// Whether it runs: neither ended nor stopped.
     pub fn is_up(&self) -> bool {
-        self.process.ended().is_none() && !self.is_stopped()
-    }
-
-    fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap_or_default();
-        // The state follows the name in brackets (proc_pid_stat(5)).
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        self.process.ended().is_none() && !self.process.is_stopped()
     }
 
     async fn answers(&self) -> Result<()> {
