@@ -1,4 +1,4 @@
-//! The real parts that tests, the demo and the benchmarks run: Envoy, cloakroom, services behind it, Redis.
+//! The real parts that tests, the demo and the benchmarks run: Envoy, cloakroom, services behind it, Redis, Kubernetes.
 //!
 //! Everything is started on ports of its own, waits until it is ready, and ends with the test.
 
@@ -10,6 +10,7 @@ pub mod http1;
 pub mod http2;
 pub mod issuer;
 pub mod jose;
+pub mod kube;
 pub mod measure;
 pub mod process;
 pub mod redis;
