@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 pub use self::etcd::Etcd;
+use crate::port::Port;
 use crate::process::{Process, Signal};
-use crate::redis::port::Port;
 use crate::tls::Certificates;
 use crate::tools;
 

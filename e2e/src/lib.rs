@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod jose;
 pub mod kube;
 pub mod measure;
+pub mod port;
 pub mod process;
 pub mod redis;
 pub mod services;

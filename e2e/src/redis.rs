@@ -1,7 +1,6 @@
 //! Real Redis: one server, alone or as a part of [`sentinel`] and [`cluster`], and a [`proxy`] that stands in its way.
 
 pub mod cluster;
-pub mod port;
 pub mod proxy;
 pub mod resp;
 pub mod sentinel;
@@ -14,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::net::TcpStream;
 
-use self::port::Port;
 use self::resp::{Connection, Reply};
+use crate::port::Port;
 use crate::process::{Process, Signal};
 use crate::tls::Certificates;
 use crate::tools;

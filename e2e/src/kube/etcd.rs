@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::PATIENCE;
+use crate::port::Port;
 use crate::process::Process;
-use crate::redis::port::Port;
 use crate::tools;
 
 /// A running etcd on loopback, in a folder that it does not own.

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::port::Port;
 use super::resp::Reply;
 use super::{PASSWORD, Redis, RedisOptions, USER, found};
+use crate::port::Port;
 
 /// How many slots a cluster has.
 pub const SLOTS: u16 = 16384;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::carry::{Carrier, Trap};
-use super::port::Port;
+use crate::port::Port;
 
 /// No test waits longer for a frame.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! A port of loopback that stays ours: Redis cannot be told to choose one and say which.
+//! A port of loopback that stays ours: not every server can be told to choose one and say which.
 
 use std::net::SocketAddr;
 
@@ -12,8 +12,9 @@ const BACKLOG: u32 = 1024;
 /// A port that the kernel chose and gives to nobody else while this lives.
 ///
 /// It is bound here with `SO_REUSEADDR` and never listened on. Linux then lets a socket that names the port, and has that
-/// option too, bind and listen (Redis sets it), but neither chooses the port for others nor lets a connection go out
-/// from it. So a server can be ended and started again on its port. While none listens, connections are refused.
+/// option too, bind and listen (Redis and all programs in Go set it), but neither chooses the port for others nor lets a
+/// connection go out from it. So a server can be ended and started again on its port. While none listens, connections are
+/// refused.
 pub struct Port {
     address: SocketAddr,
     _bound: TcpSocket,
