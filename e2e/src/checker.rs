@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
@@ -22,6 +23,8 @@ pub struct Answer {
     pub status: u16,
     /// The session JWT's claims, not verified; `None` without one.
     pub claims: Option<serde_json::Value>,
+    /// The cookies that the client would be told to keep or to delete, as in `Set-Cookie`.
+    pub cookies: Vec<String>,
 }
 
 impl Checker {
@@ -65,13 +68,27 @@ fn read(answer: CheckResponse) -> Result<Answer> {
         HttpResponse::OkResponse(ok) => {
             let headers = ok.headers.into_iter().filter_map(|it| it.header);
             let jwt = headers.into_iter().find(|it| it.key == "x-session-jwt").map(|it| it.value);
-            Ok(Answer { status: 200, claims: jwt.map(|jwt| claims(&jwt)).transpose()? })
+            let claims = jwt.map(|jwt| claims(&jwt)).transpose()?;
+            Ok(Answer { status: 200, claims, cookies: cookies(ok.response_headers_to_add) })
         }
         HttpResponse::DeniedResponse(denied) => {
             let code = denied.status.map_or(403, |it| it.code);
-            Ok(Answer { status: u16::try_from(code)?, claims: None })
+            Ok(Answer { status: u16::try_from(code)?, claims: None, cookies: cookies(denied.headers) })
         }
         HttpResponse::ErrorResponse(_) => anyhow::bail!("an error in the place of a decision"),
+    }
+}
+
+fn cookies(headers: Vec<HeaderValueOption>) -> Vec<String> {
+    let headers = headers.into_iter().filter_map(|it| it.header);
+    headers.filter(|it| it.key.eq_ignore_ascii_case("set-cookie")).map(text).collect()
+}
+
+/// A header's value, wherever of its two places it stands.
+fn text(header: HeaderValue) -> String {
+    match header.raw_value.is_empty() {
+        true => header.value,
+        false => String::from_utf8_lossy(&header.raw_value).into_owned(),
     }
 }
 

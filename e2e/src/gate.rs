@@ -114,6 +114,16 @@ impl Cloakroom {
     /// # Errors
     /// When it does not come up; the error has its output.
     pub async fn spawn(options: GateOptions) -> Result<Self> {
+        let gate = Self::begin(options).await?;
+        gate.process.wait_until(START, "readiness", async || gate.is_ready().await).await?;
+        Ok(gate)
+    }
+
+    /// [`Cloakroom::spawn`] without the wait until it is ready: what it needs may be away.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has its output.
+    pub async fn begin(options: GateOptions) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("cloakroom-").tempdir()?;
         let file = |name: &str| folder.path().join(name);
         std::fs::create_dir(file("policies"))?;
@@ -147,7 +157,13 @@ impl Cloakroom {
     pub async fn crash_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
         (self.process, self.bound) = start(&self.binary, self.folder.path()).await?;
-        Ok(())
+        self.process.wait_until(START, "readiness", async || self.is_ready().await).await
+    }
+
+    /// Whether it says that it is ready for requests.
+    pub async fn is_ready(&self) -> bool {
+        let request = b"GET /readyz HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n";
+        crate::http1::exchange(self.bound.health, request).await.is_ok_and(|answer| answer.status() == 200)
     }
 
     /// Where the proxy reaches it.
@@ -284,11 +300,6 @@ async fn start(binary: &Path, folder: &Path) -> Result<(Process, Bound)> {
     let written = || serde_json::from_slice::<Bound>(&std::fs::read(&addresses).ok()?).ok();
     process.wait_until(START, "file of addresses", async || written().is_some()).await?;
     let bound = written().context("the addresses of cloakroom")?;
-    let ready = async || {
-        let request = b"GET /readyz HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n";
-        crate::http1::exchange(bound.health, request).await.is_ok_and(|answer| answer.status() == 200)
-    };
-    process.wait_until(START, "readiness", ready).await?;
     Ok((process, bound))
 }
 

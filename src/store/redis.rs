@@ -299,9 +299,8 @@ impl RedisStore {
             return self.confirm(realm, sid).await.map(|()| false);
         };
         let current = self.is_current(Line::Writes, &stored).await?;
-        let keys = [keys::session(realm, sid), keys::seen(realm, sid)];
         let tombstone = record::encode_tombstone(realm, sid, stored.absolute_end);
-        let buried = number(self.change(&scripts::BURY, &keys, &[&tombstone]).await?)?;
+        let buried = number(self.change(&scripts::BURY, &[keys::session(realm, sid)], &[&tombstone]).await?)?;
         self.unlist(&stored, None).await;
         Ok(current && buried == Some(1))
     }

@@ -171,7 +171,9 @@ impl Access {
         protocol: ProtocolVersion,
         told: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<Connection, DialError> {
-        let mut settings = RedisConnectionInfo::default().set_db(database).set_protocol(protocol);
+        // What we are called is no business of the server's, and one before 7.2 knows no rule that allows the word.
+        let settings = RedisConnectionInfo::default().set_db(database).set_protocol(protocol);
+        let mut settings = settings.set_skip_set_lib_name();
         if let Some(user) = &self.user {
             settings = settings.set_username(user);
         }

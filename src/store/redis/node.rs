@@ -54,6 +54,8 @@ pub(super) struct Node {
     proved: Mutex<Option<Proof>>,
     /// Whether it tells of changes.
     tells: AtomicBool,
+    /// Whether it was the master when that was last asked, as far as anybody has a say in that.
+    sure: AtomicBool,
 }
 
 /// The connections to it.
@@ -110,6 +112,7 @@ impl Node {
             lines: watch::Sender::new(None),
             proved: Mutex::default(),
             tells: AtomicBool::new(true),
+            sure: AtomicBool::new(true),
         })
     }
 
@@ -150,6 +153,7 @@ impl Node {
         let Some(lines) = lines else { return Err(Trouble::NotConnected(self.name.clone())) };
         let connection = match line {
             Line::Reads => &lines.reads,
+            _ if !self.sure.load(Ordering::Acquire) => return Err(Trouble::Unsure(self.name.clone())),
             Line::Writes => &lines.writes,
             Line::Waits => lines.waits.as_ref().unwrap_or(&lines.writes),
         };
@@ -173,6 +177,7 @@ impl Node {
                     let _connected = fleet.stats.connected();
                     (pause, told_why) = (PAUSES[0], String::new());
                     let lines = Arc::new(lines);
+                    self.sure.store(true, Ordering::Release);
                     // First where calls go, then that nothing loaded before counts: a load that still goes over the
                     // connections before began before this moment.
                     self.lines.send_replace(Some(Arc::clone(&lines)));
@@ -259,12 +264,16 @@ impl Node {
     async fn until_lost(&self, lines: &Lines, fleet: &Arc<Fleet>) -> Lost {
         let mut sure = Instant::now();
         loop {
+            // What is cached is believed as long; nor is anything more loaded from a server that may be the wrong one.
+            let until = sleep_until((sure + fleet.config.max_staleness).into());
             let proof = Proof { began: Instant::now(), asked: fleet.now() };
             tokio::select! {
                 () = lines.lost.notified() => return Lost::Closed,
+                () = until => return Lost::Unsure(sure.elapsed()),
                 round = self.round(lines, fleet) => match round {
                     Ok(Round::Proved) => {
                         sure = proof.began;
+                        self.sure.store(true, Ordering::Release);
                         *self.proved.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
                         fleet.proved();
                     }
@@ -272,16 +281,13 @@ impl Node {
                         sure = proof.began;
                         fleet.look_again(None);
                     }
-                    // What is cached is believed as long; nor is anything more loaded from a server that may be the wrong one.
-                    Ok(Round::Unsure) if sure.elapsed() >= fleet.config.max_staleness => {
-                        return Lost::Unsure(sure.elapsed());
-                    }
-                    Ok(Round::Unsure) => {}
+                    Ok(Round::Unsure) => self.sure.store(false, Ordering::Release),
                     Err(lost) => return lost,
                 }
             }
             tokio::select! {
                 () = lines.lost.notified() => return Lost::Closed,
+                () = sleep_until((sure + fleet.config.max_staleness).into()) => return Lost::Unsure(sure.elapsed()),
                 () = sleep_until((proof.began + fleet.config.probe_every).into()) => {}
             }
         }
@@ -307,10 +313,8 @@ impl Node {
             Err(trouble) => match (trouble.cure(), trouble.code()) {
                 (Cure::Moved(_) | Cure::Ask(_), _) => return Ok(Round::Elsewhere),
                 (Cure::Lost, _) => return Err(Lost::Replica(trouble)),
-                // A master whose replicas have left it (`min-replicas-to-write`) may have been replaced.
-                (_, Some("NOREPLICAS")) => return Ok(Round::Unsure),
-                // One that cannot save, and says so to every write, is one all the same.
-                (_, Some("MISCONF")) => {}
+                // One that has too few replicas to take a change, or that cannot save, is a master all the same.
+                (_, Some("NOREPLICAS" | "MISCONF")) => {}
                 _ => return Err(Lost::Trouble(trouble)),
             },
         }

@@ -107,7 +107,9 @@ pub(super) static SWAP: Script = Script::new(
 
 /// Replaces a session's record, whatever its version, by a tombstone; answers 1 when there was one to replace.
 ///
-/// `KEYS`: record, seen. `ARGV`: the tombstone. The second byte of a record tells which of both it is (`record.rs`: 1 is a session).
+/// `KEYS`: record, and no other: of two keys one may be missing, and then no server runs the script while their slot moves. What is
+/// kept of the last use goes by itself. `ARGV`: the tombstone. The second byte of a record tells which of both it is
+/// (`record.rs`: 1 is a session).
 pub(super) static BURY: Script = Script::new(
     r"
     local there = redis.call('GET', KEYS[1])
@@ -115,7 +117,6 @@ pub(super) static BURY: Script = Script::new(
         return 0
     end
     redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')
-    redis.call('DEL', KEYS[2])
     return 1
     ",
 );

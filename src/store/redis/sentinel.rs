@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Value, cmd};
 use tokio::time::timeout;
 
@@ -44,15 +44,20 @@ impl Sentinels {
         self.agreed().await.ok_or_else(|| DialError::Disagreed(self.config.master.clone()))
     }
 
-    /// The address that most of all sentinels give; `None` when there is none.
+    /// The address that most of all sentinels give, as soon as they have; `None` when there is none.
     pub(super) async fn agreed(&self) -> Option<Address> {
-        let answers = join_all(self.config.addresses.iter().map(|sentinel| self.ask(sentinel))).await;
+        let mut asked: FuturesUnordered<_> = self.config.addresses.iter().map(|sentinel| self.ask(sentinel)).collect();
         let most = self.config.addresses.len() / 2 + 1;
-        answers
-            .iter()
-            .flatten()
-            .find(|it| answers.iter().flatten().filter(|other| other == it).count() >= most)
-            .cloned()
+        let mut given: Vec<Address> = Vec::with_capacity(self.config.addresses.len());
+        while let Some(answer) = asked.next().await {
+            let Some(address) = answer else { continue };
+            // One that hangs must not hold up every proof.
+            if given.iter().filter(|it| **it == address).count() + 1 >= most {
+                return Some(address);
+            }
+            given.push(address);
+        }
+        None
     }
 
     async fn ask(&self, sentinel: &Address) -> Option<Address> {

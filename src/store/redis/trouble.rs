@@ -12,6 +12,9 @@ pub enum Trouble {
     /// There is no connection, and none came in time.
     #[error("no connection to {0}")]
     NotConnected(String),
+    /// Nobody can say now whether the server still is the master: a change that it took could be lost.
+    #[error("nobody can say whether {0} still is the master")]
+    Unsure(String),
     /// No server is known for the key: a cluster that is not whole, or sentinels that do not agree.
     #[error("no server is known that holds the key")]
     NoServer,
