@@ -1,5 +1,5 @@
 //! What a check costs: the server's own CPU per check against a bare tonic server that always answers OK with the same
-//! header bytes ("the floor"), both over a socket file, taken in turns in one run (`cargo xtask bench checks`).
+//! header bytes ("the floor"), both over a socket file, taken in turns in one run (`cargo xtask bench checks`). Allocations are counted inside the process, by the benchmark `decision`, which the same command runs after.
 //!
 //! CPU is `/proc/PID/task/*/schedstat`: time on a processor as the kernel counts it, which hardly moves when neighbours take
 //! the processor away. Latency and throughput do move, so they are not reported.
@@ -20,6 +20,7 @@ mod checks {
     pub(crate) mod gate;
     pub(crate) mod load;
     pub(crate) mod report;
+    pub(crate) mod writes;
 }
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use checks::gate::{Gate, Policies};
 use checks::load::{Load, Requests};
 use checks::report::{Report, Row};
+use checks::writes::Writes;
 use e2e::measure::{Cost, Usage};
 
 /// How many checks a round has, and how many rounds of each are taken in turns.
@@ -58,7 +60,7 @@ async fn run(effort: Effort) -> anyhow::Result<()> {
     for policies in [Policies::rules(10, 1), Policies::rules(100, 1), Policies::rules(10_000, 1_000)] {
         let gate = Gate::start(&policies).await?;
         let session = gate.create_session(0, 256, "customer").await?;
-        let floor = checks::floor::Floor::start(gate.jwt_bytes(&session).await?)?;
+        let floor = checks::floor::Floor::start(gate.jwt_bytes(&session).await?, None)?;
         let hot = Requests::one(gate.request(&session.token, policies.hot()));
         for (how, load, checks) in [
             ("saturated", Load::Saturated, effort.saturated),
@@ -86,6 +88,7 @@ async fn run(effort: Effort) -> anyhow::Result<()> {
             }
         }
     }
+    writes(effort, &mut report).await?;
     miss(effort, &mut report).await?;
     memory(&mut report).await?;
     report.print()?;
@@ -111,6 +114,26 @@ async fn in_turns(
         }
     }
     Ok((of_ours, of_floor))
+}
+
+/// Write calls a check. In rounds of their own, as counting costs something too.
+async fn writes(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
+    let policies = Policies::rules(100, 1);
+    let (of_gate, of_floor) = (Writes::new()?, Writes::new()?);
+    let gate = Gate::counted(&policies, &of_gate).await?;
+    let session = gate.create_session(0, 256, "customer").await?;
+    let floor = checks::floor::Floor::start(gate.jwt_bytes(&session).await?, Some(&of_floor))?;
+    let hot = Requests::one(gate.request(&session.token, policies.hot()));
+    for (how, load) in
+        [("saturated", Load::Saturated), ("one at a time", Load::OneAtATime), ("2,000/s", Load::Rate(2_000))]
+    {
+        let (ours, floors) = (of_gate.read()?, of_floor.read()?);
+        load.measure(&gate.usage(), &gate.socket(), &hot, effort.single).await?;
+        load.measure(&floor.usage(), &floor.socket(), &hot, effort.single).await?;
+        let (ours, floors) = (of_gate.read()? - ours, of_floor.read()? - floors);
+        report.push(Row::each(format!("write calls a check, {how}"), effort.single, ours, floors));
+    }
+    Ok(())
 }
 
 /// Cold sessions of the embedded store against hot ones: every check of a miss round asks for a session that this gate has

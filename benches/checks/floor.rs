@@ -13,6 +13,8 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
+use super::writes::Writes;
+
 /// A running floor; ends with the benchmark.
 pub(crate) struct Floor {
     child: Child,
@@ -21,14 +23,15 @@ pub(crate) struct Floor {
 
 impl Floor {
     /// Starts one whose header has as many bytes as a real session JWT.
-    pub(crate) fn start(header_bytes: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(header_bytes: usize, writes: Option<&Writes>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("floor.sock");
-        let child = Command::new(std::env::current_exe()?)
-            .args(["floor".as_ref(), socket.as_os_str(), header_bytes.to_string().as_ref()])
-            .stdin(Stdio::null())
-            .spawn()?;
-        Ok(Self { child, folder })
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["floor".as_ref(), socket.as_os_str(), header_bytes.to_string().as_ref()]).stdin(Stdio::null());
+        if let Some(writes) = writes {
+            writes.count(&mut command);
+        }
+        Ok(Self { child: command.spawn()?, folder })
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

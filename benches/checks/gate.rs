@@ -15,6 +15,8 @@ use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, 
 use prost::Message as _;
 use serde_json::{Value, json};
 
+use super::writes::Writes;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_cloakroom");
 
 /// A number of rules over a number of hosts: per host path prefixes with methods and roles, as an install grows them.
@@ -78,6 +80,15 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) async fn start(policies: &Policies) -> anyhow::Result<Self> {
+        Self::start_with(policies, None).await
+    }
+
+    /// One whose write calls are counted, until it is started again.
+    pub(crate) async fn counted(policies: &Policies, writes: &Writes) -> anyhow::Result<Self> {
+        Self::start_with(policies, Some(writes)).await
+    }
+
+    async fn start_with(policies: &Policies, writes: Option<&Writes>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         policies.write(&folder.path().join("policies"))?;
         let api_token = folder.path().join("api.token");
@@ -97,26 +108,27 @@ impl Gate {
         ensure!(keys.success(), "keys generate failed");
         let mut gate =
             Self { child: None, folder, api: String::new(), http: reqwest::Client::new(), hot: policies.hot() };
-        gate.spawn().await?;
+        gate.spawn(writes).await?;
         Ok(gate)
     }
 
     /// The same gate anew: its view is empty, its store is not.
     pub(crate) async fn restart(mut self) -> anyhow::Result<Self> {
         self.end();
-        self.spawn().await?;
+        self.spawn(None).await?;
         Ok(self)
     }
 
-    async fn spawn(&mut self) -> anyhow::Result<()> {
+    async fn spawn(&mut self, writes: Option<&Writes>) -> anyhow::Result<()> {
         let addresses = self.folder.path().join("addresses.json");
         let _ = std::fs::remove_file(&addresses);
-        let child = Command::new(BINARY)
-            .args(["serve", "--config", "cloakroom.yaml", "--addresses", "addresses.json"])
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .spawn()?;
-        self.child = Some(child);
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--config", "cloakroom.yaml", "--addresses", "addresses.json"]);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        if let Some(writes) = writes {
+            writes.count(&mut command);
+        }
+        self.child = Some(command.spawn()?);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         while !addresses.exists() {
             ensure!(tokio::time::Instant::now() < deadline, "the gate did not start");

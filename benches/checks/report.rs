@@ -8,6 +8,7 @@ pub(crate) struct Report(Vec<Row>);
 
 pub(crate) enum Row {
     Ratio { what: String, ratio: Spread, ours: f64, other: f64 },
+    Each { what: String, ours: f64, floor: f64 },
     Bytes { what: String, each: f64 },
 }
 
@@ -16,6 +17,11 @@ impl Row {
     pub(crate) fn ratio(what: String, ours: &[Cost], other: &[Cost]) -> Self {
         let ratio = Spread::of_ratios(ours.iter().zip(other).map(|(a, b)| (a.cpu, b.cpu)));
         Self::Ratio { what, ratio, ours: median(ours), other: median(other) }
+    }
+
+    /// A count for each check, of the gate and of the floor.
+    pub(crate) fn each(what: String, checks: usize, ours: u64, floor: u64) -> Self {
+        Self::Each { what, ours: ours as f64 / checks as f64, floor: floor as f64 / checks as f64 }
     }
 
     pub(crate) fn bytes(what: &str, bytes: u64, among: u64) -> Self {
@@ -57,6 +63,7 @@ impl Row {
                     other / 1e3
                 )
             }
+            Self::Each { what, ours, floor } => format!("{what:<58} {ours:>7.2} {:>15} (floor: {floor:.2})", ""),
             Self::Bytes { what, each } => format!("{what:<58} {:>9.0} KiB ({each:.0} bytes)", each / 1024.0),
         }
     }
@@ -70,6 +77,7 @@ impl Row {
                 row["otherCpuNanos"] = json!(other);
                 row
             }
+            Self::Each { what, ours, floor } => json!({ "what": what, "each": ours, "floor": floor }),
             Self::Bytes { what, each } => json!({ "what": what, "bytes": each }),
         }
     }
