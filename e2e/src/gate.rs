@@ -69,6 +69,17 @@ impl GateOptions {
         self.policies.push((name.to_owned(), content.into()));
         self
     }
+
+    /// With the keys of another gate: one that shares its sessions.
+    #[must_use]
+    pub fn with_keys_of(mut self, gate: &Cloakroom) -> Self {
+        let file = |name: &str| gate.folder().join(name);
+        merge(
+            &mut self.config,
+            &json!({ "token": { "keyFile": file("token.key") }, "jwt": { "keysDir": file("keys") } }),
+        );
+        self
+    }
 }
 
 /// The addresses it bound, as it wrote them.

@@ -1,7 +1,11 @@
-//! What the benchmarks share: the kernel's count of what a process uses, and figures of several rounds.
+//! What the benchmarks share: load as Envoy sends it, the kernel's count of what a process uses, and figures of several rounds.
 
 mod cost;
+mod load;
 mod spread;
+mod table;
 
-pub use cost::{Cost, Reading, Usage};
-pub use spread::{Spread, keep};
+pub use cost::{Cost, Reading, Usage, busy};
+pub use load::{Load, Requests, ask, connect};
+pub use spread::{Percentiles, Spread, keep};
+pub use table::{Row, Table};

@@ -301,7 +301,13 @@ impl<'a> Reader<'a> {
     }
 
     fn texts(&mut self, field: &'static str) -> Result<Vec<String>, DecodeError> {
-        (0..self.count(field)?).map(|_| self.owned(field)).collect()
+        let count = self.count(field)?;
+        // As large as it has to be: it stays in memory for as long as the session is cached.
+        let mut texts = Vec::with_capacity(count);
+        for _ in 0..count {
+            texts.push(self.owned(field)?);
+        }
+        Ok(texts)
     }
 
     fn option<T>(

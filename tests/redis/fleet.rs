@@ -68,12 +68,10 @@ impl Fleet {
         let mut options = GateOptions::new(env!("CARGO_BIN_EXE_cloakroom")).policy("shop.yaml", POLICY);
         options.store = Store::Redis(json!({ "kind": "redis", "redis": redis }));
         options.config = config.clone();
-        if let Some(first) = self.0.first() {
-            let file = |name: &str| first.process.folder().join(name);
-            options.config["token"]["keyFile"] = json!(file("token.key"));
-            options.config["jwt"]["keysDir"] = json!(file("keys"));
+        match self.0.first() {
+            Some(first) => options.with_keys_of(&first.process),
+            None => options,
         }
-        options
     }
 
     /// A session made by the first gate.

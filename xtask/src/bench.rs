@@ -30,6 +30,10 @@ enum Bench {
     /// Requests through Envoy without ext_proc, with one that changes nothing, and with one that changes sessions: CPU of both,
     /// latency.
     Wayback,
+    /// Ten gates on one Redis: how soon a log-out is felt at all of them.
+    Revocation,
+    /// Redis: a miss against a hit; a million sessions, 100,000 of them in use; the log-out of 10,000 at once.
+    Store,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -37,6 +41,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Bench::Checks => &["checks", "decision"],
         Bench::Decision => &["decision"],
         Bench::Wayback => &["wayback"],
+        Bench::Revocation => &["revocation"],
+        Bench::Store => &["store"],
     };
     terminal::line("Building with optimisations; the first time takes several minutes");
     for name in names {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
+use std::iter::Sum;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -68,6 +70,27 @@ impl Usage {
     }
 }
 
+/// The readings of several processes as one.
+impl Sum for Reading {
+    fn sum<I: Iterator<Item = Self>>(readings: I) -> Self {
+        // The kernel's numbers of threads are those of no other process.
+        Self(readings.flat_map(|it| it.0).collect())
+    }
+}
+
+/// CPU time that all processors of the machine have spent on anything since it was started, in steps of 10 ms.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn busy() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no line for all processors")?;
+    let ticks = all.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    // user, nice, system, idle, iowait, irq, softirq, steal (proc(5)); what follows is in the first two already.
+    let busy = ticks.iter().take(8).enumerate().filter(|(field, _)| !matches!(field, 3 | 4)).map(|(_, ticks)| ticks);
+    Ok(Duration::from_millis(busy.sum::<u64>() * 10))
+}
+
 impl Reading {
     /// What was used from this reading to that one, for each of `requests`.
     #[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days")]
@@ -95,12 +118,13 @@ mod tests {
     #[test]
     fn a_process_reads_itself() {
         let usage = Usage::of(std::process::id());
-        let before = usage.read().expect("it runs");
+        let (before, all) = (usage.read().expect("it runs"), busy().expect("the kernel says"));
         let mut spent = before.clone();
         // A reading changes once the kernel has counted: at the next tick at the latest.
         while before.until(&spent, 1).cpu <= 0.0 {
             spent = usage.read().expect("it runs");
         }
+        assert!(busy().expect("the kernel says") >= all);
         assert!(usage.anonymous().expect("it runs") < usage.resident().expect("it runs"));
     }
 }

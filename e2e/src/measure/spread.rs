@@ -1,6 +1,7 @@
 //! Figures of several rounds, and where they are kept for programs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -48,6 +49,34 @@ impl Spread {
     }
 }
 
+/// What half of some times, 99 of 100 of them, and all of them do not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percentiles {
+    /// Half of them.
+    pub p50: Duration,
+    /// 99 of 100.
+    pub p99: Duration,
+    /// All.
+    pub most: Duration,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Percentiles {
+    /// Of times.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn of(times: impl IntoIterator<Item = Duration>) -> Self {
+        let mut times: Vec<Duration> = times.into_iter().collect();
+        times.sort_unstable();
+        let count = times.len();
+        // The nearest rank: the least time that so many of a hundred do not exceed.
+        let among = |of_hundred: usize| times[(count * of_hundred).div_ceil(100) - 1];
+        Self { p50: among(50), p99: among(99), most: times[count - 1], count }
+    }
+}
+
 /// Writes `target/bench/<name>.json`.
 ///
 /// # Errors
@@ -69,5 +98,13 @@ mod tests {
         let spread = Spread::of_ratios([(8.0, 2.0), (3.0, 3.0), (10.0, 5.0)]);
         assert_eq!(spread, Spread { least: 1.0, median: 2.0, most: 4.0 });
         assert_eq!(spread.range(), "1.00..4.00");
+    }
+
+    #[test]
+    fn percentiles_are_times_that_were_taken() {
+        let of = |count| Percentiles::of((1..=count).rev().map(Duration::from_millis));
+        let [one, p50, p99, most] = [1, 100, 198, 200].map(Duration::from_millis);
+        assert_eq!(of(1), Percentiles { p50: one, p99: one, most: one, count: 1 });
+        assert_eq!(of(200), Percentiles { p50, p99, most, count: 200 });
     }
 }

@@ -194,6 +194,8 @@ impl Shelf {
         {
             shelf.swap_remove(soonest);
         }
+        // Most sessions have one.
+        shelf.reserve_exact(1);
         shelf.push(Shelved { spec: Arc::clone(spec), version, minted: minted.clone() });
         Ok(Jwt::New(minted))
     }
