@@ -49,7 +49,7 @@ impl HostPattern {
 
     /// How specific a pattern is that `host` is one of: the more, the larger; `None` if the host is none of these.
     pub fn rank(&self, host: &Host<'_>) -> Option<usize> {
-        self.matches(host).then(|| match self {
+        self.matches(host).then_some(match self {
             Self::Exact(_) => usize::MAX,
             Self::Below(suffix) => suffix.len(),
             Self::Any => 0,

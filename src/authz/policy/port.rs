@@ -14,7 +14,7 @@ pub(super) struct Port {
 
 impl Port {
     /// The tables that a proxy may look into for this host. One that merges listeners takes the narrowest host of all their routes;
-    /// one that isolates them (GEP-3567) the listener with the narrowest hostname, and its routes alone. Which kind it is, we
+    /// one that isolates them (`GatewayHTTPListenerIsolation`) the listener with the narrowest hostname, and its routes alone. Which kind it is, we
     /// do not know.
     pub(super) fn tables(&self, host: &Host<'_>) -> impl Iterator<Item = &Arc<RouteTable>> {
         let found = || {
