@@ -32,7 +32,8 @@ async fn does_everything(fleet: &Fleet) -> Result<()> {
     let ada = one.process.create_session(&body).await?;
     let bob: CreatedSession = fleet.log_in("bob").await?;
     for gate in &fleet.0 {
-        ensure!(gate.status(&ada).await? == 200 && gate.status(&bob).await? == 200);
+        gate.until(&ada, 200).await?;
+        gate.until(&bob, 200).await?;
     }
     let path = format!("/v1/sessions/{}", ada.sid);
     let (status, answer) =
@@ -128,7 +129,7 @@ async fn the_user_that_the_page_makes_may_do_what_a_gate_does_in_a_cluster() -> 
     let to = (cluster.node_of_slot(slot).await? + 1) % 3;
     let migration = cluster.begin_migration(slot, to).await?;
     cluster.move_keys(migration).await?;
-    ensure!(fleet.0[1].status(&session).await? == 200);
+    fleet.0[1].until(&session, 200).await?;
     cluster.finish_migration(migration).await?;
     tells_of_changes(&fleet)?;
     for node in cluster.nodes() {
@@ -147,7 +148,7 @@ async fn p18_a_changed_password_is_felt_at_the_next_connection_and_mended_withou
     let fleet = Fleet::start(1, way, believing_for(STALE)).await?;
     let gate = &fleet.0[0];
     let (hot, cold) = (fleet.log_in("ada").await?, fleet.log_in("bob").await?);
-    ensure!(gate.status(&hot).await? == 200);
+    gate.until(&hot, 200).await?;
 
     let watch = Watch::over(gate, &hot);
     redis.command(&["CONFIG", "SET", "requirepass", "new"]).await?;
@@ -169,7 +170,7 @@ async fn p18_a_changed_password_is_felt_at_the_next_connection_and_mended_withou
     std::fs::write(&password, "new\n")?;
     let ended = Instant::now();
     gate.is_back("wrong password, mended in its file", &hot, ended).await?;
-    ensure!(gate.status(&cold).await? == 200);
+    gate.until(&cold, 200).await?;
     watch.end(&[200, 503]).await?.none_passed(began + STALE, ending)
 }
 

@@ -28,7 +28,7 @@ async fn takes_no_change(
     ensure!(gate.end(&hot).await? == 503);
     ensure!(gate.end_all("bob").await? == 503);
     ensure!(gate.try_log_in("joe").await? == 503);
-    ensure!(gate.status(&cold).await? == 200, "it answers");
+    gate.until(&cold, 200).await?;
     // Longer than anything is believed without a proof.
     tokio::time::sleep(2 * STALE).await;
     end(&redis).await?;
@@ -83,7 +83,8 @@ async fn p20_what_too_few_replicas_have_is_no_success() -> Result<()> {
     wait_until(PATIENCE, "log-in", async || gate.try_log_in("ada").await.is_ok_and(|it| it == 201)).await?;
     println!("| {:<60} | {:>5} ms | until a log-in", "no replica (WAIT)", begun.elapsed().as_millis());
     let (ada, eve) = (fleet.log_in("ada").await?, fleet.log_in("eve").await?);
-    ensure!(other.status(&ada).await? == 200 && other.status(&eve).await? == 200);
+    other.until(&ada, 200).await?;
+    other.until(&eve, 200).await?;
 
     replica.kill()?;
     // Refused, and safe all the same: the master has it.

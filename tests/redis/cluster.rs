@@ -57,7 +57,7 @@ async fn fails_over(fault: &str, begin: impl AsyncFnOnce(&Redis) -> Result<()>) 
     let spared = log_in_with(&fleet, &cluster, |record, epoch| record != 0 && epoch != 0).await?;
     let other = &fleet.0[1];
     for session in [&hit, &ended, &spared] {
-        ensure!(other.status(session).await? == 200);
+        other.until(session, 200).await?;
     }
     // What a replica does not have, a failover loses.
     let written: u64 = cluster.nodes()[0].info("master_repl_offset").await?.parse()?;
@@ -115,7 +115,7 @@ async fn p17_log_outs_are_felt_while_the_slots_of_sessions_move() -> Result<()> 
             let subject = format!("{stage:?}-{everywhere}");
             // Hot in the one gate and never asked for in the other.
             let (session, cold) = (fleet.log_in(&subject).await?, fleet.log_in("cold").await?);
-            ensure!(other.status(&session).await? == 200);
+            other.until(&session, 200).await?;
             let watch = Watch::over(other, &session);
             let slot = cluster.slot_of(&if everywhere { epoch(&subject) } else { record(&session) }).await?;
             let to = (cluster.node_of_slot(slot).await? + 1) % 3;
@@ -129,22 +129,23 @@ async fn p17_log_outs_are_felt_while_the_slots_of_sessions_move() -> Result<()> 
             };
 
             let migration = cluster.begin_migration(slot, to).await?;
-            ensure!(ending.status(&session).await? == 200 && other.status(&session).await? == 200, "{stage:?}");
-            ensure!(other.status(&cold).await? == 200);
+            ending.until(&session, 200).await?;
+            other.until(&session, 200).await?;
+            other.until(&cold, 200).await?;
             let mut ended = None;
             if stage == Stage::Begun {
                 ended = Some(end().await?);
             }
             cluster.move_keys(migration).await?;
             if stage == Stage::Moved {
-                ensure!(ending.status(&session).await? == 200, "{stage:?}");
+                ending.until(&session, 200).await?;
                 ended = Some(end().await?);
             }
             cluster.finish_migration(migration).await?;
             let ended = match ended {
                 Some(ended) => ended,
                 None => {
-                    ensure!(ending.status(&session).await? == 200, "{stage:?}");
+                    ending.until(&session, 200).await?;
                     end().await?
                 }
             };
@@ -173,7 +174,7 @@ async fn a_session_that_is_asked_for_first_while_its_slot_moves_is_found() -> Re
             if moved {
                 cluster.move_keys(migration).await?;
             }
-            ensure!(fleet.0[0].status(&session).await? == 200, "{key}, moved: {moved}");
+            fleet.0[0].until(&session, 200).await?;
             cluster.move_keys(migration).await?;
             cluster.finish_migration(migration).await?;
             let known = async || fleet.0[0].status(&session).await.is_ok_and(|status| status == 200);

@@ -49,7 +49,7 @@ async fn is_flushed(flush: &str) -> Result<()> {
     let (redis, fleet) = start(2).await?;
     let session = fleet.log_in("ada").await?;
     for gate in &fleet.0 {
-        ensure!(gate.status(&session).await? == 200);
+        gate.until(&session, 200).await?;
     }
     let watches: Vec<Watch> = fleet.0.iter().map(|gate| Watch::over(gate, &session)).collect();
     redis.command(&[flush]).await?;
@@ -78,7 +78,7 @@ async fn p19_what_a_full_server_throws_away_revives_nothing() -> Result<()> {
     }
     for session in over.iter().chain(&live) {
         for gate in &fleet.0 {
-            ensure!(gate.status(session).await? == 200);
+            gate.until(session, 200).await?;
         }
     }
     for session in over.iter().skip(1).step_by(2) {
@@ -199,7 +199,8 @@ async fn p02_what_is_no_record_is_no_session() -> Result<()> {
     let (redis, fleet) = &site;
     let (ada, bob) = (fleet.log_in("ada").await?, fleet.log_in("bob").await?);
     let hot: &Gate = &fleet.0[0];
-    ensure!(hot.status(&ada).await? == 200 && hot.status(&bob).await? == 200);
+    hot.until(&ada, 200).await?;
+    hot.until(&bob, 200).await?;
     let steady = Watch::over(hot, &bob);
     for (what, key) in [("record", record(&ada)), ("epoch", epoch("ada"))] {
         keep(redis, &key).await?;
@@ -223,7 +224,7 @@ async fn p05_a_record_under_another_key_or_of_another_realm_is_no_session() -> R
     let site = start(2).await?;
     let (redis, fleet) = &site;
     let (ada, eve) = (fleet.log_in("ada").await?, fleet.log_in("eve").await?);
-    ensure!(fleet.0[0].status(&eve).await? == 200);
+    fleet.0[0].until(&eve, 200).await?;
     keep(redis, &record(&eve)).await?;
     redis.command(&["COPY", &record(&ada), &record(&eve), "REPLACE"]).await?;
     let watch = Watch::over(&fleet.0[0], &eve);
@@ -233,7 +234,7 @@ async fn p05_a_record_under_another_key_or_of_another_realm_is_no_session() -> R
 
     let bank = Fleet::start(1, way(redis), json!({ "realm": "bank" })).await?;
     let joe = bank.log_in("joe").await?;
-    ensure!(bank.0[0].status(&joe).await? == 200);
+    bank.0[0].until(&joe, 200).await?;
     ensure!(bank.0[0].status(&ada).await? == 401, "a token of another realm");
     let of_bank = format!("ckr:bank:s:{{{}}}", joe.sid);
     keep(redis, &of_bank).await?;
@@ -245,6 +246,6 @@ async fn p05_a_record_under_another_key_or_of_another_realm_is_no_session() -> R
     // The same id in both realms: what ends in the one is not ended, and not revived, in the other.
     ensure!(bank.0[0].end(&joe).await? == 204);
     wait_until(PATIENCE, "end", async || bank.0[0].status(&joe).await.is_ok_and(|it| it == 401)).await?;
-    ensure!(fleet.0[0].status(&ada).await? == 200);
+    fleet.0[0].until(&ada, 200).await?;
     Ok(())
 }

@@ -48,7 +48,7 @@ async fn goes_dark(
     let mut site = Site::start(1, stale).await?;
     let (hot, cold) = (site.fleet.log_in("ada").await?, site.fleet.log_in("bob").await?);
     let doomed = site.fleet.log_in("eve").await?;
-    ensure!(site.gate().status(&hot).await? == 200);
+    site.gate().until(&hot, 200).await?;
     let watch = Watch::over(site.gate(), &hot);
 
     begin(&mut site).await?;
@@ -147,10 +147,10 @@ async fn p18_a_server_that_answers_too_late_is_believed_for_the_bound_and_no_lon
 async fn a_server_that_is_a_little_slow_is_waited_for() -> Result<()> {
     let site = Site::start(1, Duration::from_secs(5)).await?;
     let (hot, cold) = (site.fleet.log_in("ada").await?, site.fleet.log_in("bob").await?);
-    ensure!(site.gate().status(&hot).await? == 200);
+    site.gate().until(&hot, 200).await?;
     let watch = Watch::over(site.gate(), &hot);
     site.proxy.slow(Duration::from_millis(60));
-    ensure!(site.gate().status(&cold).await? == 200);
+    site.gate().until(&cold, 200).await?;
     ensure!(site.gate().end(&cold).await? == 204);
     ensure!(site.gate().status(&cold).await? == 401);
     watch.end(&[200, 503]).await?.hardly_noticed()?;
@@ -178,7 +178,7 @@ async fn p02_a_gate_that_starts_before_its_store_waits_for_it() -> Result<()> {
 async fn p02_half_an_answer_is_none() -> Result<()> {
     let site = Site::start(1, Duration::from_secs(5)).await?;
     let hot = site.fleet.log_in("ada").await?;
-    ensure!(site.gate().status(&hot).await? == 200);
+    site.gate().until(&hot, 200).await?;
     let watch = Watch::over(site.gate(), &hot);
     for (subject, act) in [("half-a-record", Act::Halve), ("no-record", Act::Cut)] {
         let session = site.fleet.log_in(subject).await?;
@@ -191,7 +191,7 @@ async fn p02_half_an_answer_is_none() -> Result<()> {
     // What became of a change whose answer is lost, nobody knows: the caller is told so, and asks again.
     for (name, act) in [("half an answer", Act::Halve), ("no answer", Act::Cut)] {
         let session = site.fleet.log_in("eve").await?;
-        ensure!(site.gate().status(&session).await? == 200);
+        site.gate().until(&session, 200).await?;
         let caught = site.proxy.next_reply(":1\r\n", act);
         ensure!(site.gate().end(&session).await? == 503, "{name} to a log-out");
         caught.seen().await?;
@@ -212,7 +212,7 @@ async fn p17_a_word_of_a_log_out_that_is_lost_with_its_connection_is_not_missed(
     let [far, near] = fleet.0.as_slice() else { unreachable!("two gates") };
     for (name, act) in [("half a word", Act::Halve), ("no word", Act::Cut)] {
         let session = near.process.create_session(&json!({ "subject": "ada" })).await?;
-        ensure!(far.status(&session).await? == 200);
+        far.until(&session, 200).await?;
         let watch = Watch::over(far, &session);
         let caught = proxy.next_reply(&session.sid, act);
         ensure!(near.end(&session).await? == 204);

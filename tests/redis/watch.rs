@@ -13,8 +13,8 @@ use crate::fleet::{Gate, HOST};
 
 /// The time between two requests.
 const PACE: Duration = Duration::from_millis(25);
-/// No request may wait longer: the 2 s of `check.timeout`, and as much for a busy machine.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+/// No request may wait longer: the 2 s of `check.timeout`, and the rest for a busy machine. One that is forgotten waits for ever.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Asks until it is told to end.
 pub(crate) struct Watch {
