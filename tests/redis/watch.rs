@@ -94,7 +94,7 @@ impl Seen {
     /// Whatever went on, hardly any request was 503: on a busy machine a server that is well can be too late for once.
     pub(crate) fn hardly_noticed(&self) -> Result<()> {
         let (unknown, all) = (self.count(503), self.len());
-        ensure!(unknown * 20 <= all, "{unknown} of {all} requests were 503");
+        ensure!(unknown * 10 <= all, "{unknown} of {all} requests were 503");
         Ok(())
     }
 
