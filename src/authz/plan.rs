@@ -22,7 +22,7 @@ use super::verdict::{Challenge, Decision, Denial, Lookup, Permit};
 use crate::api::auth_policy::Mode;
 
 /// How far a session's own times may lie ahead of our clock before we say that the clock is wrong (P23).
-const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
+pub const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What to do next.
 #[derive(Debug)]
