@@ -16,9 +16,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ext_authz", &["api", "authz", "sessions", "store", "grpc", "telemetry"]),
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "sessions", "store"]),
+    ("k8s", &["api", "authz"]),
     ("telemetry", &[]),
     ("config", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc"]),
-    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "config", "app"]),
+    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "config", "app", "k8s"]),
     (
         "app",
         &[

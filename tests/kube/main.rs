@@ -1,0 +1,5 @@
+//! What needs a real API server of Kubernetes.
+
+mod admission;
+mod definitions;
+mod resources;
