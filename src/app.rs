@@ -147,11 +147,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     };
     let report = Report::new(move || {
         let status = status.load();
-        PolicyReport {
-            generation: status.generation,
-            problems: status.problems.clone(),
-            errors: status.errors.clone(),
-        }
+        PolicyReport { generation: status.generation, problems: status.problems.clone(), errors: status.errors.clone() }
     });
     let explain = explain::router(ExplainParts {
         policies: Arc::clone(&policies),
