@@ -7,6 +7,7 @@ pub mod keys;
 pub mod output;
 pub mod policy;
 pub mod session;
+mod written;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -28,8 +29,9 @@ enum Command {
     Serve(ServeArgs),
     /// Make, change, list and end sessions through a running gate's session API.
     Session(Box<session::SessionArgs>),
-    /// Say which policy, rule, session and headers a request would get from a running gate, and why.
-    Explain(explain::ExplainArgs),
+    /// Say which policy, rule, session and headers a request would get, from a running gate or from policies as they are
+    /// written, and why.
+    Explain(Box<explain::ExplainArgs>),
     /// Check policies before they are used.
     Policy(policy::PolicyArgs),
     /// Make and rotate the signing keys.
@@ -76,8 +78,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => crate::app::serve(&args.into()),
         Command::Session(args) => on_a_runtime(session::run(*args)),
-        Command::Explain(args) => on_a_runtime(explain::run(args)),
-        Command::Policy(args) => policy::run(args),
+        Command::Explain(args) => on_a_runtime(explain::run(*args)),
+        Command::Policy(args) => on_a_runtime(policy::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Crds(args) => crds::run(args),
     };

@@ -2,12 +2,14 @@
 //! checks live here and nowhere else; `docs/configuration.md` is the reference.
 
 mod file;
+mod policies;
 mod realms;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::policies::PoliciesConfig;
 pub use self::store::StoreConfig;
 
 use std::borrow::Cow;
@@ -47,8 +49,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Session JWTs.
     pub jwt: JwtConfig,
-    /// The policies' folder.
-    pub policies: PathBuf,
+    /// Where policies come from.
+    pub policies: PoliciesConfig,
     /// The session API's callers.
     pub callers: Vec<CallerConfig>,
     /// Logs.
@@ -219,7 +221,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,
         jwt: jwt(file.jwt, folder)?,
-        policies: at(file.policies.dir, "policies"),
+        policies: policies::resolve(file.policies, folder)?,
         callers,
         telemetry: telemetry(file.telemetry)?,
         shutdown: ShutdownConfig {

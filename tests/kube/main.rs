@@ -1,5 +1,15 @@
-//! What needs a real API server of Kubernetes.
+//! With a real API server of Kubernetes on an etcd of its own, and where requests matter through a real Envoy.
+//!
+//! `cargo xtask test kube` runs these; what they need is installed under `target/tools`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admission;
+mod awaited;
 mod definitions;
+mod enforced;
+mod house;
+mod load;
+mod older;
+mod outages;
 mod resources;
+mod snapshot;
