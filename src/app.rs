@@ -24,7 +24,7 @@ use crate::admin::session_api::{ApiParts, SessionApi};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::Carrier;
 use crate::authz::policy::{HostsFrom, Install};
-use crate::config::{Config, StoreConfig};
+use crate::config::{self, Config, StoreConfig};
 use crate::ext_authz::metrics::{self, CheckMetrics};
 use crate::ext_authz::service::{Gate, GateConfig};
 use crate::ext_proc::metrics::ResponseMetrics;
@@ -98,7 +98,9 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
     let store = Arc::new(open_store(&config.store, &registry)?);
     readiness.set(ReadyCheck::Store, store.is_open());
-    let folder = PolicyFolder::open(config.policies.clone(), install(&config)).context("policies.dir")?;
+    let pod = config.pod.as_deref().map(config::pod::read).transpose().context("policies.pod")?;
+    let install = Install { pod, ..install(&config) };
+    let folder = PolicyFolder::open(config.policies.clone(), install).context("policies.dir")?;
     readiness.set(ReadyCheck::Policies, true);
     let (policies, status) = (folder.index(), folder.status());
     let sessions = Arc::new(Sessions::new(
@@ -288,6 +290,8 @@ pub(crate) fn install(config: &Config) -> Install {
         own_headers: OwnHeaders::new(&config.jwt.header),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: config.route_identity,
     }
 }
 

@@ -28,17 +28,18 @@ pub struct AuthPolicy {
     pub status: Option<Value>,
 }
 
-/// `spec` of an [`AuthPolicy`]. At least one of `targetRefs` and `hosts`.
+/// `spec` of an [`AuthPolicy`]. At least one of `targetRefs`, `selector` and `hosts`, and not both of the first two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthPolicySpec {
-    /// The Gateways, HTTPRoutes and GRPCRoutes that it judges; at most 16.
+    /// The Gateways, HTTPRoutes, GRPCRoutes and Services that it judges; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_refs: Vec<TargetRef>,
-    /// The hosts that it judges: `shop.example`, `*.shop.example`; at most 1,024. For folders and the install's own namespace.
+    /// The hosts that it judges: `shop.example`, `*.shop.example`; at most 1,024. For folders and the install's own namespace; with a
+    /// `selector` for everyone, since they only narrow it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
-    /// Workloads with a sidecar. Needs Kubernetes.
+    /// The pods with a sidecar that it judges, of its own namespace; with `{}` all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
     /// Whether policies on more specific targets replace this one or are checked in addition.
@@ -68,25 +69,25 @@ pub struct AuthPolicySpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetRef {
-    /// `gateway.networking.k8s.io`.
+    /// `gateway.networking.k8s.io`; for a Service the empty text.
     pub group: String,
-    /// `Gateway`, `HTTPRoute` or `GRPCRoute`.
+    /// `Gateway`, `HTTPRoute`, `GRPCRoute` or `Service`.
     pub kind: String,
     /// The object's name.
     pub name: String,
     /// The object's namespace; the policy's unless told. Another one needs a ReferenceGrant there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// A listener of the Gateway, or a named rule of the route; all of it unless told.
+    /// A listener of the Gateway, or a named rule of the route; all of it unless told. A Service has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section_name: Option<String>,
 }
 
-/// Labels that workloads must have.
+/// Labels that pods must have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
-    /// All of these.
+    /// All of these, at most 16; none is every pod.
     #[serde(default)]
     pub match_labels: std::collections::BTreeMap<String, String>,
 }
@@ -332,6 +333,8 @@ pub struct Salvage {
     pub target_refs: Vec<TargetRef>,
     /// `spec.hosts`, those that read.
     pub hosts: Vec<String>,
+    /// `spec.selector`.
+    pub selector: Option<LabelSelector>,
     /// `spec.inheritance`; `Required` when it is there and does not read, since that closes more.
     pub inheritance: Inheritance,
 }
@@ -348,11 +351,17 @@ impl Salvage {
         let target_refs = each("targetRefs")?.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().ok()?;
         let hosts: Vec<String> =
             each("hosts")?.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().ok()?;
+        let selector = match spec.get("selector") {
+            None | Some(Value::Null) => None,
+            // Without it, hosts that it was to narrow would be claimed.
+            Some(value) => Some(serde_json::from_value(value.clone()).ok()?),
+        };
         let inheritance = match spec.get("inheritance") {
             None => Inheritance::Default,
             Some(value) => serde_json::from_value(value.clone()).unwrap_or(Inheritance::Required),
         };
-        let salvage = Self { target_refs, hosts, inheritance };
-        (!salvage.target_refs.is_empty() || !salvage.hosts.is_empty()).then_some(salvage)
+        let salvage = Self { target_refs, hosts, selector, inheritance };
+        let judges = !salvage.target_refs.is_empty() || !salvage.hosts.is_empty() || salvage.selector.is_some();
+        judges.then_some(salvage)
     }
 }

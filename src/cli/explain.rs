@@ -22,6 +22,9 @@ pub struct ExplainArgs {
     /// A header, as `name: value`; may come more than once
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<HeaderField>,
+    /// The route that the proxy would name, as `HTTPRoute/NAMESPACE/NAME` or with `/RULE`
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
     /// The `Cookie` header; a token is better read with --token-file, since others can see the command line
     #[arg(long, value_name = "COOKIES")]
     cookie: Option<String>,
@@ -60,8 +63,14 @@ pub async fn run_to(args: ExplainArgs, out: &mut dyn Write) -> anyhow::Result<()
     let mut headers = args.headers;
     headers.extend(args.cookie.map(|value| HeaderField { name: "cookie".to_owned(), value }));
     let token = args.token_file.as_deref().map(read_secret).transpose()?.map(TokenText);
-    let request =
-        ExplainRequest { method: args.method, host: host.to_owned(), path: path.into_owned(), headers, token };
+    let request = ExplainRequest {
+        method: args.method,
+        host: host.to_owned(),
+        path: path.into_owned(),
+        headers,
+        route: args.route,
+        token,
+    };
     let cure =
         "is `cloakroom serve` running on this machine, and is that its `listen.admin` (--admin or CLOAKROOM_ADMIN)?";
     let http = HttpClient::new(args.admin, "the admin listener", cure)?;
@@ -99,6 +108,7 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
         ("policy", "/policy"),
         ("rule", "/rule"),
         ("route", "/route"),
+        ("  found by", "/routeFoundBy"),
         ("audit policy refuses it for", "/audit"),
         ("credential", "/credential/kind"),
         ("carried in", "/credential/carrier"),

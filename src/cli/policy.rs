@@ -10,7 +10,7 @@ use serde_json::json;
 use super::output::{self, Output};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, RealmRights};
+use crate::authz::policy::{HostsFrom, Install, RealmRights, RouteIdentity};
 use crate::authz::session::Realm;
 use crate::config::Config;
 use crate::folder;
@@ -111,5 +111,7 @@ fn install(args: &CheckArgs) -> anyhow::Result<Install> {
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: RouteIdentity::default(),
     })
 }

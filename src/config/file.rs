@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) sessions: SessionsFile,
     pub(super) jwt: JwtFile,
     pub(super) policies: PoliciesFile,
+    pub(super) proxy: ProxyFile,
     pub(super) api: ApiFile,
     pub(super) telemetry: TelemetryFile,
     pub(super) shutdown: ShutdownFile,
@@ -178,6 +179,14 @@ pub(super) struct JwtFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct PoliciesFile {
     pub(super) dir: Option<String>,
+    pub(super) pod: Option<String>,
+}
+
+/// `proxy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ProxyFile {
+    pub(super) route_identity: Option<String>,
 }
 
 /// `api`.
