@@ -291,6 +291,8 @@ pub(crate) fn install(config: &Config, own_namespace: Option<&str>) -> Install {
         own_headers: OwnHeaders::new(&config.jwt.header),
         hosts: own_namespace.map_or(HostsFrom::Everyone, |namespace| HostsFrom::Namespace(namespace.to_owned())),
         gateways,
+        pod: None,
+        route_identity: config.route_identity,
     }
 }
 

@@ -2,6 +2,7 @@
 //! checks live here and nowhere else; `docs/configuration.md` is the reference.
 
 mod file;
+pub mod pod;
 mod policies;
 mod realms;
 mod store;
@@ -22,7 +23,7 @@ use crate::admin::caller::{Caller, CallerConfig, Realms, Verb};
 use crate::api::byte_size::ByteSize;
 use crate::api::duration::HumanDuration;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::RealmRights;
+use crate::authz::policy::{RealmRights, RouteIdentity};
 use crate::authz::session::Realm;
 use crate::ext_authz::record::Decisions;
 use crate::grpc::Address;
@@ -51,6 +52,10 @@ pub struct Config {
     pub jwt: JwtConfig,
     /// Where policies come from.
     pub policies: PoliciesConfig,
+    /// What the cluster says about the pod that this is a sidecar of ([`pod::read`]).
+    pub pod: Option<PathBuf>,
+    /// What the proxy's word about a request's route is worth.
+    pub route_identity: RouteIdentity,
     /// The session API's callers.
     pub callers: Vec<CallerConfig>,
     /// Logs.
@@ -222,6 +227,14 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         sessions,
         jwt: jwt(file.jwt, folder)?,
         policies: policies::resolve(file.policies, folder)?,
+        pod: file.policies.pod.map(|dir| folder.join(dir)),
+        route_identity: match file.proxy.route_identity.as_deref().unwrap_or("verified") {
+            "verified" => RouteIdentity::Verified,
+            "trusted" => RouteIdentity::Trusted,
+            other => {
+                return Err(wrong("proxy.routeIdentity", format!("`{other}` is not one of verified, trusted")));
+            }
+        },
         callers,
         telemetry: telemetry(file.telemetry)?,
         shutdown: ShutdownConfig {

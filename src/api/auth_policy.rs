@@ -439,6 +439,8 @@ pub struct Salvage {
     pub target_refs: Vec<TargetRef>,
     /// `spec.hosts`, those that read.
     pub hosts: Vec<String>,
+    /// `spec.selector`.
+    pub selector: Option<LabelSelector>,
     /// `spec.inheritance`; `Required` when it is there and does not read, since that closes more.
     pub inheritance: Inheritance,
 }
@@ -455,11 +457,17 @@ impl Salvage {
         let target_refs = each("targetRefs")?.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().ok()?;
         let hosts: Vec<String> =
             each("hosts")?.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().ok()?;
+        let selector = match spec.get("selector") {
+            None | Some(Value::Null) => None,
+            // Without it, hosts that it was to narrow would be claimed.
+            Some(value) => Some(serde_json::from_value(value.clone()).ok()?),
+        };
         let inheritance = match spec.get("inheritance") {
             None => Inheritance::Default,
             Some(value) => serde_json::from_value(value.clone()).unwrap_or(Inheritance::Required),
         };
-        let salvage = Self { target_refs, hosts, inheritance };
-        (!salvage.target_refs.is_empty() || !salvage.hosts.is_empty()).then_some(salvage)
+        let salvage = Self { target_refs, hosts, selector, inheritance };
+        let judges = !salvage.target_refs.is_empty() || !salvage.hosts.is_empty() || salvage.selector.is_some();
+        judges.then_some(salvage)
     }
 }

@@ -53,6 +53,11 @@ impl ProblemKind {
 }
 
 impl PolicyProblem {
+    /// Which entry of `spec.targetRefs` it is about, if it is about one.
+    pub fn target(&self) -> Option<usize> {
+        self.path.strip_prefix("spec.targetRefs[")?.split_once(']')?.0.parse().ok()
+    }
+
     pub(super) fn of_policy(
         origin: &Origin,
         policy: &PolicyName,
