@@ -353,6 +353,8 @@ mod tests {
             own_headers: OwnHeaders::new("x-session-jwt"),
             hosts: HostsFrom::Everyone,
             gateways: None,
+            pod: None,
+            route_identity: crate::authz::policy::RouteIdentity::default(),
         };
         Publisher::new(install).register(&registry).unwrap();
         let families = registry.gather();

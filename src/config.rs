@@ -226,8 +226,8 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,
         jwt: jwt(file.jwt, folder)?,
+        pod: file.policies.pod.as_ref().map(|dir| folder.join(dir)),
         policies: policies::resolve(file.policies, folder)?,
-        pod: file.policies.pod.map(|dir| folder.join(dir)),
         route_identity: match file.proxy.route_identity.as_deref().unwrap_or("verified") {
             "verified" => RouteIdentity::Verified,
             "trusted" => RouteIdentity::Trusted,

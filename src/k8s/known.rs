@@ -263,8 +263,8 @@ fn closed_route(kind: Kind, value: &Value) -> Option<PolicyInput> {
     spec.insert("rules".to_owned(), json!([rule]));
     let route = json!({ "metadata": metadata, "spec": spec });
     match kind {
-        Kind::HttpRoute => serde_json::from_value::<HttpRoute>(route).ok().map(PolicyInput::HttpRoute),
-        _ => serde_json::from_value::<GrpcRoute>(route).ok().map(PolicyInput::GrpcRoute),
+        Kind::HttpRoute => serde_json::from_value::<HttpRoute>(route).ok().map(|it| PolicyInput::HttpRoute(it.into())),
+        _ => serde_json::from_value::<GrpcRoute>(route).ok().map(|it| PolicyInput::GrpcRoute(it.into())),
     }
 }
 

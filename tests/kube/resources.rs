@@ -93,6 +93,8 @@ pub(crate) fn any_install() -> Install {
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: cloakroom::authz::policy::RouteIdentity::default(),
     }
 }
 

@@ -16,6 +16,8 @@ fn install() -> Install {
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Namespace("cloakroom".to_owned()),
         gateways: None,
+        pod: None,
+        route_identity: crate::authz::policy::RouteIdentity::default(),
     }
 }
 
