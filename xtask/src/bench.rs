@@ -34,6 +34,8 @@ enum Bench {
     Revocation,
     /// Redis: a miss against a hit; a million sessions, 100,000 of them in use; the log-out of 10,000 at once.
     Store,
+    /// Policies from the API of Kubernetes: from written to enforced through Envoy; what 100 gates cost the API server.
+    Kubernetes,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -43,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Bench::Wayback => &["wayback"],
         Bench::Revocation => &["revocation"],
         Bench::Store => &["store"],
+        Bench::Kubernetes => &["kubernetes"],
     };
     terminal::line("Building with optimisations; the first time takes several minutes");
     for name in names {
