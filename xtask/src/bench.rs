@@ -36,6 +36,8 @@ enum Bench {
     Store,
     /// Ten thousand policies: to compile them, to compile them again when one has changed, their memory, and a check among them.
     Policies,
+    /// Policies from the API of Kubernetes: from written to enforced through Envoy; what 100 gates cost the API server.
+    Kubernetes,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -46,6 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Bench::Revocation => &["revocation"],
         Bench::Store => &["store"],
         Bench::Policies => &["policies"],
+        Bench::Kubernetes => &["kubernetes"],
     };
     terminal::line("Building with optimisations; the first time takes several minutes");
     for name in names {
