@@ -11,7 +11,7 @@ use e2e::measure::{Row, Table};
 use e2e::process::wait_until;
 use e2e::sloppy::Sloppy;
 use e2e::tools::EnvoyVersion;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
