@@ -11,6 +11,7 @@ fn said(yaml: &str) -> Vec<String> {
             let line = problem.to_string();
             let line = line.strip_prefix("test.yaml:0: AuthPolicy shop/shop: ").map_or(line.clone(), str::to_owned);
             line.replace(" (until it is right, everything it targets is refused)", "")
+                .replace(" (what it is for cannot be told, so nothing is refused for it)", "")
         })
         .collect()
 }
