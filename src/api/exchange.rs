@@ -19,11 +19,11 @@ use super::validation;
 pub struct Exchange {
     /// The response header that holds the JWT and nothing else; 1 to 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = validation::TOKEN))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = validation::TOKEN))]
     pub header: Option<String>,
     /// The cookie that the response sets to the JWT; 1 to 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = validation::TOKEN))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = validation::TOKEN))]
     pub cookie: Option<String>,
     /// The member of the JSON body that is the JWT: 1 to 4 names from the outside in, with dots between them, each of 1 to 63
     /// letters, digits, `_` and `-`.

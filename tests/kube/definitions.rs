@@ -98,7 +98,7 @@ async fn explain_reads_like_a_manual_and_columns_tell_what_holds() -> Result<()>
             &[
                 "What requests need, by what they are; at most 256.",
                 "How a refusal looks.",
-                "ENUM:\n    Public\n    Deny",
+                "enum: Public, Deny",
                 "access\t<string>",
                 "`Public`: Everybody passes;",
                 "authenticate\t<[]Object>",

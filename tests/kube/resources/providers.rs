@@ -100,7 +100,7 @@ fn api_keys() -> Vec<Row> {
         ),
         refused(
             "{apiKeys: {selector: {matchLabels: {for: partners}}, from: [{header: x y}]}}",
-            &["apiKeys.from[0].header", "is not the name of a header or a cookie"],
+            &["apiKeys.from[0].header", "should match '^[-A-Za-z0-9!#$%&"],
         ),
     ]
 }
