@@ -104,7 +104,7 @@ pub struct Jwks {
     pub inline: Option<JwkSet>,
     /// Where the issuer publishes it: an `https` URL of 1 to 2,048 bytes. Not in a rule's `exchange`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = validation::HTTPS_URL))]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = validation::URL))]
     pub uri: Option<String>,
     /// Where the issuer publishes it is what its discovery document says (OpenID Connect Discovery 1.0 §4). The document must name
     /// the same `issuer`, byte for byte. Not in a rule's `exchange`.

@@ -226,6 +226,10 @@ pub(super) const AUTHENTICATE_LIST: &[Validation] = &[
         "has the same way to authenticate twice: write it once, with everything it accepts",
     ),
     rule(
+        "self.all(one, !has(one.provider) || self.exists_one(other, has(other.provider) && other.provider.name == one.provider.name))",
+        "names the same provider twice: remove one of the two",
+    ),
+    rule(
         "!self.exists(it, has(it.anonymous)) || self.exists(it, !has(it.anonymous))",
         "`anonymous` alone would refuse everybody who has a session: add `session: {}`, or say `access: Public` instead",
     ),
@@ -361,8 +365,11 @@ pub(super) const JWKS: &[Validation] = &[rule(
     "exactly one of `inline`, `uri` and `discovery` is needed: the issuer's public keys, or where they are",
 )];
 
-pub(super) const HTTPS_URL: &[Validation] =
-    &[rule("self.matches(r'^(?i)https://[^/?#@]')", "is not an https:// URL, like https://login.example/keys")];
+// `http://` is for an install that allows it, which is told where it is asked.
+pub(super) const URL: &[Validation] = &[rule(
+    "self.matches(r'^(?i)https?://[^/?#@]+([/?][^#]*)?$')",
+    "is not an https:// URL, like https://login.example/keys, without user name and fragment",
+)];
 
 pub(super) const JWK: &[Validation] = &[rule(
     "!has(self.d) && !has(self.k)",
@@ -380,7 +387,7 @@ pub(super) const PROVIDER: &[Validation] = &[rule(
 )];
 
 pub(super) const JWT_PROVIDER: &[Validation] = &[rule(
-    "!has(self.jwks.discovery) || self.issuer.startsWith('https://')",
+    "!has(self.jwks.discovery) || self.issuer.matches('^(?i)https?://')",
     "must be an https:// URL where its keys are found by `discovery`: the document is looked for below it",
 )
 .at(".issuer")];
@@ -389,7 +396,7 @@ pub(super) const FROM: &[Validation] =
     &[rule("self.all(one, self.exists_one(other, one == other))", "names the same place twice: remove one of the two")];
 
 pub(super) const MAX_CACHE: &[Validation] = &[rule(
-    "!self.matches(r'^([0-9]{1,5}(h|ms|m|s)){1,4}$') || duration(self) <= duration('5m')",
+    "!self.matches(r'^([0-9]{1,5}(h|ms|m|s)){1,4}$') || duration(self) < duration('5m1s')",
     "is too long, since a token that the server revokes counts for so long: at most 5m",
 )];
 

@@ -149,10 +149,31 @@ fn plain_fields() -> Vec<Row> {
     ]
 }
 
+/// As large as a policy may be in what rules of CEL look at: their cost counts when they run, too.
+fn large() -> String {
+    let hosts = many(1024, |i| format!("'*.a-long-name-of-some-tenant-{i}.apps.shop.example'"));
+    let rules = many(256, |i| {
+        let matches = many(8, |j| {
+            let headers = many(4, |k| format!("{{name: x-some-header-{k}, value: a-value-of-it}}"));
+            format!("{{path: {{value: /a/path/of/some/service/{i}/{j}}}, method: POST, headers: [{headers}]}}")
+        });
+        let claims = many(8, |j| format!("claim{j}: session.claims.account.tenant.c{j}"));
+        format!(
+            "{{name: rule-{i}, matches: [{matches}], authenticate: [{{session: {{carriers: [{{bearer: {{}}}}]}}}}, \
+             {{sessionJwt: {{audiences: [a, b], namespaces: [shop, cart]}}}}], require: {{roles: [admin, owner], \
+             scopes: [orders.read, orders.write], claims: [{{name: tier, values: [gold]}}], maxAge: 15m}}, \
+             forward: {{audience: service-{i}, claims: {{{claims}}}}}, session: {{writableClaims: [cart]}}, \
+             deny: {{redirectTo: 'https://login.shop.example/start'}}}}"
+        )
+    });
+    format!("{{hosts: [{hosts}], rules: [{rules}]}}")
+}
+
 fn rules() -> Vec<Row> {
     let rules = |count| format!("{{hosts: [shop.example], rules: [{}]}}", many(count, |i| format!("{{name: r{i}}}")));
     vec![
         taken(&rules(256)),
+        taken(&large()),
         taken(&rule("{name: A-b_c.9}, {}, {}")),
         taken(&rule("{access: Public}, {access: Deny, authenticate: []}")),
         refused(&rules(257), &["spec.rules", "must have at most 256 items"]),
@@ -248,6 +269,10 @@ fn authentication() -> Vec<Row> {
         ),
         refused(&with("{session: {}, anonymous: {}}"), &["authenticate[0]", "exactly one of"]),
         refused(&with("{session: {}}, {session: {}}"), &["authenticate", "the same way to authenticate twice"]),
+        refused(
+            &with("{provider: {name: a}}, {provider: {name: b}}, {provider: {name: a}}"),
+            &["authenticate", "names the same provider twice"],
+        ),
         refused(&with("{anonymous: {}}"), &["authenticate", "add `session: {}`, or say `access: Public` instead"]),
         refused(
             &rule("{authenticate: [{session: {}}, {anonymous: {}}], require: {scopes: [a]}}"),
