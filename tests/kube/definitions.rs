@@ -155,6 +155,19 @@ async fn explain_reads_like_a_manual_and_columns_tell_what_holds() -> Result<()>
     println!("{wide}");
     assert_eq!(row(&wide, "NAME")[..5], ["NAME", "TARGETS", "HOSTS", "ACCEPTED", "PROGRAMMED"]);
     ensure!(wide.contains("RULES") && wide.contains("REASON") && wide.contains("TargetNotFound"), "{wide}");
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("shop.yaml").display().to_string();
+    let rules = "[{name: health, access: Public, require: {roles: [admin]}}]";
+    std::fs::write(&file, policy("broken", &format!("{{hosts: ['shop.example:8080'], rules: {rules}}}")))?;
+    let said = server.kubectl(&["apply", "-f", &file]).expect_err("broken").to_string();
+    println!("{said}");
+    for words in ["spec.hosts[0]: Invalid value", "spec.rules[0].require: Invalid value"] {
+        ensure!(said.contains(words), "{said}");
+    }
+    std::fs::write(&file, policy("broken", "{hosts: [shop.example], rulez: []}"))?;
+    let said = server.kubectl(&["apply", "-f", &file]).expect_err("broken").to_string();
+    println!("{said}");
+    ensure!(said.contains("unknown field \"spec.rulez\""), "{said}");
     let all = server.kubectl(&["get", "cloakroom", "-A"])?;
     ensure!(all.contains("authpolicy.cloakroom.dev/shop"), "{all}");
     Ok(())
