@@ -115,7 +115,16 @@ async fn p27_hosts_are_for_the_install_s_own_namespace_and_selectors_choose() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn p29_how_long_a_change_takes_to_be_in_force() -> Result<()> {
     let server = house::server().await?;
+    let lists = async || -> Result<u64> {
+        let metrics = server.api(http::Method::GET, "/metrics", None).await?.1;
+        let lines = metrics.as_str().unwrap_or_default().lines().filter(|line| {
+            line.starts_with("apiserver_request_total{") && line.contains("authpolicies") && line.contains("\"LIST\"")
+        });
+        Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    };
+    let before = lists().await?;
     let gate = Cloakroom::spawn(house::options(&server)?).await?;
+    println!("lists of policies beside streamed ones: {}", lists().await? - before);
     let checker = Checker::connect(&gate.grpc()?).await?;
     let (mut changed, mut deleted) = (Vec::new(), Vec::new());
     for round in 0..200 {
