@@ -130,7 +130,9 @@ fn form(
     };
     let effect = match good {
         Some(_) => "the last good form of this policy stays in force",
-        None if salvage == Salvage::default() => "what it is for cannot be told, so nothing is refused for it",
+        None if body.is_err() && salvage == Salvage::default() => {
+            "what it is for cannot be told, so nothing is refused for it"
+        }
         None => "until it is right, everything it targets is refused",
     };
     for (path, words) in findings.into_iter() {
