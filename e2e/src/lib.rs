@@ -8,6 +8,7 @@ pub mod envoy;
 pub mod gate;
 pub mod http1;
 pub mod http2;
+pub mod identity_server;
 pub mod issuer;
 pub mod jose;
 pub mod kube;

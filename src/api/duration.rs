@@ -29,6 +29,11 @@ impl HumanDuration {
         (duration <= Self::MAX && duration.subsec_nanos().is_multiple_of(1_000_000)).then_some(Self(duration))
     }
 
+    /// This many seconds.
+    pub const fn from_secs(secs: u16) -> Self {
+        Self(Duration::from_secs(secs as u64))
+    }
+
     /// The duration.
     pub const fn get(self) -> Duration {
         self.0

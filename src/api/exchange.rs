@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::auth_policy::Nothing;
+
 /// A JWT that the service puts into its response becomes a session, and the opaque token takes its place. Exactly one of
 /// `header`, `cookie` and `bodyField`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,13 +90,26 @@ pub struct Jwks {
     /// The key set itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<JwkSet>,
-    /// Where the issuer publishes it. Not in this version.
+    /// Where the issuer publishes it: an `https` URL of 1 to 2,048 bytes. Not in a rule's `exchange`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uri: Option<Unread>,
+    pub uri: Option<String>,
+    /// Where the issuer publishes it is what its discovery document says (OpenID Connect Discovery 1.0 §4). The document must name
+    /// the same `issuer`, byte for byte. Not in a rule's `exchange`.
+    #[serde(default, deserialize_with = "nothing", skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Nothing>,
+}
+
+/// Reads `{}`, for the reason that [`unquoted`] has.
+fn nothing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Nothing>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::Object(members) if members.is_empty() => Ok(Some(Nothing {})),
+        _ => Err(serde::de::Error::custom("has no fields: write `discovery: {}`")),
+    }
 }
 
 /// Reads an object. By hand, since serde's words for a wrong type quote the value, and a pasted text may be a private key.
-fn unquoted<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Jwks, D::Error> {
+pub(super) fn unquoted<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Jwks, D::Error> {
     match Value::deserialize(deserializer)? {
         object @ Value::Object(_) => serde_json::from_value(object).map_err(serde::de::Error::custom),
         _ => Err(serde::de::Error::custom("an object is needed, like `inline: {keys: [{kty: EC, …}]}`")),
@@ -152,22 +167,6 @@ impl TryFrom<Value> for JwkSet {
             _ => Err(format!("`keys[{i}]` is not a JWK: an object like `{{kty: EC, …}}` is needed (RFC 7517)")),
         });
         Ok(Self { keys: keys.collect::<Result<_, _>>()? })
-    }
-}
-
-/// A field of a later version: that it is there, and nothing of what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unread;
-
-impl<'de> Deserialize<'de> for Unread {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
-}
-
-impl Serialize for Unread {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit()
     }
 }
 
@@ -237,6 +236,8 @@ mod tests {
             serde_json::json!(["PRIVATE"]),
             serde_json::json!({"inline": "PRIVATE"}),
             serde_json::json!({"keys": ["PRIVATE"]}),
+            serde_json::json!({"uri": ["PRIVATE"]}),
+            serde_json::json!({"discovery": "PRIVATE"}),
         ] {
             let exchange = serde_json::json!({"issuer": "", "audiences": [], "algorithms": [], "jwks": jwks});
             let error = crate::api::read::read::<Exchange>(exchange).unwrap_err();

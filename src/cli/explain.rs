@@ -89,8 +89,9 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     let text = |pointer: &str| answer.pointer(pointer).map(plain_value);
     let verdict = match answer["verdict"].as_str() {
         Some("allowSession") => "ALLOWED, with the session's identity".to_owned(),
+        Some("allowIdentity") => "ALLOWED, with the identity that a provider vouches for".to_owned(),
         Some("allowAnonymous") => "ALLOWED, without identity".to_owned(),
-        Some("needsSession") => "UNDECIDED: it hangs on the session".to_owned(),
+        Some("needsSession") => "UNDECIDED: it hangs on the session, or on a provider".to_owned(),
         _ => format!("REFUSED with {}: {}", plain_value(&answer["status"]), plain_value(&answer["reason"])),
     };
     writeln!(out, "{}\n", output::plain(&verdict))?;
@@ -102,6 +103,13 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
         ("audit policy refuses it for", "/audit"),
         ("credential", "/credential/kind"),
         ("carried in", "/credential/carrier"),
+        ("identity provider", "/provider/name"),
+        ("  kind", "/provider/kind"),
+        ("  says", "/provider/found"),
+        ("  subject", "/provider/subject"),
+        ("  acr", "/provider/acr"),
+        ("  scopes", "/provider/scopes"),
+        ("  roles", "/provider/roles"),
         ("session", "/session/found"),
         ("  sid", "/session/sid"),
         ("  subject", "/session/subject"),

@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) sessions: SessionsFile,
     pub(super) jwt: JwtFile,
     pub(super) policies: PoliciesFile,
+    pub(super) providers: ProvidersFile,
     pub(super) api: ApiFile,
     pub(super) telemetry: TelemetryFile,
     pub(super) shutdown: ShutdownFile,
@@ -178,6 +179,14 @@ pub(super) struct JwtFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct PoliciesFile {
     pub(super) dir: Option<String>,
+}
+
+/// `providers`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ProvidersFile {
+    pub(super) networks: Option<Vec<String>>,
+    pub(super) ca_file: Option<String>,
 }
 
 /// `api`.

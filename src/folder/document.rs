@@ -9,12 +9,15 @@ use serde_json::Value;
 use super::{FileError, Found, origin};
 use crate::api::auth_policy::{AuthPolicy, Salvage};
 use crate::api::gateway::GROUP;
+use crate::api::identity_provider::IdentityProvider;
 use crate::api::meta::ObjectMeta;
 use crate::api::read::{ReadError, listed, nearest, read};
-use crate::authz::policy::{Origin, PolicyName, PolicyObject, PolicyProblem, ProblemKind, Sourced, Unreadable};
+use crate::authz::policy::provider::ProviderName;
+use crate::authz::policy::{Origin, PolicyName, PolicyObject, ProviderObject, Sourced, Unreadable};
 
 const OURS: &str = "cloakroom.dev";
-const KINDS: [&str; 5] = ["AuthPolicy", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant"];
+const KINDS: [&str; 7] =
+    ["AuthPolicy", "IdentityProvider", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant", "Secret"];
 const MAX_OBJECTS: usize = 16_384;
 const MAX_NESTING: usize = 32;
 const MAX_NODES: usize = 100_000;
@@ -99,22 +102,19 @@ impl Gathering {
             (GROUP, "ReferenceGrant") => {
                 objects.reference_grants.push(Sourced { origin, object: document.read(value)? });
             }
-            (OURS, "IdentityProvider") => self.note(
-                origin,
-                kind,
-                metadata,
-                ProblemKind::Invalid,
-                "identity providers are not in this version: remove it; rules accept sessions made with the session API",
-            ),
-            ("", "Secret") => self.note(
-                origin,
-                kind,
-                metadata,
-                ProblemKind::Advice,
-                "is passed over: nothing in this version reads Secrets, so it had better not lie here",
-            ),
+            (OURS, "IdentityProvider") => {
+                let name =
+                    ProviderName { namespace: metadata.namespace.as_str().into(), name: metadata.name.as_str().into() };
+                let body = read::<IdentityProvider>(value).map(Arc::new);
+                objects.identity_providers.push(Sourced { origin, object: ProviderObject { name, body } });
+            }
+            ("", "Secret") => objects.secrets.push(Sourced { origin, object: document.read(value)? }),
             (_, kind) if KINDS.contains(&kind) => {
-                let right = if kind == "AuthPolicy" { crate::api::auth_policy::API_VERSION } else { "gateway.networking.k8s.io/v1" };
+                let right = match kind {
+                    "AuthPolicy" | "IdentityProvider" => crate::api::auth_policy::API_VERSION,
+                    "Secret" => "v1",
+                    _ => "gateway.networking.k8s.io/v1",
+                };
                 return Err(document.error(format!("{kind} is of `{right}`, not of `{api_version}`")));
             }
             (_, kind) => {
@@ -125,16 +125,6 @@ impl Gathering {
             }
         }
         Ok(())
-    }
-
-    fn note(&mut self, origin: Origin, kind: &str, metadata: &ObjectMeta, problem: ProblemKind, words: &str) {
-        self.found.notes.push(PolicyProblem {
-            origin,
-            object: format!("{kind} {}/{}", metadata.namespace, metadata.name),
-            path: String::new(),
-            kind: problem,
-            words: words.to_owned(),
-        });
     }
 }
 
