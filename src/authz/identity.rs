@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::policy::provider::ProviderName;
+use super::policy::provider::ProviderRef;
 use super::session::{Claims, Realm, Session, SessionId, Timestamp};
 
 /// Who a credential of somebody else belongs to, by the word of an identity provider. There is no session behind it. `Debug` shows
@@ -11,7 +11,7 @@ use super::session::{Claims, Realm, Session, SessionId, Timestamp};
 #[derive(Clone, PartialEq)]
 pub struct Identity {
     /// The provider that says so.
-    pub provider: ProviderName,
+    pub provider: ProviderRef,
     /// Who it is (`sub`): 1 to 255 bytes, no control characters.
     pub subject: String,
     /// When they proved it; `None` when the provider does not say, and then no `maxAge` holds.

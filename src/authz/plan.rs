@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::attributes::RequestAttributes;
 use super::credential::{AccessToken, Carrier, Credential, ForeignCredential, Presented, PresentedJwt, TakeOff};
 use super::identity::{Facts, Holder, Identity};
-use super::policy::provider::{IdentityProvider, ProviderName};
+use super::policy::provider::{IdentityProvider, ProviderRef};
 use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, RuleProvider, SessionJwtRule};
 use super::reason::{DenyReason, RefusalClass};
 use super::response::ResponseScope;
@@ -429,7 +429,7 @@ fn places(located: &Located) -> Vec<Carrier> {
     places
 }
 
-fn provider_name(wanted: &Wanted) -> Option<ProviderName> {
+fn provider_name(wanted: &Wanted) -> Option<ProviderRef> {
     wanted.provider().map(|provider| provider.name.clone())
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::credential::{Carrier, TakeOff};
 use super::identity::{Facts, Holder, Identity};
-use super::policy::provider::ProviderName;
+use super::policy::provider::ProviderRef;
 use super::policy::{MintSpec, RuleRef};
 use super::reason::DenyReason;
 use super::response::ResponseScope;
@@ -160,7 +160,7 @@ pub struct Allow {
     /// What an `Audit` policy would have refused it for.
     pub audit: Option<DenyReason>,
     /// The identity provider that vouches for it, where no session does.
-    pub provider: Option<ProviderName>,
+    pub provider: Option<ProviderRef>,
 }
 
 impl fmt::Debug for Allow {
@@ -192,7 +192,7 @@ pub struct Denial {
     /// A dead cookie of ours to expire, by its name.
     pub expire_cookie: Option<Arc<str>>,
     /// The identity provider that judged the credential, if one did.
-    pub provider: Option<ProviderName>,
+    pub provider: Option<ProviderRef>,
 }
 
 impl Denial {

@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use self::shown::{Place, Shown};
 use super::request::Hints;
 use crate::authz::policy::RuleRef;
-use crate::authz::policy::provider::ProviderName;
+use crate::authz::policy::provider::ProviderRef;
 use crate::authz::reason::{DenyReason, RefusalClass};
 use crate::authz::session::SessionId;
 use crate::authz::verdict::{Allow, Denial};
@@ -78,7 +78,7 @@ impl Records {
         verdict: &'static str,
         reason: Option<DenyReason>,
         rule: Option<&RuleRef>,
-        provider: Option<&ProviderName>,
+        provider: Option<&ProviderRef>,
         sid: Option<SessionId>,
         hints: &Hints,
     ) {

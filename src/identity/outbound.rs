@@ -253,7 +253,7 @@ impl Resolve for Guarded {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let allowed: Vec<SocketAddr> = found.filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
-                return Err(Box::new(NotAllowed).into());
+                return Err(NotAllowed.into());
             }
             let addresses: Addrs = Box::new(allowed.into_iter());
             Ok(addresses)

@@ -14,7 +14,7 @@ use crate::authz::credential::ForeignCredential;
 use crate::authz::identity::Identity;
 use crate::authz::policy::exchange::KeySet;
 use crate::authz::policy::provider::api_keys::CredentialDigest;
-use crate::authz::policy::provider::{IdentityProvider, JwtIssuer, ProviderFingerprint, ProviderName};
+use crate::authz::policy::provider::{IdentityProvider, JwtIssuer, ProviderFingerprint, ProviderRef};
 use crate::authz::reason::DenyReason;
 use crate::authz::response::NewIdentity;
 use crate::authz::session::Timestamp;
@@ -152,7 +152,7 @@ fn judge(
 /// Whom these claims are about, within the bounds that hold for sessions too. The credential ends at `ends`, with no leeway: a
 /// session JWT never outlives what it stands for (P8).
 pub(super) fn identity(
-    provider: &ProviderName,
+    provider: &ProviderRef,
     names: &ExchangeClaims,
     issuer: &str,
     claims: Map<String, Value>,

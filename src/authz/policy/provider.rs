@@ -30,6 +30,9 @@ pub struct ProviderName {
     pub name: Arc<str>,
 }
 
+/// An identity provider's name, as identities, denials and records have it.
+pub type ProviderRef = Arc<ProviderName>;
+
 impl fmt::Display for ProviderName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -40,7 +43,7 @@ impl fmt::Display for ProviderName {
 #[derive(Debug)]
 pub struct IdentityProvider {
     /// Its name.
-    pub name: ProviderName,
+    pub name: ProviderRef,
     /// Where requests carry its credentials; never empty.
     pub places: Box<[Carrier]>,
     /// How they are judged.

@@ -231,3 +231,12 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn the_example_of_providers_is_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers.yaml");
+    let (index, problems) = check(&[file], &install()).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    let names: Vec<_> = index.named_providers().map(|provider| provider.name.to_string()).collect();
+    assert_eq!(names, ["shop/company", "shop/partners"]);
+}

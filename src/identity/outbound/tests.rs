@@ -39,6 +39,9 @@ async fn p25_a_name_without_an_allowed_address_has_none() {
         let guard = Guarded(Arc::clone(&outbound(networks).guard));
         assert_eq!(guard.resolve("localhost".parse().unwrap()).await.is_ok(), found);
     }
+    // And that is what is said of it, whatever lies between.
+    let error = outbound(&[]).get("https://localhost:1/jwks", 1).await.err().unwrap();
+    assert!(matches!(error, FetchError::Address), "{error:?}");
 }
 
 #[test]

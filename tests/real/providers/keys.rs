@@ -14,6 +14,7 @@ const KEY: &str = "partner-key-0123456789";
 on_each_envoy! {
     a_partner_comes_with_a_key_and_the_service_never_sees_it => partner;
     a_key_that_is_taken_away_counts_no_more => taken_away;
+    p31_a_header_that_the_proxy_keeps_is_never_shown => kept_by_the_proxy;
     p27_keys_and_providers_of_another_namespace_are_not_there => elsewhere;
 }
 
@@ -120,5 +121,17 @@ async fn elsewhere(version: EnvoyVersion) -> Result<()> {
     let answered = async || scene.claims(&line).await.is_ok_and(|(got, _)| got == 200);
     wait_until(PATIENCE, "the provider of the policy's own namespace", answered).await?;
     assert_eq!(scene.claims("x-api-key: bank-key-0123456789\r\n").await?.0, 401);
+    Ok(())
+}
+
+/// The shipped configuration names the headers that may be taken off. One that it does not name fails the request.
+async fn kept_by_the_proxy(version: EnvoyVersion) -> Result<()> {
+    let from = json!([{ "header": "x-partner" }]);
+    let keys = json!({ "apiKeys": { "selector": { "matchLabels": { "for": "partners" } }, "from": from } });
+    let scene = Scene::set(version, format!("{}{}{}", rule(), provider("keys", &keys), partner_key())).await?;
+    assert_eq!(scene.claims(&format!("x-partner: {KEY}\r\n")).await?.0, 500);
+    // What has nothing to take off goes on.
+    let session = scene.gate.create_session(&json!({ "subject": "bob", "roles": ["buyer"] })).await?;
+    assert_eq!(scene.bearer(&session.token).await?.0, 200);
     Ok(())
 }

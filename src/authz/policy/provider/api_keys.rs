@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::ProviderName;
+use super::ProviderRef;
 use crate::api::meta::ObjectMeta;
 use crate::api::secret::Secret;
 use crate::authz::identity::Identity;
@@ -68,14 +68,14 @@ impl ApiKeys {
     /// The keys of those `secrets` that have all of `labels`. `wrong` is told what is wrong with which of them; such a key does not
     /// count.
     pub(super) fn of<'a>(
-        provider: &ProviderName,
+        provider: &ProviderRef,
         labels: &BTreeMap<String, String>,
         secrets: impl Iterator<Item = &'a Secret>,
         mut wrong: impl FnMut(&'a ObjectMeta, &'static str, String),
     ) -> Self {
         let has_all =
             |secret: &&Secret| labels.iter().all(|(name, value)| secret.metadata.labels.get(name) == Some(value));
-        let mut found: HashMap<[u8; 16], Vec<(&ObjectMeta, CredentialDigest, Arc<Identity>)>> = HashMap::new();
+        let mut found: HashMap<[u8; 16], Vec<Written<'a>>> = HashMap::new();
         for secret in secrets.filter(has_all) {
             match read(provider, secret) {
                 Ok((key, identity)) => {
@@ -121,6 +121,9 @@ impl ApiKeys {
     }
 }
 
+/// A key, where it is written, and whose it is.
+type Written<'a> = (&'a ObjectMeta, CredentialDigest, Arc<Identity>);
+
 fn half(digest: &CredentialDigest) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&digest.0[..16]);
@@ -128,7 +131,7 @@ fn half(digest: &CredentialDigest) -> [u8; 16] {
 }
 
 /// The key and whose it is; or the value that is wrong, and the words. They quote nothing (P31).
-fn read(provider: &ProviderName, secret: &Secret) -> Result<(CredentialDigest, Identity), (&'static str, String)> {
+fn read(provider: &ProviderRef, secret: &Secret) -> Result<(CredentialDigest, Identity), (&'static str, String)> {
     let key = match (secret.get("key"), secret.get("sha256")) {
         (Some(key), None) => plain_key(key.reveal())?,
         (None, Some(hash)) => hashed_key(hash.reveal())?,

@@ -7,7 +7,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::api_keys::ApiKeys;
 use super::places::places;
-use super::{IdentityProvider, Introspection, JwtIssuer, KeySource, ProviderFingerprint, ProviderKind, ProviderName};
+use super::{
+    IdentityProvider, Introspection, JwtIssuer, KeySource, ProviderFingerprint, ProviderKind, ProviderName, ProviderRef,
+};
 use crate::api::auth_policy::API_VERSION;
 use crate::api::identity_provider as api;
 use crate::api::meta::{ObjectMeta, is_subdomain};
@@ -167,6 +169,7 @@ fn compile(
     secrets: &[&Sourced<Secret>],
     install: &Install,
 ) -> Result<(IdentityProvider, Vec<Note>), Findings> {
+    let name: ProviderRef = Arc::new(name.clone());
     let mut findings = Findings::default();
     let mut notes = Vec::new();
     if object.api_version != API_VERSION {
@@ -188,7 +191,7 @@ fn compile(
         }
         (None, None, Some(keys)) => {
             let places = places(&keys.from, "spec.apiKeys.from", install, &mut findings);
-            (places, Some(ProviderKind::ApiKeys(api_keys(name, keys, secrets, &mut findings, &mut notes))))
+            (places, Some(ProviderKind::ApiKeys(api_keys(&name, keys, secrets, &mut findings, &mut notes))))
         }
         _ => {
             findings.add("spec", "exactly one of `jwt`, `introspection` and `apiKeys` is needed");
@@ -197,9 +200,8 @@ fn compile(
     };
     match kind {
         Some(kind) if findings.is_empty() => {
-            let fingerprint = fingerprint(name, object, &kind);
-            let compiled =
-                IdentityProvider { name: name.clone(), places: from, kind, fingerprint, source: object.clone() };
+            let fingerprint = fingerprint(&name, object, &kind);
+            let compiled = IdentityProvider { name, places: from, kind, fingerprint, source: object.clone() };
             Ok((compiled, notes))
         }
         _ => Err(findings),
@@ -340,7 +342,7 @@ fn introspection(
 }
 
 fn api_keys(
-    name: &ProviderName,
+    name: &ProviderRef,
     spec: &api::ApiKeysProvider,
     secrets: &[&Sourced<Secret>],
     findings: &mut Findings,

@@ -216,7 +216,7 @@ fn p24_what_has_ended_counts_no_more() {
         |provider: &IdentityProvider| Lookup::Vouched(Arc::new(Identity { ends: Some(NOW), ..identity(provider) }));
     let of_another = |provider: &IdentityProvider| {
         let name = ProviderName { namespace: "shop".into(), name: "other".into() };
-        Lookup::Vouched(Arc::new(Identity { provider: name, ..identity(provider) }))
+        Lookup::Vouched(Arc::new(Identity { provider: Arc::new(name), ..identity(provider) }))
     };
     assert_eq!(met(&index, &get, ended), "401 expired_credential by only via jwt");
     assert_eq!(met(&index, &get, of_another), "503 internal_error by only via jwt");
