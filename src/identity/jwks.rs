@@ -6,11 +6,12 @@
 //! | fetched again | after what `Cache-Control` says, within 1 min to 1 h; after 10 min if it says nothing |
 //! | because of an unknown `kid` | once in 30 s at most, however many ask |
 //! | after a failure | each 5 s, in the background |
+//! | begun in one second that no request asks for | 64, the longest due first |
 //! | used after the last good fetch | 1 h; then nothing is known, and that is 503 |
 //!
 //! Each source has a flight of its own, in a task of its own: who waits for one issuer does not wait for another (P25).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,8 @@ const LONGEST_LIFE: Duration = Duration::from_secs(3600);
 const ASKED_AGAIN: Duration = Duration::from_secs(30);
 /// How long after a failure it is tried again.
 const TRIED_AGAIN: Duration = Duration::from_secs(5);
+/// How many fetches are begun at once that no request asks for.
+const MAX_BEGUN: usize = 64;
 /// How long keys are used after the last good fetch.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
@@ -121,15 +124,24 @@ impl KeySources {
             ProviderKind::Jwt(issuer) => self.of(provider, issuer),
             _ => None,
         });
-        let kept: Vec<_> = sources.collect();
-        self.sources().retain(|_, source| kept.iter().any(|kept| Arc::ptr_eq(kept, source)));
+        // Held while they are compared, so that an address stands for one source.
+        let held: Vec<_> = sources.collect();
+        let kept: HashSet<_> = held.iter().map(Arc::as_ptr).collect();
+        self.sources().retain(|_, source| kept.contains(&Arc::as_ptr(source)));
     }
 
-    /// Begins every fetch that is due.
+    /// Begins the fetches that are due, those that wait the longest first.
     pub(super) fn refresh_due(&self) {
-        let due: Vec<_> =
-            self.sources().values().filter(|source| source.state().is_due(Instant::now())).cloned().collect();
-        for source in due {
+        let now = Instant::now();
+        let sources = self.sources();
+        let due = sources.values().filter_map(|source| {
+            let state = source.state();
+            state.is_due(now).then(|| (state.ended.map(|(at, _)| at), Arc::clone(source)))
+        });
+        let mut due: Vec<_> = due.collect();
+        drop(sources);
+        due.sort_by_key(|(ended, _)| *ended);
+        for (_, source) in due.into_iter().take(MAX_BEGUN) {
             source.fetch();
         }
     }

@@ -457,3 +457,68 @@ fn p05_a_provider_is_another_one_when_anything_of_it_changes() {
         assert_eq!(fingerprint(&yaml), fingerprint(&yaml));
     }
 }
+
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::authz::attributes::headers::same_name;
+    use crate::authz::credential::CookieRest;
+
+    const FROM: &str = ", from: [{ bearer: {} }, { header: x-token }, { cookie: token }]";
+
+    fn value() -> impl Strategy<Value = String> {
+        let jwt = Just(jwt_of(JWT_HOST));
+        prop_oneof![jwt, Just(KEY.to_owned()), "[a-zA-Z0-9._=;, \"-]{0,24}", Just("ckr_x".to_owned())]
+    }
+
+    fn header() -> impl Strategy<Value = (String, String)> {
+        let name = prop::sample::select(vec!["x-token", "X_Token", "x-other", "authorization", "cookie", "x-api-key"]);
+        let schemes = vec!["", "Bearer ", "bearer  ", "Basic ", "token=", "a=b; token=", "TOKEN=", "b=c; "];
+        let scheme = prop::sample::select(schemes);
+        (name, scheme, value()).prop_map(|(name, scheme, value)| (name.to_owned(), format!("{scheme}{value}")))
+    }
+
+    proptest! {
+        /// Whatever a request carries, and wherever: what passes has nothing left in the places where a provider looks (P7), and
+        /// nothing else is taken.
+        #[test]
+        fn nothing_is_left_where_a_provider_looks(headers in vec(header(), 0..5)) {
+            let rule = rule("[{ session: {} }, { provider: { name: jwt } }, { anonymous: {} }]");
+            let index = index(&all(&[&rule, &provider("jwt", &jwt(FROM))]));
+            let ask = headers.iter().fold(ask("GET shop.example/"), |ask, (name, value)| ask.with(name, value));
+            let take_off = match plan(&index, &ask.read()) {
+                Plan::Settled(decision) => match *decision {
+                    Decision::Anonymous { take_off, .. } => take_off,
+                    _ => return Ok(()),
+                },
+                Plan::Lookup(pending) => {
+                    let Wanted::Foreign(credential, provider) = pending.wanted().clone() else { return Ok(()) };
+                    prop_assert_eq!(&*provider.name.name, "jwt");
+                    prop_assert!(!credential.reveal().starts_with("ckr_"));
+                    match settle(*pending, &vouched(&provider), NOW) {
+                        Decision::Permit(permit) => permit.take_off.clone(),
+                        _ => return Ok(()),
+                    }
+                }
+            };
+            let gone = |name: &str| take_off.headers.iter().any(|it| it.as_ref() == name.as_bytes());
+            for (name, value) in &headers {
+                if same_name(name.as_bytes(), b"x-token") {
+                    prop_assert!(gone(name), "{} stays", name);
+                }
+                if name == "authorization" && value.trim_ascii().to_ascii_lowercase().starts_with("bearer ") {
+                    prop_assert!(gone(name), "{} stays", value);
+                }
+                if matches!(name.as_str(), "x-other" | "x-api-key") {
+                    prop_assert!(!gone(name));
+                }
+            }
+            if let Some(CookieRest::Others(rest)) = &take_off.cookie {
+                let rest = String::from_utf8_lossy(rest).to_ascii_lowercase();
+                prop_assert!(!rest.split([';', ',']).any(|pair| pair.trim().starts_with("token=")), "{}", rest);
+            }
+        }
+    }
+}
