@@ -13,6 +13,7 @@ pub mod issuer;
 pub mod jose;
 pub mod kube;
 pub mod measure;
+pub mod oidc;
 pub mod port;
 pub mod process;
 pub mod redis;

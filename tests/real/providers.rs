@@ -1,6 +1,7 @@
 //! Credentials that are not ours, judged by identity providers: from the client through Envoy and the gate to the service, against
 //! issuers and authorization servers that are good, bad, slow and away.
 
+mod certified;
 mod introspection;
 mod jwt;
 mod keys;
