@@ -13,8 +13,7 @@ use super::written::WrittenArgs;
 use crate::admin::explain::{ExplainRequest, HeaderField};
 use crate::admin::session_api::document::TokenText;
 use crate::authz;
-use crate::authz::attributes::route::RouteClaim;
-use crate::authz::attributes::{RawRequest, RequestAttributes};
+use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::plan::explain::Explanation;
 use crate::authz::policy::PolicyIndex;
 use crate::authz::session::Timestamp;
@@ -87,7 +86,9 @@ pub async fn run_to(args: ExplainArgs, out: &mut dyn Write) -> anyhow::Result<()
             "--token-file: sessions are known to a running gate only: leave out --policies and --kubernetes"
         );
         let (index, problems) = args.written.compile(&args.policies).await?;
-        let named = |text| RouteClaim::parse(text).with_context(|| format!("--route: `{text}` is no route: HTTPRoute/NAMESPACE/NAME"));
+        let named = |text| {
+            RouteClaim::parse(text).with_context(|| format!("--route: `{text}` is no route: HTTPRoute/NAMESPACE/NAME"))
+        };
         let route = args.route.as_deref().map(named).transpose()?;
         let headers = headers.iter().map(|it| (it.name.as_bytes(), it.value.as_bytes())).collect();
         let (method, host, path) = (args.method.as_bytes(), host.as_bytes(), path.as_bytes());
@@ -143,8 +144,9 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     let text = |pointer: &str| answer.pointer(pointer).map(plain_value);
     let verdict = match answer["verdict"].as_str() {
         Some("allowSession") => "ALLOWED, with the session's identity".to_owned(),
+        Some("allowIdentity") => "ALLOWED, with the identity that a provider vouches for".to_owned(),
         Some("allowAnonymous") => "ALLOWED, without identity".to_owned(),
-        Some("needsSession") => "UNDECIDED: it hangs on the session".to_owned(),
+        Some("needsSession") => "UNDECIDED: it hangs on the session, or on a provider".to_owned(),
         _ => format!("REFUSED with {}: {}", plain_value(&answer["status"]), plain_value(&answer["reason"])),
     };
     writeln!(out, "{}\n", output::plain(&verdict))?;
@@ -160,6 +162,13 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
         ("audit policy refuses it for", "/audit"),
         ("credential", "/credential/kind"),
         ("carried in", "/credential/carrier"),
+        ("identity provider", "/provider/name"),
+        ("  kind", "/provider/kind"),
+        ("  says", "/provider/found"),
+        ("  subject", "/provider/subject"),
+        ("  acr", "/provider/acr"),
+        ("  scopes", "/provider/scopes"),
+        ("  roles", "/provider/roles"),
         ("session", "/session/found"),
         ("  sid", "/session/sid"),
         ("  subject", "/session/subject"),

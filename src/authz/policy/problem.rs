@@ -30,6 +30,10 @@ pub enum ProblemKind {
     TargetNotFound,
     /// The target is in a namespace that did not consent.
     RefNotPermitted,
+    /// The identity provider that a rule names is not in the policy's namespace, or never had a good form.
+    ProviderNotFound,
+    /// The Secret that a provider names is not in its namespace, or lacks the value.
+    SecretNotFound,
     /// Everything works, and something probably does not do what was meant.
     Advice,
 }
@@ -42,6 +46,8 @@ impl ProblemKind {
             Self::Conflicted => "Conflicted",
             Self::TargetNotFound => "TargetNotFound",
             Self::RefNotPermitted => "RefNotPermitted",
+            Self::ProviderNotFound => "ProviderNotFound",
+            Self::SecretNotFound => "SecretNotFound",
             Self::Advice => "Advice",
         }
     }
