@@ -8,3 +8,4 @@ pub mod gateway;
 pub mod http_match;
 pub mod meta;
 pub mod read;
+pub mod status;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod compile;
+pub mod conditions;
 pub mod exchange;
 mod form;
 mod grants;
@@ -13,6 +14,7 @@ mod redirect;
 mod require;
 mod rule;
 mod scope;
+mod standing;
 mod summary;
 mod targets;
 #[cfg(test)]
@@ -133,6 +135,8 @@ pub struct PolicyIndex {
     ports: Vec<Port>,
     /// The last good form of each policy there is.
     good: HashMap<PolicyName, Arc<Form>>,
+    /// The closed form of each policy that never had a good one.
+    closed: HashMap<PolicyName, Arc<Form>>,
     /// How many rules there are.
     rules: usize,
 }
@@ -147,6 +151,7 @@ impl PolicyIndex {
             hosts: HostTable::default(),
             ports: Vec::new(),
             good: HashMap::new(),
+            closed: HashMap::new(),
             rules: 0,
         }
     }

@@ -118,6 +118,11 @@ impl<T> HostTable<T> {
         table
     }
 
+    /// Every value.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.below.values()).chain(&self.any)
+    }
+
     /// The value with the most specific pattern: the host itself, then its longest suffix, then any.
     pub fn find(&self, host: &Host<'_>) -> Option<&T> {
         self.all(host).next()

@@ -27,7 +27,9 @@ impl PolicyIndex {
         let mut binder = Binder::default();
         let attachments = Attachments::resolve(objects, install, &forms, &mut binder, &mut problems);
         let hosts = hosts(&forms, &mut binder, &mut problems);
-        let good = forms.iter().filter(|it| it.form.source.is_some());
+        let (good, closed): (Vec<&Formed>, Vec<&Formed>) = forms.iter().partition(|it| it.form.source.is_some());
+        let by_name =
+            |forms: Vec<&Formed>| forms.into_iter().map(|it| (it.form.name.clone(), it.form.clone())).collect();
         let index = Self {
             carriers: install.carriers.clone(),
             own_headers: install.own_headers.clone(),
@@ -35,7 +37,8 @@ impl PolicyIndex {
             hosts,
             ports: attachments.ports,
             rules: forms.iter().map(|it| it.form.rules.len()).sum(),
-            good: good.map(|it| (it.form.name.clone(), it.form.clone())).collect(),
+            good: by_name(good),
+            closed: by_name(closed),
         };
         problems.sort_by(|a, b| (&a.origin, &a.object, &a.path).cmp(&(&b.origin, &b.object, &b.path)));
         (index, problems)

@@ -46,6 +46,11 @@ impl ProblemKind {
         }
     }
 
+    /// Whether it is about what the object names, and not about the object.
+    pub const fn is_about_a_reference(self) -> bool {
+        matches!(self, Self::TargetNotFound | Self::RefNotPermitted)
+    }
+
     /// Whether something that was written is not in force.
     pub const fn is_error(self) -> bool {
         !matches!(self, Self::Advice)
@@ -53,6 +58,12 @@ impl ProblemKind {
 }
 
 impl PolicyProblem {
+    /// Which of `spec.targetRefs` it is about, if it is about one of them.
+    pub fn target(&self) -> Option<usize> {
+        let (index, _) = self.path.strip_prefix("spec.targetRefs[")?.split_once(']')?;
+        index.parse().ok()
+    }
+
     pub(super) fn of_policy(
         origin: &Origin,
         policy: &PolicyName,

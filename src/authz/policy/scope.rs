@@ -27,7 +27,7 @@ pub(crate) struct Bound {
 pub(super) enum Target {
     /// Its hosts, all as one: they share their audience.
     Hosts,
-    /// An object.
+    /// An object: `HTTPRoute shop/shop`.
     Object(String),
 }
 
@@ -55,7 +55,7 @@ impl Chain {
         self.required.is_empty() && self.specific.is_none()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<Bound>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Bound>> {
         self.required.iter().chain(&self.specific)
     }
 
