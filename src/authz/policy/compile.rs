@@ -7,7 +7,7 @@ use super::attach::{Attachments, TargetKey};
 use super::form::{Access, Form};
 use super::install::Install;
 use super::objects::{Origin, PolicyObject, PolicyObjects, Sourced};
-use super::problem::Findings;
+use super::problem::{Findings, IS_CLOSED, LAST_GOOD_STAYS};
 use super::scope::{Bound, Chain, Target};
 use super::{MintSpec, PolicyIndex, PolicyName, PolicyProblem, ProblemKind};
 use crate::api::auth_policy::{Inheritance, Salvage};
@@ -124,11 +124,11 @@ fn form(
         }
     };
     let effect = match good {
-        Some(_) => "the last good form of this policy stays in force",
-        None => "until it is right, everything it targets is refused",
+        Some(_) => LAST_GOOD_STAYS,
+        None => IS_CLOSED,
     };
     for (path, words) in findings.into_iter() {
-        let words = format!("{words} ({effect})");
+        let words = format!("{words}{effect}");
         problems.push(PolicyProblem::of_policy(origin, name, path, ProblemKind::Invalid, words));
     }
     good.cloned().unwrap_or_else(|| Arc::new(Form::closed(name, &salvage, install)))

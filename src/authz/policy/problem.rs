@@ -19,6 +19,11 @@ pub struct PolicyProblem {
     pub words: String,
 }
 
+/// What is done about a bad policy meanwhile, at the end of its problems' words.
+pub(super) const LAST_GOOD_STAYS: &str = " (the last good form of this policy stays in force)";
+/// The same for one that never had a good form.
+pub(super) const IS_CLOSED: &str = " (until it is right, everything it targets is refused)";
+
 /// See [`PolicyProblem::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProblemKind {
@@ -58,6 +63,12 @@ impl ProblemKind {
 }
 
 impl PolicyProblem {
+    /// What is wrong and what would be right, without what is done about it meanwhile.
+    pub fn cause(&self) -> &str {
+        let words = self.words.strip_suffix(LAST_GOOD_STAYS).or_else(|| self.words.strip_suffix(IS_CLOSED));
+        words.unwrap_or(&self.words)
+    }
+
     /// Which of `spec.targetRefs` it is about, if it is about one of them.
     pub fn target(&self) -> Option<usize> {
         let (index, _) = self.path.strip_prefix("spec.targetRefs[")?.split_once(']')?;

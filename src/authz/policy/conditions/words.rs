@@ -15,9 +15,9 @@ pub(super) fn joined(problems: &[&PolicyProblem], entries: usize) -> String {
     let mut message = String::new();
     for (said, problem) in problems.iter().enumerate() {
         let words = if problem.path.is_empty() {
-            problem.words.clone()
+            problem.cause().to_owned()
         } else {
-            format!("{}: {}", problem.path, problem.words)
+            format!("{}: {}", problem.path, problem.cause())
         };
         let words = cut(&words, MAX_ONE);
         let left = problems.len() - said;
