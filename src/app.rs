@@ -1,5 +1,6 @@
 //! Where the parts meet: `cloakroom serve`, from its configuration to its end.
 
+mod controller;
 mod listeners;
 mod shutdown;
 
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::controller::{ControllerOptions, controller};
 use self::listeners::Listeners;
 use crate::admin::caller::Callers;
 use crate::admin::explain::{self, ExplainParts, PolicyReport, Report};
@@ -92,7 +94,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
 
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let clock = Arc::new(Clock::start());
-    let readiness = Readiness::default();
+    let readiness = Readiness::of(&ReadyCheck::ALL);
     let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
     readiness.set(ReadyCheck::TokenKey, true);
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
@@ -307,7 +309,7 @@ async fn sweep(store: &Store, clock: &Clock) {
 async fn look(readiness: &Readiness, keyring: &KeyRing, store: &Store, clock: &Clock, ready: &watch::Sender<bool>) {
     loop {
         readiness.set(ReadyCheck::Store, store.is_open());
-        readiness.set(ReadyCheck::Keys, keyring.signing_key("", clock.now()).is_some());
+        readiness.set(ReadyCheck::Keys, keyring.can_sign(clock.now()));
         let now = readiness.is_ready();
         ready.send_if_modified(|known| std::mem::replace(known, now) != now);
         let _ = tokio::time::timeout(LOOK, readiness.changed_from(now)).await;
@@ -328,6 +330,7 @@ mod tests {
         CheckMetrics::register(&registry).unwrap();
         ResponseMetrics::register(&registry).unwrap();
         RedisStats::new().unwrap().register(&registry).unwrap();
+        crate::k8s::controller::metrics::ControllerMetrics::register(&registry).unwrap();
         let families = registry.gather();
         let registered: Vec<_> = families.iter().map(|family| family.name()).collect();
         let rows = include_str!("../docs/operations.md").lines().filter_map(|row| row.strip_prefix("| `cloakroom_"));

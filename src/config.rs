@@ -1,6 +1,7 @@
-//! The configuration of `cloakroom serve`: the file as written (`config/file.rs`), then the values as used. Defaults and
+//! The configuration of `cloakroom serve` and `cloakroom controller`: the file as written (`config/file.rs`), then the values as used. Defaults and
 //! checks live here and nowhere else; `docs/configuration.md` is the reference.
 
+mod controller;
 mod file;
 mod realms;
 mod store;
@@ -8,6 +9,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use self::controller::ControllerSettings;
 pub use self::store::StoreConfig;
 
 use std::borrow::Cow;
@@ -59,6 +61,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// How to process responses.
     pub response: ResponseConfig,
+    /// The controller.
+    pub controller: ControllerSettings,
 }
 
 /// `listen`.
@@ -210,6 +214,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let mut sessions_file = file.sessions;
     let store = sessions_file.store.take();
     let sessions = sessions(sessions_file)?;
+    let jwt = jwt(file.jwt, folder)?;
     Ok(Config {
         realm: realm.clone(),
         realms,
@@ -218,7 +223,8 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         carriers: carriers(file.token.carriers)?,
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,
-        jwt: jwt(file.jwt, folder)?,
+        controller: controller::resolve(file.controller, jwt.ring.algorithm)?,
+        jwt,
         policies: at(file.policies.dir, "policies"),
         callers,
         telemetry: telemetry(file.telemetry)?,

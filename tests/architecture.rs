@@ -13,11 +13,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sessions", &["api", "authz", "store"]),
     ("identity", &["api", "authz"]),
     ("folder", &["api", "authz"]),
+    ("k8s", &["api", "authz", "sessions"]),
     ("ext_authz", &["api", "authz", "sessions", "store", "grpc", "telemetry"]),
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "sessions", "store"]),
     ("telemetry", &[]),
-    ("config", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc"]),
+    ("config", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc", "k8s"]),
     ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "config", "app"]),
     (
         "app",
@@ -33,6 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "folder",
             "config",
             "grpc",
+            "k8s",
         ],
     ),
 ];
