@@ -2,6 +2,7 @@
 
 mod controller;
 mod listeners;
+mod policies;
 mod shutdown;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::controller::{ControllerOptions, controller};
 use self::listeners::Listeners;
+use self::policies::PolicySource;
 use crate::admin::caller::Callers;
 use crate::admin::explain::{self, ExplainParts, PolicyReport, Report};
 use crate::admin::health::{self, Readiness, ReadyCheck};
@@ -26,14 +28,14 @@ use crate::admin::session_api::{ApiParts, SessionApi};
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::Carrier;
 use crate::authz::policy::{HostsFrom, Install};
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, PoliciesConfig, StoreConfig};
 use crate::ext_authz::metrics::{self, CheckMetrics};
 use crate::ext_authz::service::{Gate, GateConfig};
 use crate::ext_proc::metrics::ResponseMetrics;
 use crate::ext_proc::service::{Processor, ProcessorConfig};
 use crate::ext_proc::stream::ExternalProcessor;
-use crate::folder::PolicyFolder;
 use crate::grpc;
+use crate::policies::Publisher;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
@@ -100,9 +102,10 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
     let store = Arc::new(open_store(&config.store, &registry)?);
     readiness.set(ReadyCheck::Store, store.is_open());
-    let folder = PolicyFolder::open(config.policies.clone(), install(&config)).context("policies.dir")?;
-    readiness.set(ReadyCheck::Policies, true);
-    let (policies, status) = (folder.index(), folder.status());
+    let source = PolicySource::open(&config, &registry).await?;
+    let publisher = source.publisher().clone();
+    publisher.register(&registry)?;
+    let (policies, status) = (publisher.index(), publisher.status());
     let sessions = Arc::new(Sessions::new(
         config.sessions.clone(),
         Arc::clone(&store),
@@ -146,11 +149,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     };
     let report = Report::new(move || {
         let status = status.load();
-        PolicyReport {
-            generation: status.generation,
-            problems: status.problems.clone(),
-            errors: status.errors.iter().map(ToString::to_string).collect(),
-        }
+        PolicyReport { generation: status.generation, problems: status.problems.clone(), errors: status.errors.clone() }
     });
     let explain = explain::router(ExplainParts {
         policies: Arc::clone(&policies),
@@ -204,7 +203,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     watchers.spawn({
         let stop = stop();
         async move {
-            folder.watch(stop).await;
+            source.watch(stop).await;
             "the policy watch"
         }
     });
@@ -225,7 +224,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     watchers.spawn({
         let (readiness, keyring, store, stop) = (readiness.clone(), Arc::clone(&keyring), Arc::clone(&store), stop());
         async move {
-            stop.run_until_cancelled(look(&readiness, &keyring, &store, &clock, &ready)).await;
+            stop.run_until_cancelled(look(&readiness, &publisher, &keyring, &store, &clock, &ready)).await;
             "readiness"
         }
     });
@@ -280,16 +279,20 @@ fn open_store(config: &StoreConfig, registry: &Registry) -> anyhow::Result<Store
     })
 }
 
-/// What policies may say here: a folder has one owner, so every namespace in it may claim every host, and may do in every
-/// realm what the configuration does not keep for others.
-pub(crate) fn install(config: &Config) -> Install {
+/// What policies may say here. A folder has one owner, so every namespace in it may claim every host, and may do in every
+/// realm what the configuration does not keep for others. In a cluster only `own_namespace`, the install's, may claim hosts.
+pub(crate) fn install(config: &Config, own_namespace: Option<&str>) -> Install {
+    let gateways = match &config.policies {
+        PoliciesConfig::Dir(_) => None,
+        PoliciesConfig::Kubernetes(settings) => settings.gateways.clone(),
+    };
     Install {
         default_realm: config.realm.clone(),
         realms: config.realms.clone(),
         carriers: config.carriers.clone(),
         own_headers: OwnHeaders::new(&config.jwt.header),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
+        hosts: own_namespace.map_or(HostsFrom::Everyone, |namespace| HostsFrom::Namespace(namespace.to_owned())),
+        gateways,
     }
 }
 
@@ -304,10 +307,20 @@ async fn sweep(store: &Store, clock: &Clock) {
     }
 }
 
-/// Keeps readiness, and gRPC health after it, true to whether there is a key to sign with (keys have times) and whether the
-/// store answers. Policies and the token key are conditions of the start: once read, their last good form stays.
-async fn look(readiness: &Readiness, keyring: &KeyRing, store: &Store, clock: &Clock, ready: &watch::Sender<bool>) {
+/// Keeps readiness, and gRPC health after it, true to whether there are policies, whether there is a key to sign with (keys
+/// have times) and whether the store answers. The token key is a condition of the start. Policies that were in force once stay.
+async fn look(
+    readiness: &Readiness,
+    policies: &Publisher,
+    keyring: &KeyRing,
+    store: &Store,
+    clock: &Clock,
+    ready: &watch::Sender<bool>,
+) {
     loop {
+        let has_policies = policies.index().load().is_ready();
+        readiness.explain(ReadyCheck::Policies, (!has_policies).then(|| policies.status().load().errors.join("; ")));
+        readiness.set(ReadyCheck::Policies, has_policies);
         readiness.set(ReadyCheck::Store, store.is_open());
         readiness.set(ReadyCheck::Keys, keyring.can_sign(clock.now()));
         let now = readiness.is_ready();
@@ -319,6 +332,7 @@ async fn look(readiness: &Readiness, keyring: &KeyRing, store: &Store, clock: &C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::metrics::ClusterMetrics;
     use crate::sessions::stats::SessionsStats;
     use crate::telemetry;
 
@@ -330,7 +344,19 @@ mod tests {
         CheckMetrics::register(&registry).unwrap();
         ResponseMetrics::register(&registry).unwrap();
         RedisStats::new().unwrap().register(&registry).unwrap();
-        crate::k8s::controller::metrics::ControllerMetrics::register(&registry).unwrap();
+        let cluster = ClusterMetrics::new().unwrap();
+        cluster.register(&registry).unwrap();
+        crate::k8s::controller::metrics::ControllerMetrics::register(&registry, cluster).unwrap();
+        let carriers = crate::authz::credential::Carriers::new(vec![Carrier::Bearer]).unwrap();
+        let install = Install {
+            default_realm: crate::authz::session::Realm::parse("shop").unwrap(),
+            realms: [].into(),
+            carriers,
+            own_headers: OwnHeaders::new("x-session-jwt"),
+            hosts: HostsFrom::Everyone,
+            gateways: None,
+        };
+        Publisher::new(install).register(&registry).unwrap();
         let families = registry.gather();
         let registered: Vec<_> = families.iter().map(|family| family.name()).collect();
         let rows = include_str!("../docs/operations.md").lines().filter_map(|row| row.strip_prefix("| `cloakroom_"));

@@ -6,6 +6,7 @@ pub mod keys;
 pub mod output;
 pub mod policy;
 pub mod session;
+mod written;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -29,8 +30,9 @@ enum Command {
     Controller(ControllerArgs),
     /// Make, change, list and end sessions through a running gate's session API.
     Session(Box<session::SessionArgs>),
-    /// Say which policy, rule, session and headers a request would get from a running gate, and why.
-    Explain(explain::ExplainArgs),
+    /// Say which policy, rule, session and headers a request would get, from a running gate or from policies as they are
+    /// written, and why.
+    Explain(Box<explain::ExplainArgs>),
     /// Check policies before they are used.
     Policy(policy::PolicyArgs),
     /// Make and rotate the signing keys.
@@ -73,8 +75,7 @@ impl From<ServeArgs> for crate::app::ServeOptions {
 /// Run the controller: tell in the status of each policy what became of it, and keep each namespace's signing keys.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It needs an API server: that of the pod it runs in, or the one of the kubeconfig that KUBECONFIG names. Of several controllers
-one writes, the holder of a Lease; all of them serve the key sets, at /ns/NAMESPACE/.well-known/jwks.json.
+It follows what `policies.kubernetes` in its configuration names, as the gates do. Of several controllers one writes, the holder of a Lease; all of them serve the key sets, at /ns/NAMESPACE/.well-known/jwks.json.
 
 SIGTERM and SIGINT give the Lease back, so that another controller goes on at once.")]
 pub struct ControllerArgs {
@@ -103,8 +104,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => crate::app::serve(&args.into()),
         Command::Controller(args) => crate::app::controller(&args.into()),
         Command::Session(args) => on_a_runtime(session::run(*args)),
-        Command::Explain(args) => on_a_runtime(explain::run(args)),
-        Command::Policy(args) => policy::run(args),
+        Command::Explain(args) => on_a_runtime(explain::run(*args)),
+        Command::Policy(args) => on_a_runtime(policy::run(args)),
         Command::Keys(args) => keys::run(args),
     };
     match done {

@@ -3,6 +3,7 @@
 
 mod controller;
 mod file;
+mod policies;
 mod realms;
 mod store;
 
@@ -10,6 +11,7 @@ mod store;
 mod tests;
 
 pub use self::controller::ControllerSettings;
+pub use self::policies::PoliciesConfig;
 pub use self::store::StoreConfig;
 
 use std::borrow::Cow;
@@ -49,8 +51,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Session JWTs.
     pub jwt: JwtConfig,
-    /// The policies' folder.
-    pub policies: PathBuf,
+    /// Where policies come from.
+    pub policies: PoliciesConfig,
     /// The session API's callers.
     pub callers: Vec<CallerConfig>,
     /// Logs.
@@ -215,6 +217,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let store = sessions_file.store.take();
     let sessions = sessions(sessions_file)?;
     let jwt = jwt(file.jwt, folder)?;
+    let policies = policies::resolve(file.policies, folder)?;
     Ok(Config {
         realm: realm.clone(),
         realms,
@@ -223,9 +226,9 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         carriers: carriers(file.token.carriers)?,
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,
-        controller: controller::resolve(file.controller, jwt.ring.algorithm)?,
+        controller: controller::resolve(file.controller, jwt.ring.algorithm, &policies)?,
         jwt,
-        policies: at(file.policies.dir, "policies"),
+        policies,
         callers,
         telemetry: telemetry(file.telemetry)?,
         shutdown: ShutdownConfig {

@@ -1,6 +1,6 @@
 //! Policies from a folder: every `*.yaml` and `*.yml` below it, read whole or not at all, compiled, and published as one.
 //!
-//! A file that cannot be parsed stops the start; later, the last good set stays and [`Status`] says why. An object that
+//! A file that cannot be parsed stops the start; later, the last good set stays and the status says why. An object that
 //! parses and is wrong is that object's trouble alone (P26).
 
 mod document;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::listing::Listing;
-pub use self::watch::{PolicyFolder, Status};
+pub use self::watch::PolicyFolder;
 use crate::authz::policy::{Install, Origin, PolicyIndex, PolicyObjects, PolicyProblem};
 
 /// What was found in a folder, or in some files.

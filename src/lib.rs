@@ -4,7 +4,7 @@
 //! it so (`ARCHITECTURE.md` draws the house):
 //!
 //! ```text
-//! app, cli, config  >  ext_authz, ext_proc, admin, folder, k8s  >  sessions > store, identity  >  authz > api
+//! app, cli, config  >  ext_authz, ext_proc, admin, folder, k8s  >  sessions > store, identity, policies  >  authz > api
 //!                      grpc, telemetry: what surfaces stand on; they use no other room
 //! ```
 
@@ -20,6 +20,7 @@ pub mod folder;
 pub mod grpc;
 pub mod identity;
 pub mod k8s;
+pub mod policies;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;

@@ -12,14 +12,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["api", "authz"]),
     ("sessions", &["api", "authz", "store"]),
     ("identity", &["api", "authz"]),
-    ("folder", &["api", "authz"]),
-    ("k8s", &["api", "authz", "sessions"]),
+    ("policies", &["api", "authz"]),
+    ("folder", &["api", "authz", "policies"]),
+    ("k8s", &["api", "authz", "policies", "sessions"]),
     ("ext_authz", &["api", "authz", "sessions", "store", "grpc", "telemetry"]),
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "sessions", "store"]),
     ("telemetry", &[]),
     ("config", &["api", "authz", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc", "k8s"]),
-    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "config", "app"]),
+    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "k8s", "config", "app"]),
     (
         "app",
         &[
@@ -32,9 +33,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "ext_authz",
             "ext_proc",
             "folder",
+            "k8s",
+            "policies",
             "config",
             "grpc",
-            "k8s",
         ],
     ),
 ];
@@ -185,6 +187,7 @@ fn wire_types_stay_where_they_were_decoded() {
             ("tonic", &["grpc", "ext_proc"][..]),
             ("prost", &["ext_authz", "ext_proc"]),
             ("redb", &["store"]),
+            ("kube", &["k8s"]),
             ("jsonwebtoken", &["sessions"]),
         ] {
             if code.contains(&format!("{name}::")) && !homes.contains(&here.as_str()) {

@@ -166,9 +166,18 @@ impl Cloakroom {
     /// # Errors
     /// When it does not come up again.
     pub async fn crash_and_restart(&mut self) -> Result<()> {
+        self.crash_and_begin().await?;
+        self.process.wait_until(START, "readiness", async || self.is_ready().await).await
+    }
+
+    /// [`Cloakroom::crash_and_restart`] without the wait until it is ready: what it needs may be away.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub async fn crash_and_begin(&mut self) -> Result<()> {
         self.process.kill()?;
         (self.process, self.bound) = start(&self.binary, self.folder.path()).await?;
-        self.process.wait_until(START, "readiness", async || self.is_ready().await).await
+        Ok(())
     }
 
     /// Whether it says that it is ready for requests.

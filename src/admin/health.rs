@@ -43,15 +43,17 @@ impl ReadyCheck {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Checks {
     needed: &'static [ReadyCheck],
     passed: [bool; ReadyCheck::ALL.len()],
+    /// Why one does not hold, where that is known.
+    reasons: [Option<String>; ReadyCheck::ALL.len()],
     closed: bool,
 }
 
 impl Checks {
-    fn ready(self) -> bool {
+    fn ready(&self) -> bool {
         !self.closed && self.needed.iter().all(|check| self.passed[*check as usize])
     }
 }
@@ -63,7 +65,7 @@ pub struct Readiness(Arc<watch::Sender<Checks>>);
 impl Readiness {
     /// Ready once all of these hold.
     pub fn of(needed: &'static [ReadyCheck]) -> Self {
-        let checks = Checks { needed, passed: [false; ReadyCheck::ALL.len()], closed: false };
+        let checks = Checks { needed, passed: Default::default(), reasons: Default::default(), closed: false };
         Self(Arc::new(watch::Sender::new(checks)))
     }
 
@@ -72,6 +74,16 @@ impl Readiness {
         self.0.send_if_modified(|checks| {
             let slot = &mut checks.passed[check as usize];
             std::mem::replace(slot, holds) != holds
+        });
+    }
+
+    /// Says why `check` does not hold, for whoever asks.
+    pub fn explain(&self, check: ReadyCheck, reason: Option<String>) {
+        self.0.send_if_modified(|checks| {
+            let slot = &mut checks.reasons[check as usize];
+            let is_other = *slot != reason;
+            *slot = reason;
+            is_other
         });
     }
 
@@ -121,10 +133,12 @@ struct Ready {
     ready: bool,
     draining: bool,
     checks: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    reasons: serde_json::Map<String, serde_json::Value>,
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
-    let checks = *health.readiness.0.borrow();
+    let checks = health.readiness.0.borrow().clone();
     let status = if checks.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Ready {
         ready: checks.ready(),
@@ -133,6 +147,10 @@ async fn readyz(State(health): State<Health>) -> Response {
             .needed
             .iter()
             .map(|check| (check.name().to_owned(), checks.passed[*check as usize].into()))
+            .collect(),
+        reasons: ReadyCheck::ALL
+            .into_iter()
+            .filter_map(|check| Some((check.name().to_owned(), checks.reasons[check as usize].clone()?.into())))
             .collect(),
     };
     (status, Json(body)).into_response()
@@ -180,7 +198,11 @@ mod tests {
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body, json!({"ready": true, "draining": false, "checks": checks}));
         readiness.set(ReadyCheck::Store, false);
+        readiness.explain(ReadyCheck::Store, Some("away".to_owned()));
         assert!(!readiness.is_ready());
+        let body: Value = serde_json::from_str(&ask(&router, Method::GET, "/readyz").await.1).unwrap();
+        assert_eq!(body["reasons"], json!({"store": "away"}));
+        readiness.explain(ReadyCheck::Store, None);
         readiness.set(ReadyCheck::Store, true);
         readiness.close();
         let (status, body) = ask(&router, Method::GET, "/readyz").await;

@@ -16,10 +16,11 @@ use super::{early, install, shutdown};
 use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
 use crate::admin::listener::{self, Limits};
-use crate::authz::policy::{HostsFrom, Install};
-use crate::config::Config;
+use crate::config::{Config, PoliciesConfig};
 use crate::k8s::controller::metrics::ControllerMetrics;
 use crate::k8s::controller::{Controller, ControllerConfig, ControllerState, LeaseConfig};
+use crate::k8s::metrics::ClusterMetrics;
+use crate::k8s::{ClusterSettings, Connection};
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
 use crate::telemetry::Telemetry;
@@ -62,19 +63,24 @@ pub fn controller(options: &ControllerOptions) -> anyhow::Result<()> {
 }
 
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
-    let client = kube::Client::try_default().await.context(
-        "no API server: run this in a pod with a service account, or name a kubeconfig in the environment variable KUBECONFIG",
-    )?;
+    let PoliciesConfig::Kubernetes(cluster) = &config.policies else {
+        anyhow::bail!(
+            "policies.kubernetes: is needed by the controller, as the gates have it; `{{}}` follows the whole cluster"
+        );
+    };
+    let connection = Connection::open(cluster).await?;
+    let namespace = connection.namespace.clone();
     let settings = &config.controller;
-    let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let identity = identity()?;
     let clock = Arc::new(Clock::start());
     let ring = Arc::new(KeyRing::without_keys(config.jwt.ring.clone()).context("jwt")?);
-    let install = Install { hosts: HostsFrom::Namespace(namespace.clone()), ..install(&config) };
+    let install = install(&config, Some(&namespace));
+    let metrics = ClusterMetrics::new()?;
+    metrics.register(&registry)?;
     let controller = Controller::new(
-        client,
+        connection,
         ControllerConfig {
-            watch: settings.watch.clone(),
+            cluster: ClusterSettings::clone(cluster),
             identity: identity.clone(),
             lease: LeaseConfig {
                 namespace,
@@ -87,7 +93,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         install,
         Arc::clone(&ring),
         Arc::clone(&clock),
-        ControllerMetrics::register(&registry)?,
+        ControllerMetrics::register(&registry, metrics)?,
     );
     let http = bind("listen.http", config.listen.http).await?;
     let health = bind("listen.health", config.listen.health).await?;
@@ -140,10 +146,10 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
 /// Keeps readiness true to what the controller has seen.
 async fn follow(readiness: &Readiness, state: &ControllerState) {
     loop {
-        let known = state.clone();
-        readiness.set(ReadyCheck::Policies, known.has_policies());
-        readiness.set(ReadyCheck::Keys, known.has_keys());
-        known.changed().await;
+        readiness.explain(ReadyCheck::Policies, state.awaited());
+        readiness.set(ReadyCheck::Policies, state.has_policies());
+        readiness.set(ReadyCheck::Keys, state.has_keys());
+        let _ = tokio::time::timeout(super::LOOK, state.changed()).await;
     }
 }
 

@@ -5,6 +5,7 @@ mod compile;
 pub mod conditions;
 pub mod exchange;
 mod form;
+mod gather;
 mod grants;
 mod install;
 mod objects;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use self::form::Form;
 pub(super) use self::form::{Access, AuthRule};
+pub use self::gather::{ObjectHeader, PolicyInput, Unusable};
 pub use self::grants::{Fingerprint, Grants};
 pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, RealmRights};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
@@ -40,6 +42,7 @@ use super::attributes::own_headers::OwnHeaders;
 use super::credential::Carriers;
 use super::matching::HostTable;
 use super::session::Realm;
+use crate::api::auth_policy::AuthPolicy;
 
 /// A policy's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +165,16 @@ impl PolicyIndex {
         let form = self.good.get(&rule.policy)?;
         let grants = form.rules.iter().find(|it| it.name.rule == rule.rule)?.grants.as_ref()?;
         Some((&form.realm, grants))
+    }
+
+    /// Whether any policies have been compiled into it, be it none at all.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// The policy of this name as it was when it last had a good form.
+    pub fn last_good(&self, policy: &PolicyName) -> Option<&Arc<AuthPolicy>> {
+        self.good.get(policy)?.source.as_ref()
     }
 
     /// How many policies are in force.

@@ -3,17 +3,29 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::client::{HttpClient, read_secret};
 use super::output::{self, Output, Table};
+use super::written::WrittenArgs;
 use crate::admin::explain::{ExplainRequest, HeaderField};
 use crate::admin::session_api::document::TokenText;
+use crate::authz;
+use crate::authz::attributes::{RawRequest, RequestAttributes};
+use crate::authz::plan::explain::Explanation;
+use crate::authz::policy::PolicyIndex;
+use crate::authz::session::Timestamp;
 
-/// Explains what a request would meet at the running gate: policy, rule, session, verdict and headers.
+/// Explains what a request would meet at the running gate: policy, rule, session, verdict and headers. With `--policies` or
+/// `--kubernetes` no gate is asked: the policies are compiled as they are written, and sessions are not looked up.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cloakroom explain GET https://shop.example/cart --token-file token
+  cloakroom explain POST https://shop.example/admin --policies policies/
+  cloakroom explain GET https://shop.example/cart --kubernetes --context dev")]
 pub struct ExplainArgs {
     /// The method, such as GET
     method: String,
@@ -31,6 +43,11 @@ pub struct ExplainArgs {
     /// The admin listener of the gate (`listen.admin`)
     #[arg(long, value_name = "URL", env = "CLOAKROOM_ADMIN", default_value = "http://127.0.0.1:9090")]
     admin: Url,
+    /// Explain by the policies in this file or folder, in the place of a running gate's; may come more than once
+    #[arg(long, value_name = "FILE", conflicts_with = "kubernetes")]
+    policies: Vec<PathBuf>,
+    #[command(flatten)]
+    written: WrittenArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t, env = "CLOAKROOM_OUTPUT")]
     output: Output,
@@ -60,17 +77,41 @@ pub async fn run_to(args: ExplainArgs, out: &mut dyn Write) -> anyhow::Result<()
     let mut headers = args.headers;
     headers.extend(args.cookie.map(|value| HeaderField { name: "cookie".to_owned(), value }));
     let token = args.token_file.as_deref().map(read_secret).transpose()?.map(TokenText);
+    if args.written.kubernetes || !args.policies.is_empty() {
+        ensure!(
+            token.is_none(),
+            "--token-file: sessions are known to a running gate only: leave out --policies and --kubernetes"
+        );
+        let (index, _) = args.written.compile(&args.policies).await?;
+        let headers = headers.iter().map(|it| (it.name.as_bytes(), it.value.as_bytes())).collect();
+        let (method, host, path) = (args.method.as_bytes(), host.as_bytes(), path.as_bytes());
+        let answer = by(&index, RawRequest { method, host, path, headers, pinned: None })?;
+        return answered(&answer, args.output, out);
+    }
     let request =
         ExplainRequest { method: args.method, host: host.to_owned(), path: path.into_owned(), headers, token };
     let cure =
         "is `cloakroom serve` running on this machine, and is that its `listen.admin` (--admin or CLOAKROOM_ADMIN)?";
     let http = HttpClient::new(args.admin, "the admin listener", cure)?;
     let answer: Value = http.fetch(http.request(Method::POST, &["explain"]).json(&request)).await?;
-    match args.output {
-        Output::Json => output::json(out, &answer)?,
-        Output::Table => print(out, &answer).context("cannot print")?,
+    answered(&answer, args.output, out)
+}
+
+fn answered(answer: &Value, output: Output, out: &mut dyn Write) -> anyhow::Result<()> {
+    match output {
+        Output::Json => Ok(output::json(out, answer)?),
+        Output::Table => print(out, answer).context("cannot print"),
     }
-    Ok(())
+}
+
+/// What the request meets by these policies, as far as no session is needed to tell.
+fn by(index: &PolicyIndex, request: RawRequest<'_>) -> anyhow::Result<Value> {
+    let explanation = match RequestAttributes::read(request) {
+        Err(reason) => Explanation::unreadable(reason),
+        // No session is found, so no time matters.
+        Ok(request) => authz::explain(index, &request, None, |_| None, Timestamp::from_millis(0)),
+    };
+    Ok(serde_json::to_value(explanation)?)
 }
 
 /// Host, and path with query. Not read as a URL, which would tidy up what the explanation is about.

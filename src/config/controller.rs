@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Wrong, file, within, wrong};
+use super::{PoliciesConfig, Wrong, file, within, wrong};
 use crate::api::meta::{is_label, is_subdomain};
 use crate::k8s::controller::{Enrolled, KeysConfig};
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
@@ -15,10 +15,6 @@ const HOUR: u64 = 3_600_000;
 /// `controller`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControllerSettings {
-    /// The install's own namespace; the pod's, or that of the kubeconfig's context, unless told.
-    pub namespace: Option<String>,
-    /// The one namespace that it watches.
-    pub watch: Option<String>,
     /// The Lease's name, in the install's namespace.
     pub lease_name: String,
     /// How long a controller that is gone is waited for.
@@ -27,14 +23,21 @@ pub struct ControllerSettings {
     pub keys: KeysConfig,
 }
 
-pub(super) fn resolve(file: file::ControllerFile, algorithm: SigningAlgorithm) -> Result<ControllerSettings, Wrong> {
+pub(super) fn resolve(
+    file: file::ControllerFile,
+    algorithm: SigningAlgorithm,
+    policies: &PoliciesConfig,
+) -> Result<ControllerSettings, Wrong> {
     let namespace = |key: &'static str, name: Option<String>| match name {
         Some(name) if !is_label(&name) => {
             Err(wrong(key, format!("`{name}` is not a namespace: 1 to 63 of a-z, 0-9 and -")))
         }
         name => Ok(name),
     };
-    let watch = namespace("controller.watch", file.watch)?;
+    let watch = match policies {
+        PoliciesConfig::Kubernetes(cluster) => cluster.namespace.clone(),
+        PoliciesConfig::Dir(_) => None,
+    };
     let lease_name = file.lease.name.unwrap_or_else(|| "cloakroom-controller".to_owned());
     if !is_subdomain(&lease_name) {
         return Err(wrong(
@@ -69,12 +72,12 @@ pub(super) fn resolve(file: file::ControllerFile, algorithm: SigningAlgorithm) -
     {
         return Err(wrong(
             "controller.keys.enrolled",
-            format!("`{other}` is not watched, which controller.watch keeps to `{watch}`: remove one or the other"),
+            format!(
+                "`{other}` is not watched, which policies.kubernetes.namespace keeps to `{watch}`: remove one or the other"
+            ),
         ));
     }
     Ok(ControllerSettings {
-        namespace: namespace("controller.namespace", file.namespace)?,
-        watch,
         lease_name,
         lease_duration,
         keys: KeysConfig { enrolled, schedule: Schedule { every, publish_for }, algorithm },

@@ -179,6 +179,20 @@ pub(super) struct JwtFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct PoliciesFile {
     pub(super) dir: Option<String>,
+    pub(super) kubernetes: Option<KubernetesFile>,
+}
+
+/// `policies.kubernetes`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct KubernetesFile {
+    pub(super) namespace: Option<String>,
+    pub(super) selector: Option<String>,
+    pub(super) gateways: Option<Vec<String>>,
+    pub(super) install_namespace: Option<String>,
+    pub(super) snapshot: Option<String>,
+    pub(super) kubeconfig: Option<String>,
+    pub(super) context: Option<String>,
 }
 
 /// `api`.
@@ -235,8 +249,6 @@ pub(super) struct ResponseFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct ControllerFile {
-    pub(super) namespace: Option<String>,
-    pub(super) watch: Option<String>,
     pub(super) lease: LeaseFile,
     pub(super) keys: ControllerKeysFile,
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::authz::policy::Namespaces;
+use crate::k8s::{Access as ClusterAccess, ClusterSettings};
 use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
 
 const LEAST: &str = "jwt: { issuer: 'https://cloakroom.example' }\n";
@@ -23,7 +24,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.sessions.rotate_every, Some(Duration::from_secs(900)));
     assert_eq!(config.jwt.header, "x-session-jwt");
     assert_eq!(config.jwt.ring.max_bytes, 6144);
-    assert_eq!(config.policies, Path::new("/etc/cloakroom/policies"));
+    assert_eq!(config.policies, PoliciesConfig::Dir("/etc/cloakroom/policies".into()));
     assert_eq!(config.check.timeout, Duration::from_millis(200));
     assert_eq!(config.response.timeout, Duration::from_secs(1));
 }
@@ -57,7 +58,7 @@ shutdown: { settle: 2s, drain: 10s }
     let only = |name: &str| Namespaces::Only([name.to_owned()].into());
     let shop = RealmRights { uses: Namespaces::Everyone, create: only("login"), write: only("shop") };
     assert_eq!(config.realms, [(config.realm.clone(), shop.clone())].into());
-    assert_eq!(crate::app::install(&config).realms[&config.realm], shop, "policies are held to it");
+    assert_eq!(crate::app::install(&config, None).realms[&config.realm], shop, "policies are held to it");
     assert_eq!(config.callers[0].caller.name, "admin");
 }
 
@@ -226,4 +227,40 @@ fn wrong_places_in_redis_name_the_key_and_the_cure() {
         }
         assert!(!error.contains("secret-word"), "P31: {error}");
     }
+}
+
+#[test]
+fn policies_come_from_a_folder_or_from_a_cluster() {
+    let cluster = |text: &str| match parse(&format!("{LEAST}policies: {{ kubernetes: {{ {text} }} }}\n"))?.policies {
+        PoliciesConfig::Kubernetes(settings) => Ok::<_, String>(*settings),
+        PoliciesConfig::Dir(_) => panic!("a folder"),
+    };
+    assert_eq!(cluster("").unwrap(), ClusterSettings::default());
+    let all = "namespace: shop, selector: 'team in (shop, web)', gateways: [infra/web], installNamespace: cloakroom, \
+               snapshot: run/policies, kubeconfig: kube.config, context: dev";
+    let want = ClusterSettings {
+        access: ClusterAccess::Kubeconfig {
+            file: Some("/etc/cloakroom/kube.config".into()),
+            context: Some("dev".to_owned()),
+        },
+        namespace: Some("shop".to_owned()),
+        selector: Some("team in (shop, web)".to_owned()),
+        gateways: Some([("infra".to_owned(), "web".to_owned())].into()),
+        install_namespace: Some("cloakroom".to_owned()),
+        snapshot: Some("/etc/cloakroom/run/policies".into()),
+    };
+    assert_eq!(cluster(all).unwrap(), want);
+    for (text, words) in [
+        ("namespace: Shop", "policies.kubernetes.namespace: `Shop` is not a namespace"),
+        ("installNamespace: ''", "policies.kubernetes.installNamespace: `` is not a namespace"),
+        ("gateways: [web]", "policies.kubernetes.gateways: `web` names no Gateway: write NAMESPACE/NAME"),
+        ("selector: ''", "policies.kubernetes.selector: `` is not a label selector"),
+        ("selector: 'a=b&watch=false'", "policies.kubernetes.selector: `a=b&watch=false` is not a label selector"),
+        ("snapshots: x", "did you mean `snapshot`?"),
+    ] {
+        let error = cluster(text).unwrap_err();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+    let both = parse(&format!("{LEAST}policies: {{ dir: policies, kubernetes: {{}} }}\n")).unwrap_err();
+    assert!(both.contains("policies: has both dir and kubernetes"), "{both}");
 }

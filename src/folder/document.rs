@@ -2,19 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{FileError, Found, origin};
-use crate::api::auth_policy::{AuthPolicy, Salvage};
-use crate::api::gateway::GROUP;
 use crate::api::meta::ObjectMeta;
-use crate::api::read::{ReadError, listed, nearest, read};
-use crate::authz::policy::{Origin, PolicyName, PolicyObject, PolicyProblem, ProblemKind, Sourced, Unreadable};
+use crate::api::read::ReadError;
+use crate::authz::policy::{ObjectHeader, Origin, PolicyInput, PolicyProblem, Unusable};
 
-const OURS: &str = "cloakroom.dev";
-const KINDS: [&str; 5] = ["AuthPolicy", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant"];
 const MAX_OBJECTS: usize = 16_384;
 const MAX_NESTING: usize = 32;
 const MAX_NODES: usize = 100_000;
@@ -53,102 +48,33 @@ impl Gathering {
     }
 
     fn add(&mut self, document: &Document<'_>, value: Value) -> Result<(), FileError> {
-        let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
-        let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-            return Err(document.error("an object needs `apiVersion` and `kind`, both texts"));
-        };
-        let metadata = value.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        let metadata: ObjectMeta = read(metadata).map_err(|error| document.field_error("metadata", &error))?;
-        if let Some((field, words)) = metadata.problem() {
-            return Err(document.error(format!("{field}: {words}")));
-        }
+        let header = ObjectHeader::of(&value).map_err(|error| document.field_error(&error))?;
+        let ObjectHeader { kind, metadata: ObjectMeta { namespace, name, .. }, .. } = &header;
         let origin = origin(document.file, document.first_line());
-        let key = (kind.clone(), metadata.namespace.clone(), metadata.name.clone());
+        let key = (kind.clone(), namespace.clone(), name.clone());
         if let Some(first) = self.seen.get(&key) {
-            return Err(document.error(format!(
-                "{kind} {}/{} is defined twice, first at {first}: remove or rename one",
-                metadata.namespace, metadata.name
-            )));
+            return Err(document
+                .error(format!("{kind} {namespace}/{name} is defined twice, first at {first}: remove or rename one")));
         }
         if self.seen.len() >= MAX_OBJECTS {
             return Err(document.error(format!("more than {MAX_OBJECTS} objects")));
         }
         self.seen.insert(key, origin.clone());
-        self.sort_in(document, value, &api_version, &kind, &metadata, origin)
-    }
-
-    fn sort_in(
-        &mut self,
-        document: &Document<'_>,
-        value: Value,
-        api_version: &str,
-        kind: &str,
-        metadata: &ObjectMeta,
-        origin: Origin,
-    ) -> Result<(), FileError> {
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let objects = &mut self.found.objects;
-        match (group, kind) {
-            (OURS, "AuthPolicy") => {
-                let object = auth_policy(document, value, metadata)?;
-                objects.policies.push(Sourced { origin, object });
-            }
-            (GROUP, "HTTPRoute") => objects.http_routes.push(Sourced { origin, object: document.read(value)? }),
-            (GROUP, "GRPCRoute") => objects.grpc_routes.push(Sourced { origin, object: document.read(value)? }),
-            (GROUP, "Gateway") => objects.gateways.push(Sourced { origin, object: document.read(value)? }),
-            (GROUP, "ReferenceGrant") => {
-                objects.reference_grants.push(Sourced { origin, object: document.read(value)? });
-            }
-            (OURS, "IdentityProvider") => self.note(
+        match PolicyInput::read(&header, value) {
+            Ok(object) => self.found.objects.add(origin, object),
+            // Nobody knows what to close: the file is at fault.
+            Err(Unusable::Field(error)) => return Err(document.field_error(&error)),
+            Err(Unusable::Kind(words)) => return Err(document.error(words)),
+            Err(Unusable::PassedOver(problem, words)) => self.found.notes.push(PolicyProblem {
                 origin,
-                kind,
-                metadata,
-                ProblemKind::Invalid,
-                "identity providers are not in this version: remove it; rules accept sessions made with the session API",
-            ),
-            ("", "Secret") => self.note(
-                origin,
-                kind,
-                metadata,
-                ProblemKind::Advice,
-                "is passed over: nothing in this version reads Secrets, so it had better not lie here",
-            ),
-            (_, kind) if KINDS.contains(&kind) => {
-                let right = if kind == "AuthPolicy" { crate::api::auth_policy::API_VERSION } else { "gateway.networking.k8s.io/v1" };
-                return Err(document.error(format!("{kind} is of `{right}`, not of `{api_version}`")));
-            }
-            (_, kind) => {
-                return Err(document.error(match nearest(kind, KINDS) {
-                    Some(near) => format!("unknown kind `{kind}`: did you mean `{near}`?"),
-                    None => format!("unknown kind `{kind}`: this folder is for {}", listed(&KINDS)),
-                }));
-            }
+                object: format!("{kind} {namespace}/{name}"),
+                path: String::new(),
+                kind: problem,
+                words: words.to_owned(),
+            }),
         }
         Ok(())
     }
-
-    fn note(&mut self, origin: Origin, kind: &str, metadata: &ObjectMeta, problem: ProblemKind, words: &str) {
-        self.found.notes.push(PolicyProblem {
-            origin,
-            object: format!("{kind} {}/{}", metadata.namespace, metadata.name),
-            path: String::new(),
-            kind: problem,
-            words: words.to_owned(),
-        });
-    }
-}
-
-/// A policy whose spec does not read is a bad policy, if one can tell what it was meant to judge; else the file is at fault,
-/// since nobody knows what to close.
-fn auth_policy(document: &Document<'_>, value: Value, metadata: &ObjectMeta) -> Result<PolicyObject, FileError> {
-    let name = PolicyName { namespace: metadata.namespace.as_str().into(), name: metadata.name.as_str().into() };
-    let salvage = Salvage::from_value(&value);
-    let body = match (read::<AuthPolicy>(value), salvage) {
-        (Ok(policy), _) => Ok(Arc::new(policy)),
-        (Err(error), Some(salvage)) => Err(Unreadable { error, salvage }),
-        (Err(error), None) => return Err(document.field_error("", &error)),
-    };
-    Ok(PolicyObject { name, created: metadata.creation_timestamp.clone(), body })
 }
 
 /// Takes a file apart where documents begin. A `---` at the beginning of a line can be nothing else (YAML 1.2 §9.1.2).
@@ -204,10 +130,6 @@ impl Document<'_> {
         }
     }
 
-    fn read<T: serde::de::DeserializeOwned>(&self, value: Value) -> Result<T, FileError> {
-        read(value).map_err(|error| self.field_error("", &error))
-    }
-
     /// The first line that says something.
     fn first_line(&self) -> u64 {
         let says_nothing = |line: &&str| {
@@ -218,11 +140,8 @@ impl Document<'_> {
     }
 
     /// What is wrong with a field, at the document's first line: the path says where in it.
-    fn field_error(&self, below: &str, error: &ReadError) -> FileError {
-        let path =
-            [below, error.path.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
-        let words = if path.is_empty() { error.problem.clone() } else { format!("{path}: {}", error.problem) };
-        self.error(words)
+    fn field_error(&self, error: &ReadError) -> FileError {
+        self.error(error.to_string())
     }
 
     fn error(&self, words: impl Into<String>) -> FileError {

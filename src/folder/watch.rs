@@ -1,11 +1,10 @@
-//! Watch, compile, publish: the index changes whole, and only for a newer one (P29).
+//! Watch, read, publish: what is in force changes whole, and only for a newer set (P29).
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
@@ -13,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::listing::Listing;
 use super::{FileError, FolderError, Found, read_listed};
-use crate::authz::policy::{Install, PolicyIndex, PolicyProblem};
+use crate::authz::policy::Install;
+use crate::policies::Publisher;
 
 /// How long nothing may happen before a change is taken to be whole.
 const QUIET: Duration = Duration::from_millis(50);
@@ -26,28 +26,11 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often files that change while they are read are read again.
 const ATTEMPTS: usize = 5;
 
-/// What is in force, and what is wrong with what was written.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// Grows with each index that is published.
-    pub generation: u64,
-    /// Policies in force.
-    pub policies: usize,
-    /// Their rules.
-    pub rules: usize,
-    /// Problems of objects, and notes; the other objects are in force.
-    pub problems: Vec<PolicyProblem>,
-    /// Why the folder does not read now; the set before it is in force.
-    pub errors: Vec<FileError>,
-}
-
 /// The policies of a folder, kept up to date by [`PolicyFolder::watch`].
 #[derive(Debug)]
 pub struct PolicyFolder {
     paths: Vec<PathBuf>,
-    install: Install,
-    index: Arc<ArcSwap<PolicyIndex>>,
-    status: Arc<ArcSwap<Status>>,
+    publisher: Publisher,
     /// What the published index was made of, or what failed to become one; `None` when not even that could be told.
     seen: Option<Listing>,
 }
@@ -56,26 +39,20 @@ pub struct PolicyFolder {
 enum Outcome {
     /// Nothing has changed.
     Same,
-    /// Read, compiled.
-    New(Box<(PolicyIndex, Vec<PolicyProblem>)>),
+    /// Read.
+    New(Found),
     /// Not readable.
     Unreadable(FolderError),
 }
 
 impl PolicyFolder {
-    /// Reads the folder and compiles what is in it.
+    /// Reads the folder and publishes what is in it.
     ///
     /// # Errors
     /// Each file that does not read: at the start there is no set before it that could stay.
     pub fn open(dir: PathBuf, install: Install) -> Result<Self, FolderError> {
-        let mut folder = Self {
-            paths: vec![dir],
-            index: Arc::new(ArcSwap::from_pointee(PolicyIndex::not_ready(&install))),
-            status: Arc::default(),
-            seen: None,
-            install,
-        };
-        let (listing, outcome) = look(&folder.paths, None, &folder.install, &folder.index);
+        let mut folder = Self { paths: vec![dir], publisher: Publisher::new(install), seen: None };
+        let (listing, outcome) = look(&folder.paths, None);
         match outcome {
             Outcome::Unreadable(error) => Err(error),
             outcome => {
@@ -85,14 +62,9 @@ impl PolicyFolder {
         }
     }
 
-    /// The index in force; readers load it for each request.
-    pub fn index(&self) -> Arc<ArcSwap<PolicyIndex>> {
-        self.index.clone()
-    }
-
-    /// What is wrong with what was written.
-    pub fn status(&self) -> Arc<ArcSwap<Status>> {
-        self.status.clone()
+    /// What is in force.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Publishes every change of the folder until `stop`. The folder's own word is the trigger, and it is looked at now and
@@ -128,7 +100,7 @@ impl PolicyFolder {
     /// Looks at the folder once, off the threads that answer checks.
     async fn refresh(mut self) -> Option<Self> {
         let looked = tokio::task::spawn_blocking(move || {
-            let (listing, outcome) = look(&self.paths, self.seen.as_ref(), &self.install, &self.index);
+            let (listing, outcome) = look(&self.paths, self.seen.as_ref());
             self.apply(listing, outcome);
             self
         });
@@ -145,49 +117,25 @@ impl PolicyFolder {
     }
 
     fn apply(&mut self, listing: Option<Listing>, outcome: Outcome) {
-        let before = self.status.load_full();
         match outcome {
             Outcome::Same => return,
-            Outcome::New(new) => {
-                let (index, problems) = *new;
-                let (policies, rules) = (index.policies(), index.rules());
-                let generation = before.generation + 1;
-                self.index.store(Arc::new(index));
-                tracing::info!(generation, policies, rules, problems = problems.len(), "policies published");
-                report(&problems, &before.problems);
-                self.status.store(Arc::new(Status { generation, policies, rules, problems, errors: Vec::new() }));
-            }
+            Outcome::New(Found { objects, notes }) => self.publisher.publish(&objects, notes),
             Outcome::Unreadable(FolderError(errors)) => {
-                if errors != before.errors {
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                if errors != self.publisher.status().load().errors {
                     for error in &errors {
                         tracing::error!(%error, "policy folder does not read; the last good policies stay in force");
                     }
                 }
-                self.status.store(Arc::new(Status { errors, ..Status::clone(&before) }));
+                self.publisher.note_errors(errors);
             }
         }
         self.seen = listing;
     }
 }
 
-/// One line for each problem that is new.
-fn report(problems: &[PolicyProblem], before: &[PolicyProblem]) {
-    for problem in problems.iter().filter(|problem| !before.contains(problem)) {
-        if problem.kind.is_error() {
-            tracing::warn!(%problem, reason = problem.kind.label(), "policy problem");
-        } else {
-            tracing::info!(%problem, reason = problem.kind.label(), "policy note");
-        }
-    }
-}
-
-/// Reads and compiles, unless everything is as `seen`. A set that changes while it is read is read again.
-fn look(
-    paths: &[PathBuf],
-    seen: Option<&Listing>,
-    install: &Install,
-    index: &ArcSwap<PolicyIndex>,
-) -> (Option<Listing>, Outcome) {
+/// Reads, unless everything is as `seen`. A set that changes while it is read is read again.
+fn look(paths: &[PathBuf], seen: Option<&Listing>) -> (Option<Listing>, Outcome) {
     let unreadable = |error: FileError| (None, Outcome::Unreadable(FolderError(vec![error])));
     let mut listing = match Listing::of(paths) {
         Ok(listing) => listing,
@@ -203,23 +151,12 @@ fn look(
             Err(error) => return unreadable(error),
         };
         if after == listing {
-            return (Some(listing), compiled(read, install, index));
+            return (Some(listing), read.map_or_else(Outcome::Unreadable, Outcome::New));
         }
         listing = after;
     }
     let words = "changes faster than it can be read";
     unreadable(FileError::new(paths.first().map_or("".as_ref(), |path| path.as_path()), words))
-}
-
-fn compiled(read: Result<Found, FolderError>, install: &Install, index: &ArcSwap<PolicyIndex>) -> Outcome {
-    match read {
-        Ok(Found { objects, notes }) => {
-            let (index, mut problems) = PolicyIndex::compile(&objects, install, Some(&index.load()));
-            problems.extend(notes);
-            Outcome::New(Box::new((index, problems)))
-        }
-        Err(error) => Outcome::Unreadable(error),
-    }
 }
 
 /// The system's watch over the folder, renewed when another folder takes its place.

@@ -15,7 +15,6 @@ mod watching;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::api::PostParams;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -30,6 +29,7 @@ use self::objects::{Compiled, Objects};
 use self::statuses::Entries;
 use crate::authz::policy::conditions::Told;
 use crate::authz::policy::{Install, ObjectName};
+use crate::k8s::{ClusterSettings, Connection};
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
 
@@ -51,8 +51,8 @@ fn as_us() -> PostParams {
 /// What a controller needs to know.
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
-    /// The namespace whose objects it watches; those of every namespace unless told.
-    pub watch: Option<String>,
+    /// What it follows.
+    pub cluster: ClusterSettings,
     /// Who it is: no other process has the same.
     pub identity: String,
     /// How it is elected.
@@ -66,9 +66,11 @@ pub struct ControllerConfig {
 pub struct ControllerState(Arc<tokio::sync::watch::Sender<State>>);
 
 /// See [`ControllerState`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct State {
     policies: bool,
+    /// What of the policies is awaited, and why.
+    awaited: Option<String>,
     keys: bool,
 }
 
@@ -76,6 +78,11 @@ impl ControllerState {
     /// Whether every policy, and all that they hang on, has been seen and compiled.
     pub fn has_policies(&self) -> bool {
         self.0.borrow().policies
+    }
+
+    /// What is awaited before that, and why.
+    pub fn awaited(&self) -> Option<String> {
+        self.0.borrow().awaited.clone()
     }
 
     /// Whether every namespace's keys have been seen.
@@ -86,13 +93,13 @@ impl ControllerState {
     /// Waits for a change of either.
     pub async fn changed(&self) {
         let mut states = self.0.subscribe();
-        let known = *states.borrow_and_update();
+        let known = states.borrow_and_update().clone();
         let _ = states.wait_for(|state| *state != known).await;
     }
 
     fn set(&self, change: impl FnOnce(&mut State)) {
         self.0.send_if_modified(|state| {
-            let before = *state;
+            let before = state.clone();
             change(state);
             *state != before
         });
@@ -101,7 +108,7 @@ impl ControllerState {
 
 /// A controller that has not begun.
 pub struct Controller {
-    client: Client,
+    connection: Connection,
     config: ControllerConfig,
     install: Install,
     ring: Arc<KeyRing>,
@@ -113,14 +120,14 @@ pub struct Controller {
 impl Controller {
     /// A controller that publishes the keys that it finds in `ring`.
     pub fn new(
-        client: Client,
+        connection: Connection,
         config: ControllerConfig,
         install: Install,
         ring: Arc<KeyRing>,
         clock: Arc<Clock>,
         metrics: ControllerMetrics,
     ) -> Self {
-        Self { client, config, install, ring, clock, state: ControllerState::default(), metrics }
+        Self { connection, config, install, ring, clock, state: ControllerState::default(), metrics }
     }
 
     /// What it has seen so far.
@@ -133,26 +140,27 @@ impl Controller {
     /// # Errors
     /// When a part of it ended by itself.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { client, config, install, ring, clock, state, metrics } = self;
+        let Self { connection, config, install, ring, clock, state, metrics } = self;
+        let client = connection.client.clone();
         let (election, leadership) = Election::new(client.clone(), config.lease.clone(), metrics.clone());
         let news = News::new(client.clone(), &config.identity);
         let released = CancellationToken::new();
         let election = tokio::spawn(election.run(released.clone()));
         let mut writers = JoinSet::new();
         let teller = Teller {
-            client: client.clone(),
+            connection,
+            cluster: config.cluster.clone(),
             leadership: leadership.clone(),
             news: news.clone(),
             install,
             state: state.clone(),
             metrics: metrics.clone(),
-            namespace: config.watch.clone(),
         };
         writers.spawn(teller.run());
         let keeper = keys::Keeper {
             client,
             config: config.keys,
-            watch: config.watch,
+            watch: config.cluster.namespace,
             leadership,
             news,
             ring,
@@ -178,49 +186,50 @@ impl Controller {
 
 /// Tells in their status what became of the policies.
 struct Teller {
-    client: Client,
+    connection: Connection,
+    cluster: ClusterSettings,
     leadership: Leadership,
     news: News,
     install: Install,
     state: ControllerState,
     metrics: ControllerMetrics,
-    namespace: Option<String>,
 }
 
 impl Teller {
     async fn run(mut self) {
-        let (mut changes, _watches) = objects::watch(&self.client, self.namespace.as_deref());
-        let mut objects = Objects::default();
+        let (mut objects, mut following) = Objects::follow(&self.connection, &self.cluster, &self.metrics.cluster);
+        let words = &mut following.words;
         let mut compiled: Option<Compiled> = None;
         let mut is_told = false;
+        let mut is_stale = false;
         loop {
-            let mut is_stale = false;
             tokio::select! {
-                change = changes.recv() => {
-                    let Some(change) = change else { return };
-                    is_stale |= objects.take(change);
+                word = words.recv() => {
+                    let Some(word) = word else { return };
+                    is_stale |= objects.take(word);
                     tokio::time::sleep(GATHER).await;
-                    while let Ok(change) = changes.try_recv() {
-                        is_stale |= objects.take(change);
+                    while let Ok(word) = words.try_recv() {
+                        is_stale |= objects.take(word);
                     }
                 }
                 // Also each time that the Lease is held on to, and so what could not be written is tried again.
                 () = self.leadership.changed() => {}
             }
             if !objects.is_whole() {
+                self.state.set(|state| state.awaited = objects.awaited());
                 continue;
             }
-            if is_stale {
+            if std::mem::take(&mut is_stale) {
                 let fresh = objects.compile(&self.install, compiled.as_ref().map(|it| &it.index));
                 compiled = Some(fresh);
                 is_told = false;
-                self.state.set(|state| state.policies = true);
+                self.state.set(|state| (state.policies, state.awaited) = (true, None));
             }
             if let Some(compiled) = &compiled
                 && !is_told
                 && self.leadership.until().is_some()
             {
-                is_told = self.tell(&mut objects, compiled, || !changes.is_empty()).await;
+                is_told = self.tell(&mut objects, compiled, || !words.is_empty()).await;
             }
         }
     }
@@ -228,25 +237,24 @@ impl Teller {
     /// Writes what is not said yet. Answers whether all of it is said now.
     async fn tell(&self, objects: &mut Objects, compiled: &Compiled, has_news: impl Fn() -> bool) -> bool {
         let told = Told::new(&compiled.objects, &compiled.index, &compiled.problems);
-        let names: Vec<ObjectName> = objects.policies.iter().map(|(name, _)| name.clone()).collect();
         let (mut is_whole, began) = (true, Instant::now());
         let (mut accepted, mut refused) = (0, 0);
-        for name in names {
-            let Some(policy) = objects.policies.get_mut(&name) else { continue };
-            let entries = Entries::of(&policy.record.status);
-            let now = now();
-            let say = told.policy(&policy.object.object, policy.record.generation, &entries.ours, &now);
+        for policy in &compiled.objects.policies {
+            let name: ObjectName = (policy.object.name.namespace.to_string(), policy.object.name.name.to_string());
+            let Some(record) = objects.record(&name) else { continue };
+            let entries = Entries::of(&record.status);
+            let say = told.policy(&policy.object, record.generation, &entries.ours, &now());
             *(if statuses::refusal(&say).is_none() { &mut accepted } else { &mut refused }) += 1;
             let Some(change) = entries.change(say) else { continue };
             if has_news() && began.elapsed() > PATIENCE {
                 return false;
             }
-            match self.leadership.write(statuses::write(&self.client, &name, &policy.record, &change)).await {
-                Some(Ok(record)) => {
+            match self.leadership.write(statuses::write(&self.connection.client, &name, record, &change)).await {
+                Some(Ok(written)) => {
                     self.metrics.status(Written::Done);
-                    policy.record = record;
+                    *record = written;
                     if let Some(turn) = &change.turn {
-                        self.news.policy(&name, &policy.record, turn).await;
+                        self.news.policy(&name, record, turn).await;
                     }
                 }
                 // It has changed or gone, and the watch is about to say so.

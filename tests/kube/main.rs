@@ -1,5 +1,14 @@
-//! What needs a real API server of Kubernetes.
+//! With a real API server of Kubernetes on an etcd of its own, and where requests matter through a real Envoy.
+//!
+//! `cargo xtask test kube` runs these; what they need is installed under `target/tools`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what kubectl says is for people to read")]
 
+mod awaited;
 mod controller;
+mod enforced;
+mod house;
+mod load;
+mod older;
+mod outages;
+mod snapshot;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::policies::Status;
 
 /// A watched folder.
 struct Watched {
@@ -18,7 +19,7 @@ struct Watched {
 impl Watched {
     fn over(dir: Dir) -> Self {
         let folder = PolicyFolder::open(dir.path(), install()).unwrap();
-        let (index, status) = (folder.index(), folder.status());
+        let (index, status) = (folder.publisher().index(), folder.publisher().status());
         let stop = CancellationToken::new();
         let task = tokio::spawn(folder.watch(stop.clone()));
         Self { dir, index, status, stop, task }
@@ -85,7 +86,7 @@ async fn p26_a_file_that_does_not_parse_leaves_the_last_good_set() {
     watched.until(errs, || "an error".to_owned()).await;
     // The whole set stays, the good file's change included: never half.
     assert_eq!((watched.judged("a.example"), watched.judged("b.example")), ("one".to_owned(), "one".to_owned()));
-    assert!(watched.status.load().errors[0].file.ends_with("a.yaml"));
+    assert!(watched.status.load().errors[0].contains("/a.yaml:"));
     assert_eq!(watched.status.load().generation, first);
 
     replace(&watched.dir, "a.yaml", &public("a", "two"));
@@ -151,7 +152,7 @@ async fn a_folder_that_vanishes_leaves_its_policies_and_is_found_again() {
     dir.write("policies/a.yaml", &public("a", "one"));
     let folder = dir.path().join("policies");
     let opened = PolicyFolder::open(folder.clone(), install()).unwrap();
-    let (index, status, stop) = (opened.index(), opened.status(), CancellationToken::new());
+    let (index, status, stop) = (opened.publisher().index(), opened.publisher().status(), CancellationToken::new());
     let task = tokio::spawn(opened.watch(stop.clone()));
     let watched = Watched { dir, index, status, stop, task };
 
@@ -184,5 +185,5 @@ fn p26_what_does_not_parse_stops_the_start() {
 fn an_empty_folder_is_a_start_without_policies() {
     let dir = Dir::new();
     let folder = PolicyFolder::open(dir.path(), install()).unwrap();
-    assert_eq!(judged(&folder.index().load(), "a.example"), "no_policy");
+    assert_eq!(judged(&folder.publisher().index().load(), "a.example"), "no_policy");
 }

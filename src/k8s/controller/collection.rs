@@ -66,10 +66,6 @@ impl<T> Collection<T> {
     pub(super) fn get(&self, name: &ObjectName) -> Option<&T> {
         self.objects.get(name)
     }
-
-    pub(super) fn get_mut(&mut self, name: &ObjectName) -> Option<&mut T> {
-        self.objects.get_mut(name)
-    }
 }
 
 fn name_of(object: &impl Resource) -> ObjectName {

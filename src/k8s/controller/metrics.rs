@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::k8s::metrics::ClusterMetrics;
+
 /// The controller's metrics. Clones count together.
 #[derive(Clone, Debug)]
 pub struct ControllerMetrics {
@@ -9,6 +11,8 @@ pub struct ControllerMetrics {
     policies: IntGaugeVec,
     namespaces: IntGaugeVec,
     writes: IntCounterVec,
+    /// Those of what it follows.
+    pub(super) cluster: ClusterMetrics,
 }
 
 /// What became of a write.
@@ -23,11 +27,11 @@ pub(super) enum Written {
 }
 
 impl ControllerMetrics {
-    /// Registers them.
+    /// Registers them, but for those of `cluster`.
     ///
     /// # Errors
     /// When one is registered already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, cluster: ClusterMetrics) -> Result<Self, prometheus::Error> {
         let leading = IntGauge::new("cloakroom_controller_leading", "Whether this controller holds the Lease.")?;
         let opts =
             Opts::new("cloakroom_controller_policies", "Policies, by whether they count for all of their targets.");
@@ -41,7 +45,7 @@ impl ControllerMetrics {
         registry.register(Box::new(policies.clone()))?;
         registry.register(Box::new(namespaces.clone()))?;
         registry.register(Box::new(writes.clone()))?;
-        let metrics = Self { leading, policies, namespaces, writes };
+        let metrics = Self { leading, policies, namespaces, writes, cluster };
         metrics.policies(0, 0);
         metrics.namespaces(0, 0);
         for outcome in ["done", "conflict", "failed"] {

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
-use super::objects::{Kind, Record};
-use super::statuses::Turn;
+use super::objects::Record;
+use super::statuses::{Turn, policies};
 use crate::api::status::CONTROLLER_NAME;
 use crate::authz::policy::ObjectName;
 
@@ -24,7 +24,7 @@ impl News {
 
     /// Tells that a policy has become bad, or good again.
     pub(super) async fn policy(&self, (namespace, name): &ObjectName, record: &Record, turn: &Turn) {
-        let resource = Kind::AuthPolicy.resource();
+        let resource = policies();
         let about = ObjectReference {
             api_version: Some(resource.api_version),
             kind: Some(resource.kind),

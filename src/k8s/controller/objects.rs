@@ -1,83 +1,39 @@
-//! The objects that decide about requests, watched, and compiled as the gates compile them.
+//! The objects that decide about requests, followed as the gates follow them, and compiled as the gates compile them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::watcher::Config;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::collection::Collection;
-use super::watching::{self, Seen};
-use crate::api::auth_policy::{AuthPolicy, Salvage};
-use crate::api::read::read;
-use crate::authz::policy::{
-    Install, ObjectName, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, ProblemKind,
-    Sourced, Unreadable,
-};
+use crate::authz::policy::{Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, Sourced};
+use crate::k8s::follow::{Asking, Door, Follower, Word};
+use crate::k8s::kind::Kind;
+use crate::k8s::known::{Arrived, Known, Name};
+use crate::k8s::metrics::ClusterMetrics;
+use crate::k8s::version::ResourceVersion;
+use crate::k8s::{ClusterSettings, Connection, Found, watch};
 
-/// A kind that is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    AuthPolicy,
-    HttpRoute,
-    GrpcRoute,
-    Gateway,
-    ReferenceGrant,
-}
-
-impl Kind {
-    const ALL: [Self; 5] = [Self::AuthPolicy, Self::HttpRoute, Self::GrpcRoute, Self::Gateway, Self::ReferenceGrant];
-
-    pub(super) fn resource(self) -> ApiResource {
-        let (group, version, kind, plural) = match self {
-            Self::AuthPolicy => ("cloakroom.dev", "v1alpha1", "AuthPolicy", "authpolicies"),
-            Self::HttpRoute => (crate::api::gateway::GROUP, "v1", "HTTPRoute", "httproutes"),
-            Self::GrpcRoute => (crate::api::gateway::GROUP, "v1", "GRPCRoute", "grpcroutes"),
-            Self::Gateway => (crate::api::gateway::GROUP, "v1", "Gateway", "gateways"),
-            Self::ReferenceGrant => (crate::api::gateway::GROUP, "v1beta1", "ReferenceGrant", "referencegrants"),
-        };
-        ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: format!("{group}/{version}"),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
-        }
-    }
-}
+/// Words that wait to be heard. Who has more to say waits, and so does the API server.
+const WAITING: usize = 256;
 
 /// What the API server knows of a policy, and no gate looks at.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) uid: String,
     pub(super) generation: Option<i64>,
-    pub(super) version: String,
+    pub(super) version: Option<ResourceVersion>,
     pub(super) status: Value,
 }
 
-/// A policy.
-#[derive(Debug)]
-pub(super) struct Policy {
-    pub(super) object: Sourced<PolicyObject>,
-    pub(super) record: Record,
-}
-
-/// Everything of one kind, each as it reads.
-type Read<T> = Collection<Result<Sourced<T>, PolicyProblem>>;
-
 /// Every object as it is now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Objects {
-    pub(super) policies: Collection<Policy>,
-    http_routes: Read<crate::api::gateway::HttpRoute>,
-    grpc_routes: Read<crate::api::gateway::GrpcRoute>,
-    gateways: Read<crate::api::gateway::Gateway>,
-    reference_grants: Read<crate::api::gateway::ReferenceGrant>,
+    known: Known,
+    records: BTreeMap<Name, Record>,
+    /// What is wrong with a source, by its number.
+    troubles: BTreeMap<usize, String>,
     /// Which policies were compiled last: one that was deleted and made again has no past.
     compiled: HashMap<PolicyName, String>,
 }
@@ -90,74 +46,144 @@ pub(super) struct Compiled {
     pub(super) problems: Vec<PolicyProblem>,
 }
 
-/// Something that was seen of a kind.
-pub(super) type Change = (Kind, Seen<DynamicObject>);
-
-/// Watches every kind, in `namespace` or in all. The tasks end with the set.
-pub(super) fn watch(client: &Client, namespace: Option<&str>) -> (mpsc::Receiver<Change>, JoinSet<()>) {
-    let (changed, changes) = mpsc::channel(256);
-    let mut tasks = JoinSet::new();
-    for kind in Kind::ALL {
-        let resource = kind.resource();
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
-        let (seen, mut follow) = mpsc::channel(1);
-        let changed = changed.clone();
-        let what = match kind {
-            Kind::AuthPolicy => "authpolicies",
-            Kind::HttpRoute => "httproutes",
-            Kind::GrpcRoute => "grpcroutes",
-            Kind::Gateway => "gateways",
-            Kind::ReferenceGrant => "referencegrants",
-        };
-        tasks.spawn(watching::follow(what, api, Config::default(), seen));
-        tasks.spawn(async move {
-            while let Some(seen) = follow.recv().await {
-                if changed.send((kind, seen)).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    (changes, tasks)
+/// Followers of every kind, and what they say. They end with it.
+pub(super) struct Following {
+    pub(super) words: mpsc::Receiver<(usize, Word)>,
+    _followers: JoinSet<()>,
 }
 
 impl Objects {
-    /// Takes up what was seen. Answers whether there is something new to compile.
-    pub(super) fn take(&mut self, (kind, seen): Change) -> bool {
-        match kind {
-            Kind::AuthPolicy => self.policies.take(seen, policy),
-            Kind::HttpRoute => self.http_routes.take(seen, |object| other(kind, object)),
-            Kind::GrpcRoute => self.grpc_routes.take(seen, |object| other(kind, object)),
-            Kind::Gateway => self.gateways.take(seen, |object| other(kind, object)),
-            Kind::ReferenceGrant => self.reference_grants.take(seen, |object| other(kind, object)),
+    /// Nothing yet, and those who tell of all.
+    pub(super) fn follow(
+        connection: &Connection,
+        settings: &ClusterSettings,
+        metrics: &ClusterMetrics,
+    ) -> (Self, Following) {
+        let sources = watch::sources(settings);
+        let known = Known::nothing(&sources);
+        let (words, told) = mpsc::channel(WAITING);
+        let door = Arc::new(Door::default());
+        let mut followers = JoinSet::new();
+        for (part, source) in sources.into_iter().enumerate() {
+            let follower = Follower {
+                asking: Asking::new(connection.client.clone(), source, settings.selector.as_ref()),
+                part,
+                seen: None,
+                words: words.clone(),
+                door: Arc::clone(&door),
+                metrics: metrics.clone(),
+                streams: true,
+                is_whole: false,
+                is_troubled: false,
+                answered: None,
+            };
+            followers.spawn(async move {
+                follower.follow().await;
+            });
+        }
+        let objects = Self { known, records: BTreeMap::new(), troubles: BTreeMap::new(), compiled: HashMap::new() };
+        (objects, Following { words: told, _followers: followers })
+    }
+
+    /// Takes up what was told. Answers whether there is something new to compile or to tell.
+    pub(super) fn take(&mut self, (part, word): (usize, Word)) -> bool {
+        let source = self.known.source(part);
+        let is_policy = source.kind == Kind::AuthPolicy;
+        match word {
+            Word::Whole { version, objects } => {
+                if is_policy {
+                    let namespace = source.namespace.clone();
+                    self.records.retain(|name, _| namespace.as_ref().is_some_and(|it| *it != name.0));
+                    objects.iter().for_each(|arrived| self.note(arrived));
+                }
+                self.troubles.remove(&part);
+                self.known.replace(part, version, objects);
+                true
+            }
+            Word::Changed(arrived) => {
+                if is_policy {
+                    self.note(&arrived);
+                }
+                self.known.apply(part, arrived)
+            }
+            Word::Gone(arrived) => {
+                let is_gone = self.known.remove(part, &arrived);
+                if is_policy && is_gone {
+                    self.records.remove(&arrived.name);
+                }
+                is_gone
+            }
+            Word::Unknown if source.kind.is_optional() => self.known.without(part),
+            Word::Unknown => {
+                self.trouble(part, "the API server does not know this kind: apply the files of crds/; it is awaited");
+                false
+            }
+            Word::Trouble(words) => {
+                self.trouble(part, &words);
+                false
+            }
+            Word::Well => {
+                if self.troubles.remove(&part).is_some() {
+                    tracing::info!(source = %self.known.source(part), "the API server is followed again");
+                }
+                false
+            }
         }
     }
 
-    /// Whether every kind has been seen whole: before that, what is missing may only not have been told yet.
+    fn trouble(&mut self, part: usize, words: &str) {
+        if self.troubles.insert(part, words.to_owned()).is_none() {
+            let source = self.known.source(part);
+            tracing::warn!(%source, error = words, "the API server cannot be followed; what was told last stands");
+        }
+    }
+
+    fn note(&mut self, arrived: &Arrived) {
+        let text = |field: &str| arrived.meta(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let record = Record {
+            uid: text("uid"),
+            generation: arrived.meta("generation").and_then(Value::as_i64),
+            version: arrived.version.clone(),
+            status: arrived.status.clone(),
+        };
+        let is_older = |known: &Record| {
+            let versions = known.version.as_ref().zip(record.version.as_ref());
+            versions.is_some_and(|(known, arrived)| arrived.is_older_than(known))
+        };
+        // What we wrote ourselves is known before it is told.
+        if !self.records.get(&arrived.name).is_some_and(is_older) {
+            self.records.insert(arrived.name.clone(), record);
+        }
+    }
+
+    /// Whether every kind has been told whole: before that, what is missing may only not have been told yet.
     pub(super) fn is_whole(&self) -> bool {
-        self.policies.is_whole()
-            && self.http_routes.is_whole()
-            && self.grpc_routes.is_whole()
-            && self.gateways.is_whole()
-            && self.reference_grants.is_whole()
+        self.known.awaited().next().is_none()
+    }
+
+    /// What is awaited, and why, in words.
+    pub(super) fn awaited(&self) -> Option<String> {
+        let words = self.known.awaited().map(|(part, source)| match self.troubles.get(&part) {
+            Some(words) => format!("{source}: {words}"),
+            None => format!("{source}: not listed yet"),
+        });
+        let words: Vec<String> = words.collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// The record of a policy.
+    pub(super) fn record(&mut self, name: &Name) -> Option<&mut Record> {
+        self.records.get_mut(name)
     }
 
     /// Compiles the set as it is now, by the very function that the gates use.
     pub(super) fn compile(&mut self, install: &Install, previous: Option<&PolicyIndex>) -> Compiled {
-        let mut problems = Vec::new();
-        let mut objects = PolicyObjects {
-            policies: self.policies.iter().map(|(_, policy)| policy.object.clone()).collect(),
-            http_routes: readable(&self.http_routes, &mut problems),
-            grpc_routes: readable(&self.grpc_routes, &mut problems),
-            gateways: readable(&self.gateways, &mut problems),
-            reference_grants: readable(&self.reference_grants, &mut problems),
-        };
+        let Found { mut objects, notes } = self.known.found();
         let before = std::mem::take(&mut self.compiled);
-        self.compiled =
-            self.policies.iter().map(|(_, it)| (it.object.object.name.clone(), it.record.uid.clone())).collect();
+        for Sourced { object: PolicyObject { name, .. }, .. } in &objects.policies {
+            let record = self.records.get(&(name.namespace.to_string(), name.name.to_string()));
+            self.compiled.insert(name.clone(), record.map(|it| it.uid.clone()).unwrap_or_default());
+        }
         let is_another = |policy: &Sourced<PolicyObject>| {
             let name = &policy.object.name;
             before.get(name).is_some_and(|uid| self.compiled.get(name) != Some(uid))
@@ -172,70 +198,8 @@ impl Objects {
         } else {
             previous
         };
-        let (index, found) = PolicyIndex::compile(&objects, install, previous);
-        problems.extend(found);
+        let (index, mut problems) = PolicyIndex::compile(&objects, install, previous);
+        problems.extend(notes);
         Compiled { objects, index, problems }
     }
-}
-
-fn readable<T: Clone>(read: &Read<T>, problems: &mut Vec<PolicyProblem>) -> Vec<Sourced<T>> {
-    let keep = |it: &Result<Sourced<T>, PolicyProblem>| match it {
-        Ok(object) => Some(object.clone()),
-        Err(problem) => {
-            problems.push(problem.clone());
-            None
-        }
-    };
-    read.iter().map(|(_, it)| it).filter_map(keep).collect()
-}
-
-fn origin() -> Origin {
-    Origin("cluster".into())
-}
-
-fn policy(mut object: DynamicObject) -> Policy {
-    let meta = &mut object.metadata;
-    meta.managed_fields = None;
-    let record = Record {
-        uid: meta.uid.clone().unwrap_or_default(),
-        generation: meta.generation,
-        version: meta.resource_version.clone().unwrap_or_default(),
-        status: object.data.get("status").cloned().unwrap_or_default(),
-    };
-    if let Some(data) = object.data.as_object_mut() {
-        data.remove("status");
-    }
-    let name = PolicyName {
-        namespace: meta.namespace.as_deref().unwrap_or_default().into(),
-        name: meta.name.as_deref().unwrap_or_default().into(),
-    };
-    let created = meta.creation_timestamp.as_ref().map(|time| time.0.to_string());
-    let value = value_of(Kind::AuthPolicy, object);
-    let salvage = Salvage::from_value(&value).unwrap_or_default();
-    let body = read::<AuthPolicy>(value).map(Arc::new).map_err(|error| Unreadable { error, salvage });
-    Policy { object: Sourced { origin: origin(), object: PolicyObject { name, created, body } }, record }
-}
-
-fn other<T: DeserializeOwned>(kind: Kind, object: DynamicObject) -> Result<Sourced<T>, PolicyProblem> {
-    let name: ObjectName =
-        (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
-    match read::<T>(value_of(kind, object)) {
-        Ok(object) => Ok(Sourced { origin: origin(), object }),
-        Err(error) => Err(PolicyProblem {
-            origin: origin(),
-            object: format!("{} {}/{}", kind.resource().kind, name.0, name.1),
-            path: error.path,
-            kind: ProblemKind::Invalid,
-            words: error.problem,
-        }),
-    }
-}
-
-fn value_of(kind: Kind, mut object: DynamicObject) -> Value {
-    // Lists leave it out.
-    object.types.get_or_insert_with(|| {
-        let resource = kind.resource();
-        kube::api::TypeMeta { api_version: resource.api_version, kind: resource.kind }
-    });
-    serde_json::to_value(object).unwrap_or_default()
 }

@@ -1,14 +1,16 @@
 //! What is told of policies, written into their `status`: by the leader, on change, over the version that it was made for.
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
 use super::FIELD_MANAGER;
-use super::objects::{Kind, Record};
+use super::objects::Record;
 use crate::api::status::{AncestorStatus, CONTROLLER_NAME, ConditionStatus, MAX_ANCESTORS};
 use crate::authz::policy::ObjectName;
 use crate::authz::policy::conditions::ACCEPTED;
+use crate::k8s::kind::Kind;
+use crate::k8s::version::ResourceVersion;
 
 /// The entries of a status: ours, and those of other controllers as they are.
 #[derive(Debug)]
@@ -75,6 +77,19 @@ pub(super) fn refusal(entries: &[AncestorStatus]) -> Option<(String, String)> {
     refused.next().map(|it| (it.reason.clone(), it.message.clone()))
 }
 
+/// The kind that the API server calls AuthPolicy.
+pub(super) fn policies() -> ApiResource {
+    let kind = Kind::AuthPolicy;
+    let (group, version) = (kind.group(), kind.versions()[0]);
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: format!("{group}/{version}"),
+        kind: kind.name().to_owned(),
+        plural: kind.plural().to_owned(),
+    }
+}
+
 /// Writes the status, if the policy is still the one that it was made for, and gives the policy as it is then. The API server
 /// answers 409 when it is not.
 pub(super) async fn write(
@@ -83,15 +98,15 @@ pub(super) async fn write(
     record: &Record,
     change: &Change,
 ) -> Result<Record, Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.0, &Kind::AuthPolicy.resource());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.0, &policies());
     let patch = json!({
-        "metadata": { "resourceVersion": record.version, "uid": record.uid },
+        "metadata": { "resourceVersion": record.version.as_ref().map(ResourceVersion::as_str), "uid": record.uid },
         "status": { "ancestors": change.ancestors },
     });
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let written = api.patch_status(&name.1, &params, &Patch::Merge(&patch)).await?;
     Ok(Record {
-        version: written.metadata.resource_version.unwrap_or_default(),
+        version: written.metadata.resource_version.as_deref().and_then(ResourceVersion::new),
         status: written.data.get("status").cloned().unwrap_or_default(),
         ..record.clone()
     })

@@ -383,3 +383,45 @@ async fn a_controller_that_dies_at_its_work_leaves_whole_keys_to_the_next() -> R
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p27_a_gate_of_several_namespaces_signs_for_each_with_its_own_key_or_not_at_all() -> Result<()> {
+    let cluster = Cluster::spawn().await?;
+    cluster.server.apply(&format!("{}---\n{}", enrolled("shop"), enrolled("pay"))).await?;
+    let controller = cluster.controller().await?;
+    let keys = tempfile::tempdir()?;
+    for namespace in ["shop", "pay"] {
+        let secret = cluster.secret(namespace, "with keys", |secret| kids(secret).len() == 1).await?;
+        serves(&controller, namespace, &kids(&secret)).await?;
+        std::fs::create_dir(keys.path().join(namespace))?;
+        for (name, content) in files(&secret)? {
+            let path = keys.path().join(namespace).join(name);
+            let mut options = std::fs::OpenOptions::new();
+            std::io::Write::write_all(
+                &mut options.write(true).create_new(true).mode(0o400).open(path)?,
+                content.as_bytes(),
+            )?;
+        }
+    }
+    let policy = |namespace: &str| {
+        POLICY
+            .replace("namespace: shop", &format!("namespace: {namespace}"))
+            .replace("shop.example", &format!("{namespace}.example"))
+    };
+    let mut options = GateOptions::new(env!("CARGO_BIN_EXE_cloakroom"));
+    options.policies = ["shop", "pay", "late"].map(|it| (format!("{it}.yaml"), policy(it))).to_vec();
+    options.config = json!({ "jwt": { "keysDir": keys.path() } });
+    let gate = Cloakroom::spawn(options).await?;
+    let checker = Checker::connect(&gate.grpc()?).await?;
+    let token = gate.create_session(&json!({ "subject": "ada" })).await?.token;
+    for namespace in ["shop", "pay"] {
+        let jwt = checker.get(&format!("{namespace}.example"), "/", &token).await?.jwt.context("no JWT")?;
+        assert_eq!(vec![kid_of(&jwt)?], served(&controller, namespace).await?);
+        let of_its_own = format!("http://{}/ns/{namespace}/.well-known/jwks.json", controller.http());
+        let claims = Jose::spawn(&of_its_own, &format!("{ISSUER}/ns/{namespace}"), "shop")?.verify(&jwt)?;
+        assert_eq!(claims["sub"], "ada");
+    }
+    // A namespace without a key gets none of another's.
+    assert_eq!(checker.get("late.example", "/", &token).await?.status, 503);
+    Ok(())
+}

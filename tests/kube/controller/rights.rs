@@ -94,10 +94,14 @@ async fn p27_the_controller_uses_every_right_that_it_is_granted_and_asks_for_no_
         cluster.delete("/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/shop").await?;
     }
     let granted = granted()?;
-    let all_used = async || asked(&log).is_ok_and(|(used, _)| granted.is_subset(&used));
+    // A server that streams the whole in a watch is not asked for lists; those before Kubernetes 1.34 are.
+    let is_followed = |group: &str| group.ends_with("cloakroom.dev") || group.starts_with("gateway");
+    let needed: BTreeSet<Right> =
+        granted.iter().filter(|(group, _, verb)| verb != "list" || !is_followed(group)).cloned().collect();
+    let all_used = async || asked(&log).is_ok_and(|(used, _)| needed.is_subset(&used));
     if let Err(error) = wait_until(PATIENCE, "use of every right", all_used).await {
         let (used, _) = asked(&log)?;
-        let unused: Vec<_> = granted.difference(&used).collect();
+        let unused: Vec<_> = needed.difference(&used).collect();
         anyhow::bail!("{error}: never used are {unused:?}");
     }
     controller.end()?;

@@ -68,17 +68,18 @@ impl Cluster {
     /// [`Cluster::controller`] with this for `controller` in its configuration, over what the tests have there.
     pub(super) async fn controller_with(&self, settings: &Value) -> Result<Controller> {
         let kubeconfig = self.server.kubeconfig_with("cloakroom-controller", &self.token)?;
-        let mut controller = json!({ "namespace": "cloakroom-system", "lease": { "duration": "3s" } });
+        let mut controller = json!({ "lease": { "duration": "3s" } });
         for (key, value) in settings.as_object().into_iter().flatten() {
             controller[key] = value.clone();
         }
         let config = json!({
             "jwt": { "issuer": ISSUER },
             "listen": { "http": "127.0.0.1:0", "health": "127.0.0.1:0" },
+            "policies": { "kubernetes": { "kubeconfig": kubeconfig, "installNamespace": "cloakroom-system" } },
             "controller": controller,
             "shutdown": { "settle": "0s" },
         });
-        Controller::spawn(&kubeconfig, &config).await
+        Controller::spawn(&config).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
@@ -205,21 +206,19 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    async fn spawn(kubeconfig: &Path, config: &Value) -> Result<Self> {
+    async fn spawn(config: &Value) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("controller-").tempdir()?;
         let (file, addresses) = (folder.path().join("cloakroom.yaml"), folder.path().join("addresses.json"));
         // JSON is YAML.
         std::fs::write(&file, format!("{config:#}"))?;
         let arguments = [
-            format!("KUBECONFIG={}", kubeconfig.display()),
-            env!("CARGO_BIN_EXE_cloakroom").to_owned(),
             "controller".to_owned(),
             "--config".to_owned(),
             file.display().to_string(),
             "--addresses".to_owned(),
             addresses.display().to_string(),
         ];
-        let process = Process::spawn("controller", Path::new("env"), arguments)?;
+        let process = Process::spawn("controller", Path::new(env!("CARGO_BIN_EXE_cloakroom")), arguments)?;
         let written = || serde_json::from_slice::<Value>(&std::fs::read(&addresses).ok()?).ok();
         process.wait_until(PATIENCE, "file of addresses", async || written().is_some()).await?;
         let bound = written().context("the addresses of the controller")?;

@@ -1,0 +1,137 @@
+//! From a value to one of the objects that decide about requests: the same reading for files and for an API server.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
+use super::{PolicyName, ProblemKind};
+use crate::api::auth_policy::{API_VERSION, AuthPolicy, Salvage};
+use crate::api::gateway::{GROUP, Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
+use crate::api::meta::ObjectMeta;
+use crate::api::read::{ReadError, listed, nearest, read};
+
+const OURS: &str = "cloakroom.dev";
+const KINDS: [&str; 5] = ["AuthPolicy", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant"];
+
+/// What every object begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHeader {
+    /// `cloakroom.dev/v1alpha1`.
+    pub api_version: String,
+    /// `AuthPolicy`.
+    pub kind: String,
+    /// Its name and namespace, each of the right form.
+    pub metadata: ObjectMeta,
+}
+
+/// An object that decides about requests.
+#[derive(Clone, Debug)]
+pub enum PolicyInput {
+    /// An AuthPolicy, readable or not.
+    Policy(PolicyObject),
+    /// An HTTPRoute.
+    HttpRoute(HttpRoute),
+    /// A GRPCRoute.
+    GrpcRoute(GrpcRoute),
+    /// A Gateway.
+    Gateway(Gateway),
+    /// A ReferenceGrant.
+    ReferenceGrant(ReferenceGrant),
+}
+
+/// Why a value is none of these objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// A field does not read, and what the object was meant for cannot be told.
+    Field(ReadError),
+    /// Its kind has no place here: what would be right.
+    Kind(String),
+    /// It is known, and passed over: what to say of it.
+    PassedOver(ProblemKind, &'static str),
+}
+
+impl ObjectHeader {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// The field that is missing or wrong.
+    pub fn of(value: &Value) -> Result<Self, ReadError> {
+        let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+        let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
+            let problem = "an object needs `apiVersion` and `kind`, both texts".to_owned();
+            return Err(ReadError { path: String::new(), problem });
+        };
+        let metadata = value.get("metadata").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let metadata: ObjectMeta = read(metadata).map_err(|ReadError { path, problem }| {
+            let path = if path.is_empty() { "metadata".to_owned() } else { format!("metadata.{path}") };
+            ReadError { path, problem }
+        })?;
+        match metadata.problem() {
+            Some((field, problem)) => Err(ReadError { path: field.to_owned(), problem }),
+            None => Ok(Self { api_version, kind, metadata }),
+        }
+    }
+
+    /// The object's name.
+    pub fn name(&self) -> PolicyName {
+        let ObjectMeta { namespace, name, .. } = &self.metadata;
+        PolicyName { namespace: namespace.as_str().into(), name: name.as_str().into() }
+    }
+}
+
+impl PolicyInput {
+    /// Reads the object that `header` begins.
+    ///
+    /// # Errors
+    /// Why it is none. A policy whose spec does not read is a bad policy, if one can tell what it was meant to judge.
+    pub fn read(header: &ObjectHeader, value: Value) -> Result<Self, Unusable> {
+        let group = header.api_version.split_once('/').map_or("", |(group, _)| group);
+        match (group, header.kind.as_str()) {
+            (OURS, "AuthPolicy") => policy(header, value).map(Self::Policy),
+            (GROUP, "HTTPRoute") => read(value).map(Self::HttpRoute).map_err(Unusable::Field),
+            (GROUP, "GRPCRoute") => read(value).map(Self::GrpcRoute).map_err(Unusable::Field),
+            (GROUP, "Gateway") => read(value).map(Self::Gateway).map_err(Unusable::Field),
+            (GROUP, "ReferenceGrant") => read(value).map(Self::ReferenceGrant).map_err(Unusable::Field),
+            (OURS, "IdentityProvider") => Err(Unusable::PassedOver(
+                ProblemKind::Invalid,
+                "identity providers are not in this version: remove it; rules accept sessions made with the session API",
+            )),
+            ("", "Secret") => Err(Unusable::PassedOver(
+                ProblemKind::Advice,
+                "is passed over: nothing in this version reads Secrets, so it had better not lie here",
+            )),
+            (_, kind) if KINDS.contains(&kind) => {
+                let right = if kind == "AuthPolicy" { API_VERSION } else { "gateway.networking.k8s.io/v1" };
+                Err(Unusable::Kind(format!("{kind} is of `{right}`, not of `{}`", header.api_version)))
+            }
+            (_, kind) => Err(Unusable::Kind(match nearest(kind, KINDS) {
+                Some(near) => format!("unknown kind `{kind}`: did you mean `{near}`?"),
+                None => format!("unknown kind `{kind}`: this folder is for {}", listed(&KINDS)),
+            })),
+        }
+    }
+}
+
+fn policy(header: &ObjectHeader, value: Value) -> Result<PolicyObject, Unusable> {
+    let salvage = Salvage::from_value(&value);
+    let body = match (read::<AuthPolicy>(value), salvage) {
+        (Ok(policy), _) => Ok(Arc::new(policy)),
+        (Err(error), Some(salvage)) => Err(Unreadable { error, salvage }),
+        (Err(error), None) => return Err(Unusable::Field(error)),
+    };
+    Ok(PolicyObject { name: header.name(), created: header.metadata.creation_timestamp.clone(), body })
+}
+
+impl PolicyObjects {
+    /// Adds an object to the set.
+    pub fn add(&mut self, origin: Origin, object: PolicyInput) {
+        match object {
+            PolicyInput::Policy(object) => self.policies.push(Sourced { origin, object }),
+            PolicyInput::HttpRoute(object) => self.http_routes.push(Sourced { origin, object }),
+            PolicyInput::GrpcRoute(object) => self.grpc_routes.push(Sourced { origin, object }),
+            PolicyInput::Gateway(object) => self.gateways.push(Sourced { origin, object }),
+            PolicyInput::ReferenceGrant(object) => self.reference_grants.push(Sourced { origin, object }),
+        }
+    }
+}

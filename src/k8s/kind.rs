@@ -1,0 +1,111 @@
+//! The kinds of objects that decide.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A kind that is watched. A kind more (Secrets with keys of API clients) is a line in each of these tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) enum Kind {
+    AuthPolicy,
+    IdentityProvider,
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute,
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
+    Gateway,
+    ReferenceGrant,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] = [
+        Self::AuthPolicy,
+        Self::IdentityProvider,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::Gateway,
+        Self::ReferenceGrant,
+    ];
+
+    /// As in `kind`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::AuthPolicy => "AuthPolicy",
+            Self::IdentityProvider => "IdentityProvider",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::Gateway => "Gateway",
+            Self::ReferenceGrant => "ReferenceGrant",
+        }
+    }
+
+    pub(super) const fn group(self) -> &'static str {
+        match self {
+            Self::AuthPolicy | Self::IdentityProvider => "cloakroom.dev",
+            _ => crate::api::gateway::GROUP,
+        }
+    }
+
+    /// The versions in which it may be served, the best first.
+    pub(super) const fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::AuthPolicy | Self::IdentityProvider => &["v1alpha1"],
+            Self::HttpRoute | Self::GrpcRoute | Self::Gateway => &["v1"],
+            Self::ReferenceGrant => &["v1", "v1beta1"],
+        }
+    }
+
+    /// As in paths and in RBAC.
+    pub(super) const fn plural(self) -> &'static str {
+        match self {
+            Self::AuthPolicy => "authpolicies",
+            Self::IdentityProvider => "identityproviders",
+            Self::HttpRoute => "httproutes",
+            Self::GrpcRoute => "grpcroutes",
+            Self::Gateway => "gateways",
+            Self::ReferenceGrant => "referencegrants",
+        }
+    }
+
+    /// Whether `policies.kubernetes.selector` is about it.
+    pub(super) const fn is_selected(self) -> bool {
+        matches!(self, Self::AuthPolicy | Self::IdentityProvider)
+    }
+
+    /// Whether there can be policies where the server does not know it: without Gateway API there are no routes, and
+    /// without our own resources nothing has been installed yet.
+    pub(super) const fn is_optional(self) -> bool {
+        !matches!(self, Self::AuthPolicy)
+    }
+
+    /// The path of its objects.
+    pub(super) fn path(self, version: &str, namespace: Option<&str>) -> String {
+        let group = self.group();
+        let namespace = namespace.map(|it| format!("/namespaces/{it}")).unwrap_or_default();
+        format!("/apis/{group}/{version}{namespace}/{}", self.plural())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A kind, in a namespace or in all of them: what one list and one watch are about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Source {
+    pub(super) kind: Kind,
+    /// `None` for every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<String>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} in namespace {namespace}", self.kind.plural()),
+            None => write!(f, "{} in all namespaces", self.kind.plural()),
+        }
+    }
+}

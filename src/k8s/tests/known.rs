@@ -1,0 +1,110 @@
+//! Objects that come, change, go and do not read.
+
+use super::*;
+
+#[test]
+fn objects_come_change_and_go() {
+    let mut house = House::new();
+    house.known.replace(POLICIES, version(5), vec![arrived_policy("a", "one", 3), arrived_policy("b", "one", 4)]);
+    house.publish();
+    assert_eq!((house.judged("a.example"), house.judged("b.example")), ("one".to_owned(), "one".to_owned()));
+    assert!(house.known.apply(POLICIES, arrived_policy("a", "two", 6)));
+    assert!(house.known.remove(POLICIES, &arrived_policy("b", "one", 7)));
+    house.publish();
+    assert_eq!((house.judged("a.example"), house.judged("b.example")), ("two".to_owned(), "no_policy".to_owned()));
+    assert_eq!(house.known.version(POLICIES), Some(version(7)));
+    house.known.replace(POLICIES, version(9), vec![arrived_policy("c", "one", 8)]);
+    house.publish();
+    assert_eq!((house.judged("a.example"), house.judged("c.example")), ("no_policy".to_owned(), "one".to_owned()));
+}
+
+#[test]
+fn p29_no_object_gives_way_to_an_older_form() {
+    let mut house = House::new();
+    house.known.replace(POLICIES, version(10), vec![arrived_policy("a", "new", 10)]);
+    assert!(!house.known.apply(POLICIES, arrived_policy("a", "old", 9)));
+    assert!(!house.known.remove(POLICIES, &arrived_policy("a", "old", 9)));
+    house.known.replace(POLICIES, version(11), vec![arrived_policy("a", "old", 9)]);
+    house.publish();
+    assert_eq!(house.judged("a.example"), "new");
+    assert!(house.known.apply(POLICIES, arrived_policy("a", "newer", 12)));
+    assert_eq!(house.publish().judged("a.example"), "newer");
+}
+
+#[test]
+fn p26_an_object_that_does_not_read_is_its_own_trouble() {
+    let mut house = House::new();
+    house.known.replace(POLICIES, version(2), vec![arrived_policy("a", "one", 1), arrived_policy("b", "one", 2)]);
+    house.publish();
+    for (step, spec) in
+        [json!({ "hosts": ["a.example"], "rulez": [] }), json!(42), json!({ "hosts": 7 })].into_iter().enumerate()
+    {
+        let mut bad = policy("a", "one", 3 + step as u64);
+        bad["spec"] = spec;
+        house.known.apply(POLICIES, arrived(Kind::AuthPolicy, bad));
+        house.known.apply(POLICIES, arrived_policy("b", &format!("rule-{step}"), 3 + step as u64));
+        house.publish();
+        assert_eq!(house.judged("a.example"), "one", "the last good form");
+        assert_eq!(house.judged("b.example"), format!("rule-{step}"));
+        let problems = house.problems();
+        assert!(problems.iter().any(|it| it.starts_with("cluster: AuthPolicy shop/a: ")), "{problems:?}");
+    }
+    // What never had a good form closes what it names.
+    let mut bad = policy("c", "one", 9);
+    bad["spec"]["rulez"] = json!([]);
+    house.known.apply(POLICIES, arrived(Kind::AuthPolicy, bad));
+    assert_eq!(house.publish().judged("c.example"), "broken_policy");
+    // It reads, and is wrong: no rule has such a name.
+    assert!(house.known.apply(POLICIES, arrived_policy("a", "a rule", 10)));
+    assert_eq!(house.publish().judged("a.example"), "one");
+    assert!(house.known.apply(POLICIES, arrived_policy("a", "two", 11)));
+    assert_eq!(house.publish().judged("a.example"), "two");
+}
+
+#[test]
+fn p26_a_route_that_does_not_read_keeps_its_last_form_or_closes_its_hosts() {
+    let mut house = House::new();
+    house.known.replace(GATEWAYS, version(1), vec![arrived(Kind::Gateway, gateway())]);
+    let routes = [("wide", "/", 2), ("admin", "/admin", 3)];
+    let routes =
+        routes.map(|(name, path, version)| arrived(Kind::HttpRoute, route(name, "shop.example", path, version)));
+    house.known.replace(ROUTES, version(3), routes.into());
+    let policies = [policy_on("wide", "open", 4), policy_on("admin", "narrow", 5)];
+    house.known.replace(POLICIES, version(5), policies.map(|it| arrived(Kind::AuthPolicy, it)).into());
+    house.publish();
+    assert_eq!(house.judged_at("shop.example", "/admin"), "narrow");
+
+    let mut bad = route("admin", "shop.example", "/admin", 6);
+    bad["spec"]["rules"][0]["matches"][0]["cookies"] = json!([]);
+    house.known.apply(ROUTES, arrived(Kind::HttpRoute, bad.clone()));
+    house.publish();
+    assert_eq!(house.judged_at("shop.example", "/admin"), "narrow", "{:?}", house.problems());
+    assert!(house.problems().iter().any(|it| it.contains("HTTPRoute shop/admin") && it.contains("cookies")));
+
+    // Left out, its requests would fall to the wider route's rule.
+    bad["metadata"]["name"] = json!("new");
+    bad["spec"]["hostnames"] = json!(["new.example"]);
+    house.known.apply(ROUTES, arrived(Kind::HttpRoute, bad));
+    house.publish();
+    assert_eq!(house.judged_at("new.example", "/anything"), "broken_policy", "{:?}", house.problems());
+    assert_eq!(house.judged_at("shop.example", "/"), "open");
+}
+
+#[test]
+fn a_kind_that_the_server_does_not_know_takes_nothing_away() {
+    let mut house = House::new();
+    house.known.replace(ROUTES, version(3), vec![arrived(Kind::HttpRoute, route("a", "a.example", "/", 2))]);
+    assert!(!house.known.without(ROUTES));
+    assert_eq!(house.known.found().objects.http_routes.len(), 1);
+    let awaited = |house: &House| house.known.awaited().map(|(part, _)| part).collect::<Vec<_>>();
+    assert_eq!(awaited(&house), [0, 1, 3, 4, 5]);
+    assert!(house.known.without(1) && !house.known.without(1));
+    assert_eq!(awaited(&house), [0, 3, 4, 5]);
+}
+
+#[test]
+fn what_is_no_object_is_nothing() {
+    for value in [json!(null), json!("x"), json!([]), json!({}), json!({ "metadata": 7 })] {
+        assert!(Arrived::of(Kind::AuthPolicy, "v1alpha1", value.clone()).is_none(), "{value}");
+    }
+}
