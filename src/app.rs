@@ -293,6 +293,8 @@ pub(crate) fn install(config: &Config, own_namespace: Option<&str>) -> Install {
         own_headers: OwnHeaders::new(&config.jwt.header),
         hosts: own_namespace.map_or(HostsFrom::Everyone, |namespace| HostsFrom::Namespace(namespace.to_owned())),
         gateways,
+        pod: None,
+        route_identity: config.route_identity,
     }
 }
 
@@ -355,6 +357,8 @@ mod tests {
             own_headers: OwnHeaders::new("x-session-jwt"),
             hosts: HostsFrom::Everyone,
             gateways: None,
+            pod: None,
+            route_identity: crate::authz::policy::RouteIdentity::default(),
         };
         Publisher::new(install).register(&registry).unwrap();
         let families = registry.gather();

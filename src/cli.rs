@@ -1,6 +1,7 @@
 //! The command line: one binary, subcommands that teach.
 
 pub mod client;
+pub mod crds;
 pub mod explain;
 pub mod keys;
 pub mod output;
@@ -37,6 +38,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Make and rotate the signing keys.
     Keys(keys::KeysArgs),
+    /// Print the definitions that teach a Kubernetes API server our kinds.
+    Crds(crds::CrdsArgs),
 }
 
 /// Run the gate.
@@ -107,6 +110,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => on_a_runtime(explain::run(*args)),
         Command::Policy(args) => on_a_runtime(policy::run(args)),
         Command::Keys(args) => keys::run(args),
+        Command::Crds(args) => crds::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

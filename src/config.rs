@@ -3,6 +3,7 @@
 
 mod controller;
 mod file;
+pub mod pod;
 mod policies;
 mod realms;
 mod store;
@@ -24,7 +25,7 @@ use crate::admin::caller::{Caller, CallerConfig, Realms, Verb};
 use crate::api::byte_size::ByteSize;
 use crate::api::duration::HumanDuration;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::RealmRights;
+use crate::authz::policy::{RealmRights, RouteIdentity};
 use crate::authz::session::Realm;
 use crate::ext_authz::record::Decisions;
 use crate::grpc::Address;
@@ -53,6 +54,10 @@ pub struct Config {
     pub jwt: JwtConfig,
     /// Where policies come from.
     pub policies: PoliciesConfig,
+    /// What the cluster says about the pod that this is a sidecar of ([`pod::read`]).
+    pub pod: Option<PathBuf>,
+    /// What the proxy's word about a request's route is worth.
+    pub route_identity: RouteIdentity,
     /// The session API's callers.
     pub callers: Vec<CallerConfig>,
     /// Logs.
@@ -217,6 +222,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let store = sessions_file.store.take();
     let sessions = sessions(sessions_file)?;
     let jwt = jwt(file.jwt, folder)?;
+    let pod = file.policies.pod.as_ref().map(|dir| folder.join(dir));
     let policies = policies::resolve(file.policies, folder)?;
     Ok(Config {
         realm: realm.clone(),
@@ -229,6 +235,14 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         controller: controller::resolve(file.controller, jwt.ring.algorithm, &policies)?,
         jwt,
         policies,
+        pod,
+        route_identity: match file.proxy.route_identity.as_deref().unwrap_or("verified") {
+            "verified" => RouteIdentity::Verified,
+            "trusted" => RouteIdentity::Trusted,
+            other => {
+                return Err(wrong("proxy.routeIdentity", format!("`{other}` is not one of verified, trusted")));
+            }
+        },
         callers,
         telemetry: telemetry(file.telemetry)?,
         shutdown: ShutdownConfig {

@@ -4,9 +4,11 @@
 //! restart begins with (P34). An answer that is older than what was seen is refused (P29). An object that does not read is
 //! that object's trouble alone (P26).
 
+pub mod admission;
 mod backoff;
 mod client;
 pub mod controller;
+pub mod crds;
 mod follow;
 mod kind;
 mod known;

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use cloakroom::authz::attributes::own_headers::OwnHeaders;
 use cloakroom::authz::credential::{Carrier, Carriers};
-use cloakroom::authz::policy::{HostsFrom, Install, PolicyIndex};
+use cloakroom::authz::policy::{HostsFrom, Install, PolicyIndex, RouteIdentity};
 use cloakroom::authz::session::{Claims, Realm};
 use cloakroom::ext_authz::metrics::CheckMetrics;
 use cloakroom::ext_authz::record::Decisions;
@@ -34,7 +34,13 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// A gate with so many rules.
+    #[allow(dead_code, reason = "not every program that uses this file asks for rules")]
     pub(crate) fn set(rules: usize) -> Self {
+        Self::with(|folder, realm| policies(folder, rules, realm))
+    }
+
+    /// A gate with policies of one's own, which want the role `customer` of the session.
+    pub(crate) fn with(policies: impl FnOnce(&std::path::Path, &Realm) -> PolicyIndex) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(Clock::start());
         let keys = folder.path().join("keys");
@@ -77,7 +83,7 @@ impl Scene {
             provider: None,
         };
         let issued = runtime.block_on(sessions.create(new, clock.now())).expect("a session");
-        let policies = Arc::new(ArcSwap::from_pointee(policies(folder.path(), rules, &realm)));
+        let policies = Arc::new(ArcSwap::from_pointee(policies(folder.path(), &realm)));
         let config = GateConfig {
             realm,
             jwt_header: "x-session-jwt".into(),
@@ -139,6 +145,7 @@ impl Scene {
     }
 }
 
+#[allow(dead_code, reason = "see `Scene::set`")]
 /// Rules over hosts of ten, all of which want a role; the first host is the one that is asked.
 fn policies(folder: &std::path::Path, rules: usize, realm: &Realm) -> PolicyIndex {
     let dir = folder.join("policies");
@@ -163,6 +170,8 @@ fn policies(folder: &std::path::Path, rules: usize, realm: &Realm) -> PolicyInde
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: RouteIdentity::default(),
     };
     let (index, problems) = folder::check(&[dir], &install).expect("policies");
     assert!(problems.is_empty(), "{problems:?}");

@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
         host: b"shop.example",
         path: b"/",
         headers: lines.iter().map(|line| (&b"cookie"[..], *line)).collect(),
-        pinned: None,
+        ..RawRequest::default()
     };
     let Ok(request) = RequestAttributes::read(raw) else { return };
     let presented = INSTALL.carriers.present(&request);

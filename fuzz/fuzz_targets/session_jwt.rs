@@ -51,7 +51,7 @@ fn mint(ring: &KeyRing) -> Bytes {
         host: b"shop.example",
         path: b"/api",
         headers: vec![(&b"authorization"[..], bearer.as_bytes())],
-        pinned: None,
+        ..RawRequest::default()
     };
     let request = RequestAttributes::read(raw).expect("an ordinary request");
     let Plan::Lookup(pending) = plan(&policies(), &request) else { panic!("a session is asked for") };

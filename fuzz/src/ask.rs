@@ -2,7 +2,7 @@
 //! still a request. The first byte says how it travels.
 
 use bytes::Bytes;
-use cloakroom::ext_authz::request::POLICY_EXTENSION;
+use cloakroom::ext_authz::request::{POLICY_EXTENSION, ROUTE_EXTENSION};
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// The bytes of the check that `input` writes:
@@ -10,7 +10,8 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 /// - `w`: the rest is the message itself;
 /// - `m`: headers as a map; `l`: as a list; `r`: as a list of raw values.
 ///
-/// The first line is `METHOD HOST PATH`, the others are `name: value`. The line `cloakroom.policy: ns/name` pins a policy.
+/// The first line is `METHOD HOST PATH`, the others are `name: value`. The lines `cloakroom.policy: ns/name` and
+/// `cloakroom.route: kind/ns/name` are what the proxy says.
 pub fn message(input: &[u8]) -> Option<Bytes> {
     let (form, rest) = input.split_first()?;
     if *form == b'w' {
@@ -24,7 +25,7 @@ pub fn message(input: &[u8]) -> Option<Bytes> {
     for (name, value) in lines.filter_map(header) {
         let entry = [field(1, name), field(2, value)].concat();
         match form {
-            _ if name == POLICY_EXTENSION => pins.extend(field(10, &entry)),
+            _ if name == POLICY_EXTENSION || name == ROUTE_EXTENSION => pins.extend(field(10, &entry)),
             b'm' => http.extend(field(3, &entry)),
             b'l' => list.extend(field(1, &entry)),
             b'r' => list.extend(field(1, &[field(1, name), field(3, value)].concat())),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloakroom::authz::attributes::own_headers::OwnHeaders;
 use cloakroom::authz::credential::{AccessToken, Carrier, Carriers};
-use cloakroom::authz::policy::{Grants, HostsFrom, Install, PolicyIndex, PolicyName, RuleName};
+use cloakroom::authz::policy::{Grants, HostsFrom, Install, PolicyIndex, PolicyName, RouteIdentity, RuleName};
 use cloakroom::authz::session::{Claims, Realm, SecretDigest, Session, Timestamp};
 use cloakroom::folder;
 use cloakroom::sessions::clock::Clock;
@@ -49,6 +49,8 @@ pub fn install() -> Install {
         own_headers: OwnHeaders::new(JWT_HEADER),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: RouteIdentity::default(),
     }
 }
 

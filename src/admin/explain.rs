@@ -13,11 +13,12 @@ use super::origin::loopback_only;
 use super::problem::{Problem, problems};
 use super::session_api::document::TokenText;
 use super::session_api::read::JsonBody;
-use crate::authz::attributes::{RawRequest, RequestAttributes};
+use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::plan::Plan;
 use crate::authz::plan::explain::{ExplainedJwt, Explanation, SessionFacts};
 use crate::authz::policy::{PolicyIndex, PolicyProblem, PolicySummary};
+use crate::authz::reason::DenyReason;
 use crate::authz::{self};
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
@@ -99,6 +100,9 @@ pub struct ExplainRequest {
     /// The headers, in order; a name may come more than once.
     #[serde(default)]
     pub headers: Vec<HeaderField>,
+    /// The route that the proxy would name, as `HTTPRoute/namespace/name` or with `/rule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// An access token to send along, in the first place in which the install looks for one. It is looked up, never repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenText>,
@@ -129,14 +133,16 @@ impl ExplainRequest {
         self
     }
 
-    fn raw(&self) -> RawRequest<'_> {
-        RawRequest {
+    fn raw(&self) -> Result<RawRequest<'_>, DenyReason> {
+        let named = |text| RouteClaim::parse(text).ok_or(DenyReason::MalformedRequest);
+        Ok(RawRequest {
             method: self.method.as_bytes(),
             host: self.host.as_bytes(),
             path: self.path.as_bytes(),
             headers: self.headers.iter().map(|it| (it.name.as_bytes(), it.value.as_bytes())).collect(),
             pinned: None,
-        }
+            route: self.route.as_deref().map(named).transpose()?,
+        })
     }
 }
 
@@ -211,7 +217,7 @@ async fn explain(
     JsonBody(body): JsonBody<ExplainRequest>,
 ) -> Result<Json<ExplainAnswer>, Problem> {
     let body = body.carrying_token(&parts.carriers);
-    let explanation = match RequestAttributes::read(body.raw()) {
+    let explanation = match body.raw().and_then(RequestAttributes::read) {
         Err(reason) => Explanation::unreadable(reason),
         Ok(request) => {
             let (index, now) = (parts.policies.load_full(), parts.clock.now());

@@ -1,10 +1,14 @@
 //! Durations as the Gateway API writes them (GEP-2257): `15m`, `1h30m`, `500ms`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::validation;
 
 /// A duration as people write it: 1 to 4 parts, each 1 to 5 digits and one of `h`, `m`, `s`, `ms`; in all at most
 /// [`HumanDuration::MAX`]. The parts are added up, in any order.
@@ -27,6 +31,11 @@ impl HumanDuration {
     /// This duration, in whole milliseconds. `None` when it is over [`Self::MAX`] or has parts of a millisecond.
     pub fn new(duration: Duration) -> Option<Self> {
         (duration <= Self::MAX && duration.subsec_nanos().is_multiple_of(1_000_000)).then_some(Self(duration))
+    }
+
+    /// This many seconds.
+    pub const fn from_secs(secs: u16) -> Self {
+        Self(Duration::from_secs(secs as u64))
     }
 
     /// The duration.
@@ -114,6 +123,17 @@ impl<'de> Deserialize<'de> for HumanDuration {
         }
 
         deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl JsonSchema for HumanDuration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // Four parts of five digits and two letters.
+        json_schema!({ "type": "string", "minLength": 2, "maxLength": 28, "x-kubernetes-validations": validation::DURATION })
     }
 }
 

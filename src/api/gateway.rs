@@ -49,18 +49,56 @@ pub struct HttpRouteRule {
     /// Its matches; the path prefix `/` unless told.
     #[serde(default)]
     pub matches: Vec<HttpRouteMatch>,
-    /// Its filters; only their types are looked at.
+    /// Its filters.
     #[serde(default)]
     pub filters: Vec<RouteFilter>,
+    /// Where it sends requests.
+    #[serde(default)]
+    pub backend_refs: Vec<BackendRef>,
 }
 
-/// A filter of a rule.
+/// A filter of a rule. What it does is looked at where it sends requests elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteFilter {
     /// `RequestRedirect` and others.
     #[serde(default, rename = "type")]
     pub kind: String,
+    /// With `RequestMirror`: who gets a copy of each request.
+    #[serde(default)]
+    pub request_mirror: Option<RequestMirror>,
+}
+
+/// See [`RouteFilter::request_mirror`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestMirror {
+    /// Where the copies go.
+    pub backend_ref: BackendRef,
+}
+
+/// Where a rule sends requests. Weights are not looked at: what may get requests tomorrow is judged today.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendRef {
+    /// The core group, which is the empty text, unless told.
+    #[serde(default)]
+    pub group: String,
+    /// `Service` unless told.
+    #[serde(default = "service")]
+    pub kind: String,
+    /// The route's namespace unless told. Another one needs a ReferenceGrant there.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Filters for requests that are sent there.
+    #[serde(default)]
+    pub filters: Vec<RouteFilter>,
+}
+
+fn service() -> String {
+    "Service".to_owned()
 }
 
 /// A GRPCRoute.
@@ -98,6 +136,12 @@ pub struct GrpcRouteRule {
     /// Its matches; every call unless told.
     #[serde(default)]
     pub matches: Vec<GrpcRouteMatch>,
+    /// Its filters.
+    #[serde(default)]
+    pub filters: Vec<RouteFilter>,
+    /// Where it sends calls.
+    #[serde(default)]
+    pub backend_refs: Vec<BackendRef>,
 }
 
 /// A match of a GRPCRoute: all that is given must hold.

@@ -4,7 +4,8 @@ use anyhow::Context as _;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, PoliciesConfig};
+use crate::authz::policy::Install;
+use crate::config::{self, Config, PoliciesConfig};
 use crate::folder::PolicyFolder;
 use crate::k8s::metrics::ClusterMetrics;
 use crate::k8s::{ClusterPolicies, Connection};
@@ -21,9 +22,11 @@ pub(super) enum PolicySource {
 impl PolicySource {
     /// Puts in force what there is at the start.
     pub(super) async fn open(config: &Config, registry: &Registry) -> anyhow::Result<Self> {
+        let pod = config.pod.as_deref().map(config::pod::read).transpose().context("policies.pod")?;
+        let install = |own_namespace: Option<&str>| Install { pod, ..super::install(config, own_namespace) };
         let settings = match &config.policies {
             PoliciesConfig::Dir(dir) => {
-                let folder = PolicyFolder::open(dir.clone(), super::install(config, None));
+                let folder = PolicyFolder::open(dir.clone(), install(None));
                 return Ok(Self::Folder(folder.context("policies.dir")?));
             }
             PoliciesConfig::Kubernetes(settings) => settings,
@@ -31,7 +34,7 @@ impl PolicySource {
         let metrics = ClusterMetrics::new()?;
         metrics.register(registry)?;
         let connection = Connection::open(settings).await?;
-        let install = super::install(config, Some(&connection.namespace));
+        let install = install(Some(&connection.namespace));
         Ok(Self::Cluster(Box::new(ClusterPolicies::open(connection, settings, install, metrics))))
     }
 

@@ -11,6 +11,7 @@ mod overrides;
 pub mod own_headers;
 pub mod path;
 pub mod query;
+mod route;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use self::host::Host;
 use self::overrides::Overrides;
 use self::path::RequestPath;
 use self::query::Query;
+pub use self::route::RouteClaim;
 use super::policy::PolicyName;
 use super::reason::DenyReason;
 
@@ -41,11 +43,13 @@ pub struct RawRequest<'a> {
     pub headers: Vec<Line<'a>>,
     /// The policy that the local proxy pinned (context extension `cloakroom.policy`), picks among those that apply anyway.
     pub pinned: Option<PolicyName>,
+    /// The route that the local proxy named.
+    pub route: Option<RouteClaim<'a>>,
 }
 
 impl fmt::Debug for RawRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawRequest").field("pinned", &self.pinned).finish_non_exhaustive()
+        f.debug_struct("RawRequest").field("pinned", &self.pinned).field("route", &self.route).finish_non_exhaustive()
     }
 }
 
@@ -66,6 +70,8 @@ pub struct RequestAttributes<'a> {
     pub headers: HeaderView<'a>,
     /// See [`RawRequest::pinned`].
     pub pinned: Option<PolicyName>,
+    /// See [`RawRequest::route`].
+    pub route: Option<RouteClaim<'a>>,
     /// What sloppy servers take for the method or the target instead; hardly any request has some.
     overrides: Option<Box<Overrides<'a>>>,
 }
@@ -74,7 +80,7 @@ impl fmt::Debug for RequestAttributes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("RequestAttributes");
         shown.field("method", &self.method).field("host", &self.host).field("port", &self.port);
-        shown.field("pinned", &self.pinned).finish_non_exhaustive()
+        shown.field("pinned", &self.pinned).field("route", &self.route).finish_non_exhaustive()
     }
 }
 
@@ -104,7 +110,7 @@ impl<'r> RequestAttributes<'r> {
             return Err(DenyReason::MalformedHost);
         }
         let overrides = Overrides::read(&method, &host, Query { sent: query, in_path: path.queries() }, &headers)?;
-        Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, overrides })
+        Ok(Self { method, host, port, path, query, headers, pinned: raw.pinned, route: raw.route, overrides })
     }
 
     /// What `choose` says of this request, when every reading that a common server could have of it gives the same answer.

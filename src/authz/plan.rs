@@ -22,7 +22,7 @@ use super::verdict::{Challenge, Decision, Denial, Lookup, Permit};
 use crate::api::auth_policy::Mode;
 
 /// How far a session's own times may lie ahead of our clock before we say that the clock is wrong (P23).
-const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
+pub const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What to do next.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
     };
     // What the service may do is said by the rule that it stands behind, and not by one further out.
     let scope = scope(&inner, Some(session), Some(&carrier)).map(Box::new);
-    let may_end = inner.rule().grants.as_ref().is_some_and(|grants| grants.end);
+    let may_end = inner.grants().is_some_and(|grants| grants.end);
     let (session, rule, mint) = (session.clone(), judge.rule().name.clone(), mint.clone());
     Decision::Permit(Box::new(Permit { session, rule, mint, carrier, take_off, scope, may_end }))
 }
@@ -154,7 +154,7 @@ fn log_in(
 
 /// What a request that `judge` lets pass leaves for its response.
 fn scope(judge: &Judge, session: Option<&Session>, carrier: Option<&Carrier>) -> Option<ResponseScope> {
-    let grants = judge.rule().grants.as_ref()?;
+    let grants = judge.grants()?;
     Some(ResponseScope {
         rule: judge.rule().name.clone(),
         namespace: judge.namespace().clone(),
@@ -293,7 +293,7 @@ impl Draft {
         let credential = self.presented.as_ref().and_then(|presented| presented.credential.as_ref());
         let by_cookie = matches!(credential, Some((Credential::Token(_), Carrier::Cookie(_))));
         // Also without a cookie: another site must not log a browser in as somebody else.
-        let gives_cookie = inner.rule().grants.as_ref().is_some_and(|grants| grants.gives_cookie());
+        let gives_cookie = inner.grants().is_some_and(|grants| grants.gives_cookie());
         let forced = (by_cookie || gives_cookie) && request.cross_site(&inner.form().allowed_origins);
         if forced && audited(inner, DenyReason::CrossSite).is_err() {
             return Err(bare(inner, DenyReason::CrossSite));

@@ -1,20 +1,26 @@
 //! Policies as the decision uses them: compiled once from `api` objects into one immutable index.
 
 mod attach;
+mod bind;
+mod chain;
 mod compile;
 pub mod conditions;
+mod effect;
 pub mod exchange;
 mod form;
 mod gather;
 mod grants;
+mod hosts;
 mod install;
 mod objects;
 mod port;
 mod problem;
 mod redirect;
 mod require;
+mod routed;
 mod rule;
 mod scope;
+mod selector;
 mod standing;
 mod summary;
 mod targets;
@@ -25,17 +31,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use self::attach::Kept;
+use self::chain::Chain;
+pub use self::effect::Effects;
 use self::form::Form;
 pub(super) use self::form::{Access, AuthRule};
 pub use self::gather::{ObjectHeader, PolicyInput, Unusable};
 pub use self::grants::{Fingerprint, Grants};
-pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, RealmRights};
+pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, OwnPod, RealmRights, RouteIdentity};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
 use self::port::Port;
 pub use self::problem::{PolicyProblem, ProblemKind};
 pub(super) use self::require::Refusal;
+use self::routed::NamedRoutes;
 pub(super) use self::rule::carrier_text;
-use self::scope::Chain;
 pub(super) use self::scope::{Judge, Located};
 pub use self::summary::PolicySummary;
 use super::attributes::own_headers::OwnHeaders;
@@ -134,6 +143,12 @@ pub struct PolicyIndex {
     pub(super) ready: bool,
     /// Policies by `spec.hosts`.
     hosts: HostTable<Arc<Chain>>,
+    /// Policies that select the own pod, by host.
+    pod: HostTable<Arc<Chain>>,
+    /// What the proxy's word about a route is worth.
+    route_identity: RouteIdentity,
+    /// The routes on all listeners, by name.
+    named: NamedRoutes,
     /// Policies by the routes of each port's listeners; equal ports are one.
     ports: Vec<Port>,
     /// The last good form of each policy there is.
@@ -142,6 +157,8 @@ pub struct PolicyIndex {
     closed: HashMap<PolicyName, Arc<Form>>,
     /// How many rules there are.
     rules: usize,
+    /// What the next compilation takes over.
+    kept: Kept,
 }
 
 impl PolicyIndex {
@@ -152,10 +169,14 @@ impl PolicyIndex {
             own_headers: install.own_headers.clone(),
             ready: false,
             hosts: HostTable::default(),
+            pod: HostTable::default(),
+            route_identity: install.route_identity,
+            named: NamedRoutes::default(),
             ports: Vec::new(),
             good: HashMap::new(),
             closed: HashMap::new(),
             rules: 0,
+            kept: Kept::default(),
         }
     }
 

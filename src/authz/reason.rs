@@ -92,6 +92,8 @@ reasons! {
     /// Two listeners that the gate serves would send the request to routes with different policies; which one it came by is
     /// not known.
     ConflictingRoutes = "conflicting_routes", Forbidden;
+    /// The proxy says that the request takes a route that we know, and by its host, path and headers it takes another, or none.
+    UnknownRoute = "unknown_route", Forbidden;
     /// The policy is invalid and never had a good form: what it targets is closed (P26).
     BrokenPolicy = "broken_policy", Forbidden;
     /// The rule says `access: Deny`.

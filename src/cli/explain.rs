@@ -34,6 +34,9 @@ pub struct ExplainArgs {
     /// A header, as `name: value`; may come more than once
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<HeaderField>,
+    /// The route that the proxy would name, as `HTTPRoute/NAMESPACE/NAME` or with `/RULE`
+    #[arg(long, value_name = "ROUTE")]
+    route: Option<String>,
     /// The `Cookie` header; a token is better read with --token-file, since others can see the command line
     #[arg(long, value_name = "COOKIES")]
     cookie: Option<String>,
@@ -85,11 +88,17 @@ pub async fn run_to(args: ExplainArgs, out: &mut dyn Write) -> anyhow::Result<()
         let (index, _) = args.written.compile(&args.policies).await?;
         let headers = headers.iter().map(|it| (it.name.as_bytes(), it.value.as_bytes())).collect();
         let (method, host, path) = (args.method.as_bytes(), host.as_bytes(), path.as_bytes());
-        let answer = by(&index, RawRequest { method, host, path, headers, pinned: None })?;
+        let answer = by(&index, RawRequest { method, host, path, headers, pinned: None, route: None })?;
         return answered(&answer, args.output, out);
     }
-    let request =
-        ExplainRequest { method: args.method, host: host.to_owned(), path: path.into_owned(), headers, token };
+    let request = ExplainRequest {
+        method: args.method,
+        host: host.to_owned(),
+        path: path.into_owned(),
+        headers,
+        route: args.route,
+        token,
+    };
     let cure =
         "is `cloakroom serve` running on this machine, and is that its `listen.admin` (--admin or CLOAKROOM_ADMIN)?";
     let http = HttpClient::new(args.admin, "the admin listener", cure)?;
@@ -140,6 +149,7 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
         ("policy", "/policy"),
         ("rule", "/rule"),
         ("route", "/route"),
+        ("  found by", "/routeFoundBy"),
         ("audit policy refuses it for", "/audit"),
         ("credential", "/credential/kind"),
         ("carried in", "/credential/carrier"),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, PolicyIndex, PolicyProblem, RealmRights};
+use crate::authz::policy::{HostsFrom, Install, PolicyIndex, PolicyProblem, RealmRights, RouteIdentity};
 use crate::authz::session::Realm;
 use crate::config::{Config, PoliciesConfig};
 use crate::folder;
@@ -100,6 +100,8 @@ impl WrittenArgs {
             own_headers: OwnHeaders::new("x-session-jwt"),
             hosts: HostsFrom::Everyone,
             gateways: None,
+            pod: None,
+            route_identity: RouteIdentity::default(),
         })
     }
 }

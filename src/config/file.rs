@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) sessions: SessionsFile,
     pub(super) jwt: JwtFile,
     pub(super) policies: PoliciesFile,
+    pub(super) proxy: ProxyFile,
     pub(super) api: ApiFile,
     pub(super) telemetry: TelemetryFile,
     pub(super) shutdown: ShutdownFile,
@@ -180,6 +181,7 @@ pub(super) struct JwtFile {
 pub(super) struct PoliciesFile {
     pub(super) dir: Option<String>,
     pub(super) kubernetes: Option<KubernetesFile>,
+    pub(super) pod: Option<String>,
 }
 
 /// `policies.kubernetes`.
@@ -193,6 +195,13 @@ pub(super) struct KubernetesFile {
     pub(super) snapshot: Option<String>,
     pub(super) kubeconfig: Option<String>,
     pub(super) context: Option<String>,
+}
+
+/// `proxy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ProxyFile {
+    pub(super) route_identity: Option<String>,
 }
 
 /// `api`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::file::{ClusterFile, RedisFile, SentinelFile, StoreFile, StoreKind, TlsFile, WaitFile};
 use super::{Wrong, within, wrong};
+use crate::authz::plan::CLOCK_LEEWAY;
 use crate::authz::session::Realm;
 use crate::store::redis::{Access, Address, RedisConfig, Sentinel, Servers, Tls, Wait};
 
@@ -102,7 +103,8 @@ fn redis(file: RedisFile, folder: &Path, realm: &Realm, max_staleness: Duration)
         wait: file.wait.map(self::wait).transpose()?,
         realm: realm.clone(),
         max_staleness,
-        clock_leeway: Duration::from_secs(60),
+        // Half of what other gates forgive, or a gate whose clock is ahead would make them refuse what it has used.
+        clock_leeway: CLOCK_LEEWAY / 2,
         // Several rounds fit into the time that an entry is believed without one.
         probe_every: (max_staleness / 5).clamp(Duration::from_millis(50), Duration::from_secs(1)),
         probe_within: (max_staleness / 4).clamp(Duration::from_millis(50), Duration::from_secs(1)),
@@ -152,11 +154,12 @@ fn sentinel(file: SentinelFile, access: Access) -> Result<Sentinel, Wrong> {
 
 fn addresses(key: &'static str, given: &[String]) -> Result<Vec<Address>, Wrong> {
     let mut addresses = Vec::new();
-    for text in given {
-        let problem = || wrong(key, format!("`{text}` is not HOST:PORT"));
+    for (i, text) in given.iter().enumerate() {
+        // The text may hold a password, so no message repeats it.
+        let problem = || wrong(key, format!("entry {} is not HOST:PORT", i + 1));
         let address = Address::parse(text).ok_or_else(problem)?;
         if addresses.contains(&address) {
-            return Err(wrong(key, format!("`{text}` is there twice")));
+            return Err(wrong(key, format!("entry {} is there twice", i + 1)));
         }
         addresses.push(address);
     }

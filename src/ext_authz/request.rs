@@ -3,30 +3,39 @@
 use bytes::Bytes;
 
 use super::client::Client;
-use super::wire::{CheckRequest, Entry, HeaderValue, HttpRequest};
-use crate::authz::attributes::RawRequest;
+use super::wire::{CheckRequest, Entry, HeaderValue, HttpRequest, Resource};
+use crate::authz::attributes::{RawRequest, RouteClaim};
 use crate::authz::policy::PolicyName;
 use crate::authz::reason::DenyReason;
 
 /// The context extension by which the local proxy pins a policy, as `namespace/name` (P30).
 pub const POLICY_EXTENSION: &[u8] = b"cloakroom.policy";
+/// The context extension by which the local proxy names the route, as `HTTPRoute/namespace/name` or with `/rule` (P30).
+pub const ROUTE_EXTENSION: &[u8] = b"cloakroom.route";
 
 /// Reads a check, whole or not at all. Both of Envoy's header encodings become one list; nothing is copied.
 ///
 /// # Errors
 /// [`DenyReason::MalformedRequest`]: no protobuf, no HTTP request in it, both header encodings at once, a name twice in a map
-/// or a value twice in a header, a pinned policy that is not `namespace/name`.
+/// or a value twice in a header, a pinned policy that is not `namespace/name`, a route
+/// that is none or two.
 pub fn read(message: &[u8]) -> Result<RawRequest<'_>, DenyReason> {
     let check = CheckRequest::read(message).map_err(|_| DenyReason::MalformedRequest)?;
     let http = check.http.ok_or(DenyReason::MalformedRequest)?;
-    let pinned = pinned_policy(&check.context_extensions)?;
+    let pinned = extension(&check.context_extensions, POLICY_EXTENSION)?.map(pinned_policy).transpose()?;
+    let named = extension(&check.context_extensions, ROUTE_EXTENSION)?.map(named_route).transpose()?;
+    let route = check.resources.iter().filter_map(route_of).try_fold(named, |known, route| match known {
+        None => Ok(Some(route)),
+        // A proxy that says two things says nothing.
+        Some(known) => known.and(route).map(Some).ok_or(DenyReason::MalformedRequest),
+    })?;
     let headers = match http.header_map {
         Some(headers) if http.headers.is_empty() => headers.into_iter().map(single_value).collect::<Result<_, _>>()?,
         Some(_) => return Err(DenyReason::MalformedRequest),
         None if has_twice(&http.headers) => return Err(DenyReason::MalformedRequest),
         None => http.headers.into_iter().map(|Entry { key, value }| (key, value)).collect(),
     };
-    Ok(RawRequest { method: http.method, host: http.host, path: http.path, headers, pinned })
+    Ok(RawRequest { method: http.method, host: http.host, path: http.path, headers, pinned, route })
 }
 
 /// A header of the list encoding has its value in one of two fields, never in both.
@@ -50,19 +59,39 @@ fn has_twice(entries: &[Entry<'_>]) -> bool {
     keys.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn pinned_policy(extensions: &[Entry<'_>]) -> Result<Option<PolicyName>, DenyReason> {
-    let mut ours = extensions.iter().filter(|extension| extension.key == POLICY_EXTENSION);
+/// The value of a context extension that is ours, as a text.
+fn extension<'a>(extensions: &[Entry<'a>], key: &[u8]) -> Result<Option<&'a str>, DenyReason> {
+    let mut ours = extensions.iter().filter(|extension| extension.key == key);
     let Some(extension) = ours.next() else { return Ok(None) };
     if ours.next().is_some() {
         return Err(DenyReason::MalformedRequest);
     }
-    let text = std::str::from_utf8(extension.value).map_err(|_| DenyReason::MalformedRequest)?;
+    std::str::from_utf8(extension.value).map(Some).map_err(|_| DenyReason::MalformedRequest)
+}
+
+fn pinned_policy(text: &str) -> Result<PolicyName, DenyReason> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-            Ok(Some(PolicyName { namespace: namespace.into(), name: name.into() }))
+            Ok(PolicyName { namespace: namespace.into(), name: name.into() })
         }
         _ => Err(DenyReason::MalformedRequest),
     }
+}
+
+fn named_route(text: &str) -> Result<RouteClaim<'_>, DenyReason> {
+    RouteClaim::parse(text).ok_or(DenyReason::MalformedRequest)
+}
+
+/// The route that Envoy Gateway names. Objects of other kinds say nothing.
+fn route_of<'a>(resource: &Resource<'a>) -> Option<RouteClaim<'a>> {
+    let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+    let section = text(resource.section_name)?;
+    RouteClaim::new(
+        text(resource.kind)?,
+        text(resource.namespace)?,
+        text(resource.name)?,
+        (!section.is_empty()).then_some(section),
+    )
 }
 
 /// What a refusal and its record want to know of the request. Read from the message anew, and only when there is something to

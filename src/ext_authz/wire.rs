@@ -9,10 +9,14 @@
 //! - fields that we skip are not checked inside;
 //! - a map that names a key twice keeps both, and [`super::request`] refuses it, where a full decode keeps the last.
 
+mod metadata;
+
 use std::fmt;
 
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+pub use self::metadata::Resource;
 
 /// No protobuf, or a field that we read with a value of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct CheckRequest<'a> {
     pub http: Option<HttpRequest<'a>>,
     /// What the proxy's configuration says about the route.
     pub context_extensions: Vec<Entry<'a>>,
+    /// What the route was made of, where the proxy's metadata says so.
+    pub resources: Vec<Resource<'a>>,
 }
 
 /// `envoy.service.auth.v3.AttributeContext.HttpRequest`.
@@ -92,10 +98,12 @@ impl<'a> CheckRequest<'a> {
     fn merge_attributes(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
         const REQUEST: u32 = 4;
         const CONTEXT_EXTENSIONS: u32 = 10;
+        const ROUTE_METADATA_CONTEXT: u32 = 13;
         let mut fields = Fields(message);
         while let Some(field) = fields.next()? {
             match field.number {
                 REQUEST => self.merge_request(field.bytes()?)?,
+                ROUTE_METADATA_CONTEXT => metadata::merge(&mut self.resources, field.bytes()?)?,
                 CONTEXT_EXTENSIONS => self.context_extensions.push(Entry::read(field.bytes()?)?),
                 _ => {}
             }

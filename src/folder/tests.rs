@@ -13,7 +13,7 @@ use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::attributes::{RawRequest, RequestAttributes};
 use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::plan::explain::explain;
-use crate::authz::policy::{HostsFrom, Install};
+use crate::authz::policy::{HostsFrom, Install, RouteIdentity};
 use crate::authz::session::{Realm, Timestamp};
 
 fn install() -> Install {
@@ -25,6 +25,8 @@ fn install() -> Install {
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: RouteIdentity::default(),
     }
 }
 

@@ -223,19 +223,19 @@ impl Held {
         };
         let ReadError { path, problem: words } = &error;
         let good = before.filter(|before| before.is_good).and_then(|before| before.object.clone());
+        if kind == Kind::AuthPolicy {
+            // Its last good form stays in the index, which says what is wrong.
+            let object = Some(unreadable(name, &value, error));
+            return Self { version, object, is_good: false, trouble: None, raw: Some(value) };
+        }
         let (object, effect) = match (kind, good) {
-            // Its last good form stays in the index.
-            (Kind::AuthPolicy, _) => (
-                Some(unreadable(name, &value, error.clone())),
-                "what it is for cannot be told, so nothing is closed for it",
-            ),
             (_, Some(good)) => (Some(good), "its last form that reads stays in force"),
             (Kind::HttpRoute | Kind::GrpcRoute, None) => {
                 (closed_route(kind, &value), "until it does, all that it may be for is refused")
             }
             (_, None) => (None, "until it does, it counts for nothing"),
         };
-        let is_good = kind != Kind::AuthPolicy && before.is_some_and(|before| before.is_good);
+        let is_good = before.is_some_and(|before| before.is_good);
         let words = format!("{words} (it does not read: {effect})");
         let trouble = Some(problem(path.clone(), ProblemKind::Invalid, words));
         Self { version, object, is_good, trouble, raw: Some(value) }
@@ -270,8 +270,8 @@ fn closed_route(kind: Kind, value: &Value) -> Option<PolicyInput> {
     spec.insert("rules".to_owned(), json!([rule]));
     let route = json!({ "metadata": metadata, "spec": spec });
     match kind {
-        Kind::HttpRoute => serde_json::from_value::<HttpRoute>(route).ok().map(PolicyInput::HttpRoute),
-        _ => serde_json::from_value::<GrpcRoute>(route).ok().map(PolicyInput::GrpcRoute),
+        Kind::HttpRoute => serde_json::from_value::<HttpRoute>(route).ok().map(|it| PolicyInput::HttpRoute(it.into())),
+        _ => serde_json::from_value::<GrpcRoute>(route).ok().map(|it| PolicyInput::GrpcRoute(it.into())),
     }
 }
 

@@ -32,6 +32,8 @@ fn install() -> Install {
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: crate::authz::policy::RouteIdentity::default(),
     }
 }
 

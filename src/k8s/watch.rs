@@ -23,8 +23,8 @@ use crate::policies::Publisher;
 const QUIET: Duration = Duration::from_millis(20);
 /// How long the telling may go on before what was told is put in force anyway.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How often a snapshot is written at most.
-const SPACING: Duration = Duration::from_secs(1);
+/// How much longer than the writing of a snapshot the pause after it is: a large one is not written all the time.
+const SPACING: u32 = 20;
 /// Words that wait to be heard. Who has more to say waits, and so does the API server.
 const WAITING: usize = 256;
 /// Words that are taken up at once.
@@ -58,7 +58,8 @@ struct State {
     is_changed: bool,
     /// Something is in force that is not in the snapshot.
     is_unsaved: bool,
-    saved: Option<Instant>,
+    /// When the next snapshot may be written.
+    next_save: Instant,
 }
 
 /// What is listed and watched.
@@ -83,7 +84,7 @@ impl ClusterPolicies {
             absent: BTreeSet::new(),
             is_changed: false,
             is_unsaved: false,
-            saved: None,
+            next_save: Instant::now(),
         };
         state.take_up_snapshot();
         state.note_troubles();
@@ -168,7 +169,7 @@ async fn settled(told: &mut mpsc::Receiver<(usize, Word)>, batch: &mut Vec<(usiz
 
 impl State {
     fn until_save(&self) -> Duration {
-        self.saved.map_or(Duration::ZERO, |saved| SPACING.saturating_sub(saved.elapsed()))
+        self.next_save.saturating_duration_since(Instant::now())
     }
 
     /// Takes up what was told, and puts it in force if it is a whole.
@@ -276,6 +277,7 @@ impl State {
 
     fn save(&mut self) {
         let Some(file) = &self.snapshot else { return };
+        let began = Instant::now();
         let kept = self.known.keep(&self.publisher.index().load());
         match kept.map_err(std::io::Error::from).and_then(|kept| file.save(kept)) {
             Ok(()) => {}
@@ -285,7 +287,7 @@ impl State {
                 tracing::error!(path = %file.path.display(), error, "the snapshot of the policies cannot be written; tried again with the next change");
             }
         }
-        self.saved = Some(Instant::now());
+        self.next_save = Instant::now() + began.elapsed() * SPACING;
         self.is_unsaved = false;
     }
 }

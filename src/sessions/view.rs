@@ -25,10 +25,9 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter, Weighter};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -62,9 +61,6 @@ const MAX_WAITING: usize = 8_192;
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(1);
 /// How often a look-up begins again because its session's stripe moved meanwhile.
 const MAX_TRIES: usize = 8;
-/// How many ends are said again at once, and how long that may take.
-const AGAIN_AT_ONCE: usize = 16;
-const AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// What the number of entries is guessed from; a wrong guess costs only table growth.
 const TYPICAL_ENTRY_BYTES: u64 = 3_072;
 
@@ -91,8 +87,9 @@ pub struct View {
     absent: Cache<(SessionId, Realm), Absent>,
     over: Tombstones,
     answered: Answered,
-    /// Whether the answered ends are about to be said again.
+    /// Whether a task says answered ends again, and whether all of them are to be said.
     saying_again: AtomicBool,
+    say_all: AtomicBool,
     flights: Arc<Flights>,
     tasks: TaskTracker,
     stats: Arc<SessionsStats>,
@@ -178,6 +175,7 @@ impl View {
             over: Tombstones::new(),
             answered: Answered::default(),
             saying_again: AtomicBool::new(false),
+            say_all: AtomicBool::new(false),
             flights: Arc::new(Flights::new(MAX_FLYING, MAX_WAITING)),
             tasks,
             stats,
@@ -247,29 +245,6 @@ impl View {
             }
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Ends once more, in the store, what this process has answered as ended: the store may have lost it.
-    fn say_again(self: &Arc<Self>, clock: &Arc<Clock>) {
-        if self.answered.recent(clock.now()).is_empty() || self.saying_again.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (view, clock) = (Arc::clone(self), Arc::clone(clock));
-        self.tasks.spawn(async move {
-            // From here on another connection is another reason.
-            view.saying_again.store(false, Ordering::Release);
-            for some in view.answered.recent(clock.now()).chunks(AGAIN_AT_ONCE) {
-                let revokes = some.iter().map(|(sid, realm)| view.store.revoke(realm, *sid));
-                // What fails is said again after the next connection, which is what a failure means here.
-                if let Err(error) = timeout(AGAIN_WITHIN, try_join_all(revokes)).await.unwrap_or(Ok(Vec::new())) {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "ends were not all said again to the store"
-                    );
-                    return;
-                }
-            }
-        });
     }
 
     /// `sid` is over for good, whatever the store says from now on. Its stripe stays: this is not a change but one found, and

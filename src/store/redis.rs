@@ -298,11 +298,12 @@ impl RedisStore {
             // Whoever wrote the tombstone may not have heard from enough replicas; this caller must.
             return self.confirm(realm, sid).await.map(|()| false);
         };
-        let current = self.is_current(Line::Writes, &stored).await?;
         let tombstone = record::encode_tombstone(realm, sid, stored.absolute_end);
         let buried = number(self.change(&scripts::BURY, &[keys::session(realm, sid)], &[&tombstone]).await?)?;
         self.unlist(&stored, None).await;
-        Ok(current && buried == Some(1))
+        // The subject's server may be away, which is no reason to leave the session alive.
+        let current = buried == Some(1) && self.is_current(Line::Writes, &stored).await.unwrap_or(true);
+        Ok(current)
     }
 
     /// Writes the tombstone that is there once more, so that the replicas asked for confirm it.
@@ -438,6 +439,7 @@ fn decode(realm: &Realm, sid: SessionId, bytes: &[u8], seen: Option<i64>) -> Res
 /// A string, or nothing.
 fn bytes(value: Value, command: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
     match value {
+        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
         Value::BulkString(bytes) => Ok(Some(bytes)),
         Value::Nil => Ok(None),
         _ => Err(Trouble::Odd(command).into()),
@@ -448,6 +450,7 @@ fn bytes(value: Value, command: &'static str) -> Result<Option<Vec<u8>>, StoreEr
 fn number(value: Value) -> Result<Option<i64>, StoreError> {
     match value {
         Value::Nil | Value::Boolean(false) => Ok(None),
+        Value::BulkString(digits) if digits.is_empty() => Ok(None),
         Value::Int(number) => Ok(Some(number)),
         Value::BulkString(digits) => {
             let number = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
@@ -457,14 +460,14 @@ fn number(value: Value) -> Result<Option<i64>, StoreError> {
     }
 }
 
-/// Ids, smallest first.
+/// Ids, smallest first. A member that is none is not ours, and no reason to forget those beside it.
 fn ids_of(value: Value) -> Result<Vec<SessionId>, StoreError> {
     let Value::Array(members) = value else { return Err(Trouble::Odd("ZRANGE").into()) };
     let id = |member| match member {
         Value::BulkString(bytes) => bytes.try_into().ok().map(SessionId::from_bytes),
         _ => None,
     };
-    let mut ids: Vec<SessionId> = members.into_iter().map(id).collect::<Option<_>>().ok_or(Trouble::Odd("ZRANGE"))?;
+    let mut ids: Vec<SessionId> = members.into_iter().filter_map(id).collect();
     ids.sort_unstable();
     Ok(ids)
 }

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what kubectl says is for people to read")]
 
+mod admission;
 mod awaited;
 mod controller;
+mod definitions;
 mod enforced;
 mod house;
 mod load;
 mod older;
 mod outages;
+mod resources;
 mod snapshot;

@@ -168,10 +168,14 @@ async fn p29_an_older_list_is_refused_before_and_after_a_restart() -> Result<()>
     load.end().await?;
 
     // The snapshot knows how far it was.
+    let file = gate.folder().join("policies.snapshot");
+    let is_kept =
+        async || std::fs::read_to_string(&file).is_ok_and(|it| it.contains("new.example") && !it.contains("deleted"));
+    wait_until(PATIENCE, "snapshot", is_kept).await?;
     let before = repeater.repeated();
     gate.crash_and_restart().await?;
     wait_until(PATIENCE, "old list", async || repeater.repeated() >= before + 2).await?;
-    unchanged(&gate).await?;
+    unchanged(&gate).await.with_context(|| gate.output().tail(20))?;
 
     repeater.relent();
     server.apply(&closed("new")).await?;

@@ -17,6 +17,7 @@ mod parts;
 mod renamed;
 mod scene;
 mod shipped_envoy;
+mod targets;
 mod wayback;
 
 /// Runs an async test on the oldest and the newest Envoy: `oldest::NAME` and `newest::NAME`.

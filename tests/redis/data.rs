@@ -211,6 +211,9 @@ async fn p02_what_is_no_record_is_no_session() -> Result<()> {
         is_no_session(&format!("a list under the key of a {what}"), &site, &ada, &key).await?;
         redis.command(&["SET", &key, "no such thing", "KEEPTTL"]).await?;
         is_no_session(&format!("some text under the key of a {what}"), &site, &ada, &key).await?;
+        // Read as far as a record may reach, and no further (P32).
+        redis.command(&["SETRANGE", &key, "16000000", "x"]).await?;
+        is_no_session(&format!("16 MB under the key of a {what}"), &site, &ada, &key).await?;
         watch.end(&[200, 503]).await?;
     }
     let (status, list) = fleet.0[1].process.api(http::Method::GET, "/v1/sessions?subject=ada", None).await?;

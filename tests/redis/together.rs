@@ -68,3 +68,28 @@ async fn p19_a_log_out_that_the_store_has_lost_is_said_again() -> Result<()> {
     assert_eq!(fleet.0[0].status(&ada).await?, 401);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_log_out_that_a_new_master_does_not_take_at_first_is_said_until_it_does() -> Result<()> {
+    let redis = Redis::spawn(RedisOptions::default()).await?;
+    let fleet = Fleet::start(1, json!({ "url": redis.url() }), json!({})).await?;
+    let (ada, bob) = (fleet.log_in("ada").await?, fleet.log_in("bob").await?);
+    let record = |sid: &str| format!("ckr:shop:s:{{{sid}}}");
+    for session in [&ada, &bob] {
+        redis.command(&["COPY", &record(&session.sid), &format!("before-{}", session.sid)]).await?;
+        fleet.0[0].process.revoke_session(&session.sid).await?;
+    }
+    let tombstone = redis.command(&["GET", &record(&bob.sid)]).await?;
+    // A failover has lost both, the new master has no replica yet, and junk lies where the older one was.
+    redis.command(&["COPY", &format!("before-{}", bob.sid), &record(&bob.sid), "REPLACE"]).await?;
+    redis.command(&["SET", &record(&ada.sid), "junk", "KEEPTTL"]).await?;
+    redis.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await?;
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal"]).await?;
+    let refused = async || fleet.0[0].process.output().contains("the store did not take ends");
+    e2e::process::wait_until(crate::fleet::PATIENCE, "an end that is not taken", refused).await?;
+    redis.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await?;
+    let said = async || redis.command(&["GET", &record(&bob.sid)]).await.is_ok_and(|now| now == tombstone);
+    e2e::process::wait_until(crate::fleet::PATIENCE, "the tombstone again", said).await?;
+    assert_eq!(fleet.0[0].status(&bob).await?, 401);
+    Ok(())
+}

@@ -34,6 +34,10 @@ enum Bench {
     Revocation,
     /// Redis: a miss against a hit; a million sessions, 100,000 of them in use; the log-out of 10,000 at once.
     Store,
+    /// Ten thousand policies: to compile them, to compile them again when one has changed, their memory, and a check among them.
+    Policies,
+    /// Policies from the API of Kubernetes: from written to enforced through Envoy; what 100 gates cost the API server.
+    Kubernetes,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -43,6 +47,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         Bench::Wayback => &["wayback"],
         Bench::Revocation => &["revocation"],
         Bench::Store => &["store"],
+        Bench::Policies => &["policies"],
+        Bench::Kubernetes => &["kubernetes"],
     };
     terminal::line("Building with optimisations; the first time takes several minutes");
     for name in names {

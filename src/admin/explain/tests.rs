@@ -13,7 +13,9 @@ use crate::admin::listener::{Limits, serve};
 use crate::admin::session_api::tests::rig::Rig;
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, Sourced};
+use crate::authz::policy::{
+    HostsFrom, Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, RouteIdentity, Sourced,
+};
 use crate::authz::session::Realm;
 
 /// A gate's admin listener beside a session API.
@@ -36,6 +38,8 @@ impl Admin {
             own_headers: OwnHeaders::new("x-session-jwt"),
             hosts: HostsFrom::Everyone,
             gateways: None,
+            pod: None,
+            route_identity: RouteIdentity::default(),
         };
         // One claim so many times that a JWT of it is over `jwt.maxBytes`.
         let wide: BTreeMap<_, _> = (0..32).map(|it| (format!("c{it}"), "session.claims.tenant")).collect();

@@ -106,7 +106,7 @@ mod tests {
     ) -> RequestAttributes<'static> {
         let headers = headers.iter().map(|&(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         let (method, host) = (method.as_bytes(), host.as_bytes());
-        let raw = RawRequest { method, host, path: b"/", headers, pinned: None };
+        let raw = RawRequest { method, host, path: b"/", headers, ..RawRequest::default() };
         RequestAttributes::read(raw).expect("an ordinary request")
     }
 

@@ -13,7 +13,7 @@ fn read<'a>(
         host: host.as_bytes(),
         path: path.as_bytes(),
         headers: headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
-        pinned: None,
+        ..RawRequest::default()
     })
 }
 
@@ -449,7 +449,7 @@ mod properties {
             headers in prop::collection::vec((bytes(12), bytes(24)), 0..6),
         ) {
             let headers = headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
-            let raw = RawRequest { method: &method, host: &host, path: &path, headers, pinned: None };
+            let raw = RawRequest { method: &method, host: &host, path: &path, headers, ..RawRequest::default() };
             if let Err(reason) = RequestAttributes::read(raw) {
                 prop_assert_eq!(reason.class(), crate::authz::reason::RefusalClass::BadRequest);
             }

@@ -118,7 +118,7 @@ impl<T> HostTable<T> {
         table
     }
 
-    /// Every value.
+    /// Every value, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.below.values()).chain(&self.any)
     }

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::Method;
 
@@ -18,7 +19,7 @@ use crate::authz::reason::DenyReason;
 /// rule in two spellings: a request that could meet either is not ambiguous.
 #[derive(Debug)]
 pub struct MatchTable<T> {
-    entries: Vec<(RouteMatch, T)>,
+    entries: Vec<(Arc<RouteMatch>, T)>,
     as_written: PathIndex,
     /// The same with letter case folded; `None` when that changes no path.
     folded: Option<PathIndex>,
@@ -41,7 +42,8 @@ struct PathIndex {
 
 impl<T: PartialEq> MatchTable<T> {
     /// The table of these matches, given in the order that breaks ties: oldest first.
-    pub fn build(matches: Vec<(RouteMatch, T)>) -> Self {
+    pub fn build(matches: Vec<(impl Into<Arc<RouteMatch>>, T)>) -> Self {
+        let matches: Vec<(Arc<RouteMatch>, T)> = matches.into_iter().map(|(it, value)| (it.into(), value)).collect();
         let mut order: Vec<usize> = (0..matches.len()).collect();
         order.sort_by_key(|&index| {
             let (it, _) = &matches[index];

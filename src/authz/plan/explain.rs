@@ -37,6 +37,9 @@ pub struct Explanation {
     /// The route that the request takes, if policies hang on routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// How it was found: by matching, by the word of the proxy, or by both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route_found_by: Option<&'static str>,
     /// Every rule that judges the request, the outermost first.
     pub rules: Vec<ExplainedRule>,
     /// The credential in the request.
@@ -208,7 +211,8 @@ pub fn explain(
         Err(reason) => return Explanation::of_denial(&Denial::bare(reason), credential),
     };
     let rules: Vec<ExplainedRule> = located.judges().map(|judge| ExplainedRule::of(judge, request)).collect();
-    let route = located.selected.route.as_ref().map(ToString::to_string);
+    let (route, route_found_by) =
+        located.selected.route.as_ref().map(|(route, by)| (route.to_string(), by.label())).unzip();
     let judges = located.clone();
     let (explanation, looked_up) = match (plan_located(index, request, located), found) {
         (Plan::Settled(decision), _) => (Explanation::of(&decision, credential), None),
@@ -221,8 +225,9 @@ pub fn explain(
         }
         (Plan::Lookup(pending), None) => (Explanation::unfinished(&pending, &judges, credential), None),
     };
-    let response = judges.inner.rule().grants.as_deref().filter(|_| explanation.verdict != Saying::Deny);
-    Explanation { rules, route, session: looked_up, response: response.map(granted).unwrap_or_default(), ..explanation }
+    let response = judges.inner.grants().filter(|_| explanation.verdict != Saying::Deny);
+    let response = response.map(|grants| granted(grants)).unwrap_or_default();
+    Explanation { rules, route, route_found_by, session: looked_up, response, ..explanation }
 }
 
 /// What the service may do to sessions by its response, in the words of the policy.
@@ -265,6 +270,7 @@ impl Explanation {
             policy: None,
             rule: None,
             route: None,
+            route_found_by: None,
             rules: Vec::new(),
             credential,
             session: None,

@@ -1,94 +1,121 @@
 //! Which routes hang on which listeners, and which policies on either (Gateway API v1, GEP-713).
 
+mod attached;
 mod routes;
+mod winners;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
+use self::attached::Attached;
 use self::routes::{Route, Serves};
-use super::compile::{Binder, Formed, conflict, seniority};
+pub(super) use self::winners::TargetKey;
+use self::winners::Winners;
+use super::bind::{Binder, Bounds, Place, Same, Target, Voice};
+use super::compile::{Formed, seniority};
 use super::form::Form;
 use super::install::{Install, ObjectName};
 use super::objects::{PolicyObjects, Sourced};
 use super::port::Port;
 use super::problem::{PolicyProblem, ProblemKind};
-use super::scope::{Bound, Chain, RouteEntry, RouteHit, RouteTable, Target};
-use crate::api::auth_policy::TargetRef;
+use super::routed::{NamedRoutes, RouteEntry, RouteHit, RouteTable};
 use crate::api::gateway::{Gateway, Listener};
 use crate::authz::matching::{HostPattern, HostTable, MatchTable};
-
-/// Something that at most one policy judges.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TargetKey {
-    /// A host pattern of `spec.hosts`.
-    Host(HostPattern),
-    /// An object of this kind, or a section of it.
-    Object { kind: String, name: ObjectName, section: Option<String> },
-}
-
-impl fmt::Display for TargetKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(host) => write!(f, "host `{host}`"),
-            Self::Object { kind, name: (namespace, name), section } => {
-                write!(f, "{kind} `{namespace}/{name}`")?;
-                section.iter().try_for_each(|section| write!(f, " section `{section}`"))
-            }
-        }
-    }
-}
-
-impl TargetKey {
-    fn of(target: &TargetRef, policy_namespace: &str) -> Self {
-        let namespace = target.namespace.as_deref().unwrap_or(policy_namespace).to_owned();
-        Self::Object {
-            kind: target.kind.clone(),
-            name: (namespace, target.name.clone()),
-            section: target.section_name.clone(),
-        }
-    }
-
-    fn object(kind: &str, name: &ObjectName, section: Option<&str>) -> Self {
-        Self::Object { kind: kind.to_owned(), name: name.clone(), section: section.map(str::to_owned) }
-    }
-}
 
 /// The tables of all listeners that the gate serves.
 pub(super) struct Attachments {
     pub(super) ports: Vec<Port>,
+    pub(super) named: NamedRoutes,
+    pub(super) kept: Kept,
+}
+
+/// What the next compilation takes over where nothing changed: it is the same by address, so that what was made of it is, too.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) bounds: Bounds,
+    routes: HashMap<&'static str, HashMap<ObjectName, Arc<Attached>>>,
+    tables: HashMap<TableKey, Table>,
+}
+
+/// What a route table is made of; equal ones are made once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TableKey {
+    /// The oldest first.
+    routes: Vec<Same<Attached>>,
+    of_gateway: Option<Same<Form>>,
+    of_listener: Option<Same<Form>>,
+}
+
+/// A table and the Gateway for which it was made: the oldest of those that have it.
+#[derive(Clone, Debug)]
+struct Table {
+    gateway: ObjectName,
+    table: Arc<RouteTable>,
 }
 
 /// A listener's hostname, and its routes by host.
 type Listening = (HostPattern, HashMap<HostPattern, Arc<RouteTable>>);
 
-/// What a route table was made of; equal ones are made once.
-type TableKey = (Vec<usize>, Option<*const Form>, Option<*const Form>);
+impl Kept {
+    pub(super) fn with(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    fn attached(&self, kind: &str, name: &ObjectName) -> Option<&Arc<Attached>> {
+        self.routes.get(kind)?.get(name)
+    }
+
+    fn route(&self, kind: &str, namespace: &str, name: &str) -> Option<&Arc<Route>> {
+        self.attached(kind, &(namespace.to_owned(), name.to_owned())).map(|attached| &attached.route)
+    }
+}
 
 impl Attachments {
     pub(super) fn resolve(
         objects: &PolicyObjects,
         install: &Install,
         forms: &[Formed],
-        binder: &mut Binder,
+        kept: Option<&Kept>,
+        binder: &mut Binder<'_>,
         problems: &mut Vec<PolicyProblem>,
     ) -> Self {
-        let routes = Route::all(objects, install, problems);
+        let routes = Route::all(objects, install, kept, problems);
+        let winners = Winners::find(objects, &routes, forms, problems);
+        let mut of_gateway: HashMap<ObjectName, Vec<usize>> = HashMap::new();
+        let mut attached = Vec::with_capacity(routes.len());
+        let mut known: HashMap<&'static str, HashMap<ObjectName, Arc<Attached>>> = HashMap::new();
+        for (i, route) in routes.iter().enumerate() {
+            for parent in &route.parents {
+                let namespace = parent.namespace.as_ref().unwrap_or(&route.name.0);
+                let wanting = of_gateway.entry((namespace.clone(), parent.name.clone())).or_default();
+                if wanting.last() != Some(&i) {
+                    wanting.push(i);
+                }
+            }
+            let new = Attached::find(route, &winners, objects);
+            let before = kept.and_then(|kept| kept.attached(route.kind, &route.name));
+            let one = before.filter(|before| before.same(&new)).cloned().unwrap_or_else(|| Arc::new(new));
+            known.entry(route.kind).or_default().insert(route.name.clone(), one.clone());
+            attached.push(one);
+        }
         let mut gateways: Vec<&Sourced<Gateway>> = objects.gateways.iter().collect();
-        gateways.sort_by_cached_key(|gateway| seniority(&gateway.object.metadata));
-        let winners = winners(objects, &routes, forms, problems);
-        let mut attaching = Attaching { routes: &routes, winners: &winners, binder, tables: HashMap::new() };
-        let mut attached = vec![false; routes.len()];
+        gateways.sort_by_cached_key(|gateway| {
+            let (created, namespace, name) = seniority(&gateway.object.metadata);
+            (created, namespace.to_owned(), name.to_owned())
+        });
+        let mut listeners = Listeners { attached: &attached, winners: &winners, kept, binder, tables: HashMap::new() };
+        let mut is_attached = vec![false; routes.len()];
         let mut ports: Vec<Vec<Listening>> = Vec::new();
         for gateway in gateways {
             let name = name_of(&gateway.object.metadata);
             if !install.serves(&name) {
                 continue;
             }
+            let wanting = of_gateway.get(&name).map(Vec::as_slice).unwrap_or_default();
             let mut of_gateway: Vec<(u16, Vec<Listening>)> = Vec::new();
             for listener in &gateway.object.spec.listeners {
-                let (hostname, hosts) = admitted(&routes, &name, listener, gateway, &mut attached, problems);
-                let tables = attaching.listener(&name, listener, hosts);
+                let (hostname, hosts) = admitted(&routes, wanting, listener, gateway, &mut is_attached, problems);
+                let tables = listeners.tables(&name, listener, hosts);
                 if tables.is_empty() {
                     continue;
                 }
@@ -104,11 +131,15 @@ impl Attachments {
                 }
             }
         }
-        advise(&routes, &attached, &winners, problems);
+        winners.advise(&routes, &is_attached, problems);
         let built = |port: Vec<Listening>| Port {
             listeners: port.into_iter().map(|(hostname, tables)| (hostname, HostTable::build(tables))).collect(),
         };
-        Self { ports: ports.into_iter().map(built).collect() }
+        Self {
+            ports: ports.into_iter().map(built).collect(),
+            named: NamedRoutes::of(listeners.tables.values().flat_map(|it| &it.table.routes)),
+            kept: Kept { bounds: Bounds::default(), routes: known, tables: listeners.tables },
+        }
     }
 }
 
@@ -129,81 +160,16 @@ pub(super) fn name_of(meta: &crate::api::meta::ObjectMeta) -> ObjectName {
     (meta.namespace.clone(), meta.name.clone())
 }
 
-/// The oldest policy of each target that exists and consents.
-fn winners<'a>(
-    objects: &PolicyObjects,
-    routes: &[Route],
-    forms: &'a [Formed],
-    problems: &mut Vec<PolicyProblem>,
-) -> HashMap<TargetKey, &'a Formed> {
-    let mut sections: HashMap<(&str, ObjectName), Vec<&str>> = HashMap::new();
-    for gateway in &objects.gateways {
-        let listeners = gateway.object.spec.listeners.iter().map(|listener| listener.name.as_str());
-        sections.insert(("Gateway", name_of(&gateway.object.metadata)), listeners.collect());
-    }
-    for route in routes {
-        let names = route.rules.iter().filter_map(|rule| rule.name());
-        sections.insert((route.kind, route.name.clone()), names.collect());
-    }
-    let mut winners: HashMap<TargetKey, &Formed> = HashMap::new();
-    for formed in forms {
-        let policy = &formed.form.name;
-        for (i, target) in formed.form.target_refs.iter().enumerate() {
-            let at = format!("spec.targetRefs[{i}]");
-            let key = TargetKey::of(target, &policy.namespace);
-            let TargetKey::Object { kind, name, section } = &key else { continue };
-            let mut problem = |kind, words: String| {
-                problems.push(PolicyProblem::of_policy(&formed.origin, policy, at.as_str(), kind, words));
-            };
-            match sections.get(&(kind.as_str(), name.clone())) {
-                // A stranger learns nothing about what there is: consent is asked before existence.
-                _ if name.0 != *policy.namespace && !granted(objects, policy, target, &name.0) => problem(
-                    ProblemKind::RefNotPermitted,
-                    format!(
-                        "{key} is in another namespace, which did not consent: a ReferenceGrant there must name AuthPolicy of `{}`",
-                        policy.namespace
-                    ),
-                ),
-                None => problem(ProblemKind::TargetNotFound, format!("there is no {key}")),
-                Some(names) if section.as_deref().is_some_and(|section| !names.contains(&section)) => problem(
-                    ProblemKind::TargetNotFound,
-                    format!("there is no {key}; its sections are {}", crate::api::read::listed(names)),
-                ),
-                Some(_) => match winners.get(&key) {
-                    Some(older) => problems.push(conflict(formed, at, &key, &older.form.name)),
-                    None => {
-                        winners.insert(key, formed);
-                    }
-                },
-            }
-        }
-    }
-    winners
-}
-
-fn granted(objects: &PolicyObjects, policy: &super::PolicyName, target: &TargetRef, namespace: &str) -> bool {
-    objects.reference_grants.iter().map(|grant| &grant.object).any(|grant| {
-        grant.metadata.namespace == namespace
-            && grant.spec.from.iter().any(|from| {
-                from.group == "cloakroom.dev" && from.kind == "AuthPolicy" && *from.namespace == *policy.namespace
-            })
-            && grant.spec.to.iter().any(|to| {
-                to.group == target.group
-                    && to.kind == target.kind
-                    && to.name.as_ref().is_none_or(|name| *name == target.name)
-            })
-    })
-}
-
 /// A listener's hostname, and the routes that it admits by host, the oldest first.
 fn admitted(
-    routes: &[Route],
-    gateway: &ObjectName,
+    routes: &[Arc<Route>],
+    wanting: &[usize],
     listener: &Listener,
     source: &Sourced<Gateway>,
     attached: &mut [bool],
     problems: &mut Vec<PolicyProblem>,
 ) -> (HostPattern, HashMap<HostPattern, Vec<usize>>) {
+    let gateway = name_of(&source.object.metadata);
     let mut hosts: HashMap<HostPattern, Vec<usize>> = HashMap::new();
     let mut note = |path: &str, words: String| {
         problems.push(PolicyProblem {
@@ -228,8 +194,9 @@ fn admitted(
     if listener.allowed_routes.namespaces.from == crate::api::gateway::FromNamespaces::Selector {
         note("allowedRoutes.namespaces.from", "`Selector` needs the labels of namespaces, and there are none here, so it admits no route: write `Same` or `All`".to_owned());
     }
-    for (i, route) in routes.iter().enumerate() {
-        if !route.wants(gateway, listener) || !route.is_admitted(gateway, listener) {
+    for &i in wanting {
+        let route = &routes[i];
+        if !route.wants(&gateway, listener) || !route.is_admitted(&gateway, listener) {
             continue;
         }
         for host in route.hosts_on(&of_listener) {
@@ -243,104 +210,83 @@ fn admitted(
     (of_listener, hosts)
 }
 
-struct Attaching<'a> {
-    routes: &'a [Route],
-    winners: &'a HashMap<TargetKey, &'a Formed>,
-    binder: &'a mut Binder,
-    tables: HashMap<TableKey, Arc<RouteTable>>,
+/// Makes the tables of listeners.
+struct Listeners<'a, 'b> {
+    attached: &'a [Arc<Attached>],
+    winners: &'a Winners<'a>,
+    kept: Option<&'a Kept>,
+    binder: &'a mut Binder<'b>,
+    tables: HashMap<TableKey, Table>,
 }
 
-impl<'a> Attaching<'a> {
-    fn listener(
+impl Listeners<'_, '_> {
+    fn tables(
         &mut self,
         gateway: &ObjectName,
         listener: &Listener,
         hosts: HashMap<HostPattern, Vec<usize>>,
     ) -> HashMap<HostPattern, Arc<RouteTable>> {
-        let find = |section| self.winners.get(&TargetKey::object("Gateway", gateway, section)).copied();
-        let (outer, inner) = (find(None), find(Some(listener.name.as_str())));
-        let pointer = |formed: Option<&Formed>| formed.map(|formed| Arc::as_ptr(&formed.form));
-        let tables = hosts.into_iter().map(|(host, routes)| {
-            let key = (routes, pointer(outer), pointer(inner));
-            let table = match self.tables.get(&key) {
-                Some(table) => table.clone(),
-                None => {
-                    let table = Arc::new(self.table(gateway, &key.0, outer, inner));
-                    self.tables.insert(key, table.clone());
-                    table
-                }
-            };
-            (host, table)
-        });
-        tables.collect()
+        let find = |section| self.winners.of("Gateway", gateway, section).cloned().map(Same);
+        let (of_gateway, of_listener) = (find(None), find(Some(listener.name.as_str())));
+        let mut tables = HashMap::with_capacity(hosts.len());
+        for (host, routes) in hosts {
+            let routes = routes.into_iter().map(|i| Same(self.attached[i].clone())).collect();
+            let key = TableKey { routes, of_gateway: of_gateway.clone(), of_listener: of_listener.clone() };
+            tables.insert(host, self.table(gateway, key));
+        }
+        tables
     }
 
-    fn table(
-        &mut self,
-        gateway: &ObjectName,
-        routes: &[usize],
-        outer: Option<&Formed>,
-        inner: Option<&Formed>,
-    ) -> RouteTable {
+    fn table(&mut self, gateway: &ObjectName, key: TableKey) -> Arc<RouteTable> {
+        if let Some(known) = self.tables.get(&key) {
+            return known.table.clone();
+        }
+        // A policy of the Gateway says its name in what it stands for.
+        let is_of = |made: &&Table| (key.of_gateway.is_none() && key.of_listener.is_none()) || made.gateway == *gateway;
+        let table = match self.kept.and_then(|kept| kept.tables.get(&key)).filter(is_of) {
+            Some(before) => {
+                before.table.bounds().for_each(|bound| self.binder.keep(bound));
+                before.table.clone()
+            }
+            None => Arc::new(self.make(gateway, &key)),
+        };
+        self.tables.insert(key, Table { gateway: gateway.clone(), table: table.clone() });
+        table
+    }
+
+    fn make(&mut self, gateway: &ObjectName, key: &TableKey) -> RouteTable {
         let mut matches = Vec::new();
-        let mut entries: Vec<RouteEntry> = Vec::new();
+        let mut entries: Vec<Arc<RouteEntry>> = Vec::new();
         let mut alike = HashMap::new();
-        let all = self.routes;
-        for route in routes.iter().map(|i| &all[*i]) {
-            let namespace: Arc<str> = route.name.0.as_str().into();
-            let shared: Vec<Arc<Bound>> = [(outer, "Gateway", gateway), (inner, "Gateway", gateway)]
-                .into_iter()
-                .chain([(self.winner(route, None), route.kind, &route.name)])
-                .filter_map(|(formed, kind, name)| Some(self.bind(formed?, kind, name, &namespace)))
-                .collect();
-            for (i, rule) in route.rules.iter().enumerate() {
-                let mut levels = shared.clone();
-                match &rule.serves {
-                    Serves::Named(name) => {
-                        let own = self.winner(route, Some(name));
-                        levels.extend(own.map(|formed| self.bind(formed, route.kind, &route.name, &namespace)));
-                    }
-                    Serves::Unknown(closed) => {
-                        levels.push(self.binder.bind(closed, Target::Object(route.to_string()), &namespace, ""))
-                    }
-                    Serves::Unnamed => {}
-                }
-                let chain = Chain::of(&levels);
+        let target: Arc<str> = format!("Gateway {}/{}", gateway.0, gateway.1).into();
+        let audience: Arc<str> = format!("{}/{}", gateway.0, gateway.1).into();
+        for attached in &key.routes {
+            let route = &attached.0.route;
+            let place = Place {
+                target: Target::Object(target.clone()),
+                namespace: route.namespace.clone(),
+                audience: audience.clone(),
+                voice: Voice::Speaks,
+            };
+            let above = [&key.of_gateway, &key.of_listener].into_iter().flatten().map(|form| (&form.0, place.clone()));
+            let chains = attached.0.chains(&above.collect::<Vec<_>>(), self.binder);
+            for (i, (rule, chain)) in route.rules.iter().zip(chains).enumerate() {
                 let first = *alike.entry((chain.key(), rule.redirects)).or_insert(entries.len());
                 let chain = entries.get(first).map_or_else(|| Arc::new(chain), |known| known.chain.clone());
                 let hit = RouteHit { route: entries.len(), alike: first };
                 matches.extend(rule.matches.iter().map(|it| (it.clone(), hit)));
-                let name = format!("{route} rules[{i}]").into();
-                entries.push(RouteEntry { name, chain, redirects: rule.redirects });
+                entries.push(Arc::new(RouteEntry {
+                    name: format!("{} rules[{i}]", route.label).into(),
+                    route: route.label.clone(),
+                    section: match &rule.serves {
+                        Serves::Named(name) => Some(name.clone()),
+                        Serves::Unnamed | Serves::Unknown(_) => None,
+                    },
+                    chain,
+                    redirects: rule.redirects,
+                }));
             }
         }
         RouteTable { matches: MatchTable::build(matches), routes: entries }
-    }
-
-    fn winner(&self, route: &Route, section: Option<&str>) -> Option<&'a Formed> {
-        self.winners.get(&TargetKey::object(route.kind, &route.name, section)).copied()
-    }
-
-    fn bind(&mut self, formed: &Formed, kind: &str, name: &ObjectName, namespace: &Arc<str>) -> Arc<Bound> {
-        let target = Target::Object(format!("{kind} {}/{}", name.0, name.1));
-        self.binder.bind(&formed.form, target, namespace, &format!("{}/{}", name.0, name.1))
-    }
-}
-
-/// Says which policies judge nothing because no served listener admits their route.
-fn advise(
-    routes: &[Route],
-    attached: &[bool],
-    winners: &HashMap<TargetKey, &Formed>,
-    problems: &mut Vec<PolicyProblem>,
-) {
-    for (route, _) in routes.iter().zip(attached).filter(|(_, attached)| !**attached) {
-        if let Some(formed) = winners.get(&TargetKey::object(route.kind, &route.name, None)) {
-            let words = format!(
-                "{route} is on no Gateway that is served and admits it (parentRefs, allowedRoutes, hostnames), so this policy judges nothing there"
-            );
-            let (origin, name) = (&formed.origin, &formed.form.name);
-            problems.push(PolicyProblem::of_policy(origin, name, "spec.targetRefs", ProblemKind::Advice, words));
-        }
     }
 }

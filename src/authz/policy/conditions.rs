@@ -14,8 +14,8 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 
 use self::words::joined;
+use super::bind::Target;
 use super::form::Form;
-use super::scope::Target;
 use super::standing::Standings;
 use super::{PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, ProblemKind};
 use crate::api::auth_policy::{API_VERSION, TargetRef};
@@ -97,8 +97,10 @@ impl<'a> Told<'a> {
     /// Who judges what comes to `target`, if anything does: to a route itself, or to the routes of a Gateway.
     fn judges_at(&self, target: &Target) -> Option<BTreeSet<&'a PolicyName>> {
         let Target::Object(name) = target else { return None };
-        let routes = self.children.get(name).map_or(&[][..], Vec::as_slice);
-        let judges = std::iter::once(name).chain(routes).filter_map(|route| self.standings.judges_of(route));
+        let routes = self.children.get(&**name).map_or(&[][..], Vec::as_slice);
+        let judges = std::iter::once(&**name)
+            .chain(routes.iter().map(String::as_str))
+            .filter_map(|route| self.standings.judges_of(route));
         let judges: Vec<_> = judges.collect();
         (!judges.is_empty()).then(|| judges.into_iter().flatten().copied().collect())
     }
@@ -145,7 +147,7 @@ fn holds(policy: &PolicyObject, in_force: Option<&Form>) -> Vec<Hold> {
         let ancestor = ancestor(target, namespace);
         if is_nameable(&ancestor) && !holds.iter().any(|hold| hold.ancestor == ancestor) {
             let of = ancestor.namespace.as_deref().unwrap_or(namespace);
-            let target = Target::Object(format!("{} {of}/{}", ancestor.kind, ancestor.name));
+            let target = Target::Object(format!("{} {of}/{}", ancestor.kind, ancestor.name).into());
             holds.push(Hold { ancestor, target });
         }
     }
@@ -259,7 +261,7 @@ impl Telling<'_> {
         };
         let in_force = form.source.as_ref().and_then(|source| source.metadata.generation);
         let has_it = match hold.target {
-            Target::Hosts => !form.hosts.is_empty(),
+            Target::Hosts | Target::Pod => !form.hosts.is_empty(),
             Target::Object(_) => {
                 form.target_refs.iter().any(|target| ancestor(target, &form.name.namespace) == hold.ancestor)
             }
@@ -275,7 +277,7 @@ impl Telling<'_> {
             };
         }
         let selects = form.source.as_ref().is_some_and(|source| source.spec.selector.is_some());
-        if hold.target == Target::Hosts && !has_it && selects {
+        if hold.target == Target::Hosts && selects {
             let message = "the gates of the pods that it selects compile it, and nobody tells which pods those are";
             return self.fact(PROGRAMMED, ConditionStatus::Unknown, "Selected", message.to_owned());
         }

@@ -9,10 +9,11 @@ use super::problem::Findings;
 use super::redirect::Redirect;
 use super::require::Requirements;
 use super::rule;
+use super::selector;
 use super::targets::{self, MAX_HOSTS, MAX_TARGETS};
 use super::{ForwardClaims, PolicyName, RuleName, RuleRef, SessionJwtRule};
 use crate::api::auth_policy::{
-    API_VERSION, AuthPolicy, DefaultAccess, Inheritance, Mode, PathCase, Rule, Salvage, TargetRef,
+    API_VERSION, AuthPolicy, DefaultAccess, Inheritance, LabelSelector, Mode, PathCase, Rule, Salvage, TargetRef,
 };
 use crate::api::http_match::HttpRouteMatch;
 use crate::authz::attributes::LetterCase;
@@ -32,6 +33,8 @@ pub(crate) struct Form {
     pub(crate) source: Option<Arc<AuthPolicy>>,
     pub(super) target_refs: Vec<TargetRef>,
     pub(super) hosts: Vec<HostPattern>,
+    /// The pods that it is for, of its own namespace; then `hosts` narrow it.
+    pub(super) selector: Option<LabelSelector>,
     pub(crate) inheritance: Inheritance,
     pub(crate) mode: Mode,
     pub(crate) letter_case: LetterCase,
@@ -121,16 +124,23 @@ impl Form {
         if let Some((path, words)) = policy.metadata.problem() {
             findings.add(path, words);
         }
-        if spec.selector.is_some() {
-            findings.add(
-                "spec.selector",
-                "selects workloads of a cluster, and there is none here: name `hosts` or `targetRefs`",
-            );
-        } else if spec.target_refs.is_empty() && spec.hosts.is_empty() {
-            findings.add("spec", "judges nothing: name what it is for in `hosts` or `targetRefs`");
+        match &spec.selector {
+            Some(selector) => {
+                selector::check(selector, &mut findings);
+                if !spec.target_refs.is_empty() {
+                    findings.add(
+                        "spec.selector",
+                        "selects pods and `targetRefs` name objects, so it is not clear which is meant: write two policies",
+                    );
+                }
+            }
+            None if spec.target_refs.is_empty() && spec.hosts.is_empty() => {
+                findings.add("spec", "judges nothing: name what it is for in `hosts`, `targetRefs` or `selector`");
+            }
+            None => {}
         }
         targets::check_refs(&spec.target_refs, &mut findings);
-        let hosts = targets::hosts(&spec.hosts, &name.namespace, install, &mut findings);
+        let hosts = targets::hosts(spec, &name.namespace, install, &mut findings);
         let realm = findings.catch("spec.realm", install.realm(spec.realm.as_deref(), &name.namespace));
         let allowed_origins = targets::origins(&spec.allowed_origins, &mut findings);
         let (table, rules) = rules(name, realm.as_ref(), spec.default, &spec.rules, install, &mut findings);
@@ -140,6 +150,7 @@ impl Form {
                 source: Some(policy.clone()),
                 target_refs: spec.target_refs.clone(),
                 hosts,
+                selector: spec.selector.clone(),
                 inheritance: spec.inheritance,
                 mode: spec.mode,
                 letter_case: match spec.paths {
@@ -159,7 +170,7 @@ impl Form {
     pub(super) fn closed(name: &PolicyName, salvage: &Salvage, install: &Install) -> Self {
         let access = Access::Deny(DenyReason::BrokenPolicy);
         // Claiming a host is a right of its own, which a broken policy does not have either (P27).
-        let may_claim = targets::hosts_allowed(&name.namespace, install);
+        let may_claim = salvage.selector.is_some() || targets::hosts_allowed(&name.namespace, install);
         let mut hosts: Vec<HostPattern> = Vec::new();
         for host in salvage.hosts.iter().take(MAX_HOSTS).filter(|_| may_claim) {
             hosts.extend(HostPattern::parse(host).ok().filter(|pattern| !hosts.contains(pattern)));
@@ -173,12 +184,13 @@ impl Form {
             source: None,
             target_refs,
             hosts,
+            selector: salvage.selector.clone(),
             inheritance: salvage.inheritance,
             mode: Mode::Enforce,
             letter_case: LetterCase::Sensitive,
             realm: install.default_realm.clone(),
             allowed_origins: Vec::new(),
-            table: MatchTable::build(Vec::new()),
+            table: MatchTable::build(Vec::<(RouteMatch, Hit)>::new()),
             rules: vec![CompiledRule { name: rule_ref(name, "broken"), access, grants: None }],
         }
     }

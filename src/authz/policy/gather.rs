@@ -31,9 +31,9 @@ pub enum PolicyInput {
     /// An AuthPolicy, readable or not.
     Policy(PolicyObject),
     /// An HTTPRoute.
-    HttpRoute(HttpRoute),
+    HttpRoute(Arc<HttpRoute>),
     /// A GRPCRoute.
-    GrpcRoute(GrpcRoute),
+    GrpcRoute(Arc<GrpcRoute>),
     /// A Gateway.
     Gateway(Gateway),
     /// A ReferenceGrant.
@@ -89,8 +89,8 @@ impl PolicyInput {
         let group = header.api_version.split_once('/').map_or("", |(group, _)| group);
         match (group, header.kind.as_str()) {
             (OURS, "AuthPolicy") => policy(header, value).map(Self::Policy),
-            (GROUP, "HTTPRoute") => read(value).map(Self::HttpRoute).map_err(Unusable::Field),
-            (GROUP, "GRPCRoute") => read(value).map(Self::GrpcRoute).map_err(Unusable::Field),
+            (GROUP, "HTTPRoute") => read(value).map(|it| Self::HttpRoute(Arc::new(it))).map_err(Unusable::Field),
+            (GROUP, "GRPCRoute") => read(value).map(|it| Self::GrpcRoute(Arc::new(it))).map_err(Unusable::Field),
             (GROUP, "Gateway") => read(value).map(Self::Gateway).map_err(Unusable::Field),
             (GROUP, "ReferenceGrant") => read(value).map(Self::ReferenceGrant).map_err(Unusable::Field),
             (OURS, "IdentityProvider") => Err(Unusable::PassedOver(

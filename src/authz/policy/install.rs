@@ -25,6 +25,30 @@ pub struct Install {
     pub hosts: HostsFrom,
     /// The Gateways that this gate serves; `None` is every one there is an object of.
     pub gateways: Option<BTreeSet<ObjectName>>,
+    /// The pod whose sidecar this gate is; `None` for a shared gate, which no `selector` selects.
+    pub pod: Option<OwnPod>,
+    /// What the proxy's word about a request's route is worth.
+    pub route_identity: RouteIdentity,
+}
+
+/// The pod that a sidecar stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What it is worth when the proxy says which route a request takes: Envoy Gateway's route metadata, or the context extension
+/// `cloakroom.route`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteIdentity {
+    /// It picks among the routes that we find for the request, and never adds one (P30).
+    #[default]
+    Verified,
+    /// It is believed: the route is looked up by its name.
+    Trusted,
 }
 
 /// What the install allows in one realm (`realms.NAME`), by the namespace of the policy that wants it (P27). Unless told,

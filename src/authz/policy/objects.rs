@@ -47,15 +47,16 @@ pub struct Unreadable {
     pub salvage: Salvage,
 }
 
-/// The set that an index is compiled from. No order is expected.
+/// The set that an index is compiled from. No order is expected. What is the same value as before costs a compilation nothing: so
+/// policies and routes are shared.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyObjects {
     /// AuthPolicies.
     pub policies: Vec<Sourced<PolicyObject>>,
     /// HTTPRoutes.
-    pub http_routes: Vec<Sourced<HttpRoute>>,
+    pub http_routes: Vec<Sourced<Arc<HttpRoute>>>,
     /// GRPCRoutes.
-    pub grpc_routes: Vec<Sourced<GrpcRoute>>,
+    pub grpc_routes: Vec<Sourced<Arc<GrpcRoute>>>,
     /// Gateways.
     pub gateways: Vec<Sourced<Gateway>>,
     /// ReferenceGrants.

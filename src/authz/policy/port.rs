@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::scope::RouteTable;
+use super::routed::RouteTable;
 use crate::authz::attributes::host::Host;
 use crate::authz::matching::{HostPattern, HostTable};
 

@@ -21,6 +21,8 @@ pub struct PolicyProblem {
 
 /// What is done about a bad policy meanwhile, at the end of its problems' words.
 pub(super) const LAST_GOOD_STAYS: &str = " (the last good form of this policy stays in force)";
+/// The same for one of which nobody can tell what it is for.
+pub(super) const IS_NOWHERE: &str = " (what it is for cannot be told, so nothing is refused for it)";
 /// The same for one that never had a good form.
 pub(super) const IS_CLOSED: &str = " (until it is right, everything it targets is refused)";
 
@@ -65,8 +67,8 @@ impl ProblemKind {
 impl PolicyProblem {
     /// What is wrong and what would be right, without what is done about it meanwhile.
     pub fn cause(&self) -> &str {
-        let words = self.words.strip_suffix(LAST_GOOD_STAYS).or_else(|| self.words.strip_suffix(IS_CLOSED));
-        words.unwrap_or(&self.words)
+        let effects = [LAST_GOOD_STAYS, IS_NOWHERE, IS_CLOSED];
+        effects.into_iter().find_map(|effect| self.words.strip_suffix(effect)).unwrap_or(&self.words)
     }
 
     /// Which of `spec.targetRefs` it is about, if it is about one of them.

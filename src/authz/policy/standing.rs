@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::bind::{Bound, Target};
 use super::form::Form;
-use super::scope::{Bound, RouteEntry, Target};
 use super::{PolicyIndex, PolicyName};
 
 /// What comes to which policies.
@@ -18,11 +18,11 @@ pub(super) struct Standings<'a> {
 impl<'a> Standings<'a> {
     pub(super) fn of(index: &'a PolicyIndex) -> Self {
         let mut standings = Self::default();
-        for bound in index.hosts.values().flat_map(|chain| chain.all()) {
+        for bound in index.hosts.values().chain(index.pod.values()).flat_map(|chain| chain.all()) {
             standings.judges(bound);
         }
-        for entry in entries(index) {
-            let judges = standings.routes.entry(route(entry)).or_default();
+        for entry in index.named.entries() {
+            let judges = standings.routes.entry(&*entry.route).or_default();
             judges.extend(entry.chain.all().map(|bound| &bound.form.name));
             for bound in entry.chain.all() {
                 standings.judges(bound);
@@ -32,7 +32,7 @@ impl<'a> Standings<'a> {
     }
 
     fn judges(&mut self, bound: &'a Bound) {
-        self.judging.insert((std::ptr::from_ref(&*bound.form).addr(), &bound.target));
+        self.judging.insert((std::ptr::from_ref(&*bound.form).addr(), &bound.place.target));
     }
 
     /// Whether `form` judges any request at `target`.
@@ -44,14 +44,4 @@ impl<'a> Standings<'a> {
     pub(super) fn judges_of(&self, route: &str) -> Option<&BTreeSet<&'a PolicyName>> {
         self.routes.get(route)
     }
-}
-
-fn entries(index: &PolicyIndex) -> impl Iterator<Item = &RouteEntry> {
-    let listeners = index.ports.iter().flat_map(|port| &port.listeners);
-    listeners.flat_map(|(_, hosts)| hosts.values()).flat_map(|table| &table.routes)
-}
-
-/// `HTTPRoute shop/shop` of `HTTPRoute shop/shop rules[0]`.
-fn route(entry: &RouteEntry) -> &str {
-    entry.name.rsplit_once(' ').map_or(&*entry.name, |(route, _)| route)
 }

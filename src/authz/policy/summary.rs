@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::PolicyIndex;
 use super::form::Form;
-use crate::api::auth_policy::{Inheritance, Mode, TargetRef};
+use crate::api::auth_policy::{Inheritance, LabelSelector, Mode, TargetRef};
 
 /// A policy in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,6 +16,9 @@ pub struct PolicySummary {
     pub hosts: Vec<String>,
     /// Its `spec.targetRefs`: `HTTPRoute shop/shop`.
     pub targets: Vec<String>,
+    /// Its `spec.selector`, whether or not it selects the own pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
     /// `Default` or `Required`.
     pub inheritance: Inheritance,
     /// `Enforce` or `Audit`.
@@ -46,6 +49,7 @@ impl PolicySummary {
             name: form.name.to_string(),
             hosts: form.hosts.iter().map(ToString::to_string).collect(),
             targets: form.target_refs.iter().map(target).collect(),
+            selector: form.selector.clone(),
             inheritance: form.inheritance,
             mode: form.mode,
             realm: form.realm.to_string(),

@@ -4,20 +4,30 @@ use std::collections::HashSet;
 
 use super::install::{HostsFrom, Install};
 use super::problem::Findings;
-use crate::api::auth_policy::TargetRef;
+use crate::api::auth_policy::{AuthPolicySpec, TargetRef};
 use crate::api::gateway::GROUP;
 use crate::api::meta::{is_label, is_subdomain};
-use crate::api::read::nearest;
+use crate::api::read::{listed, nearest};
 use crate::authz::matching::HostPattern;
 
 pub(super) const MAX_HOSTS: usize = 1024;
 pub(super) const MAX_TARGETS: usize = 16;
 const MAX_ORIGINS: usize = 32;
-const KINDS: [&str; 3] = ["Gateway", "HTTPRoute", "GRPCRoute"];
+const KINDS: [&str; 4] = ["Gateway", "HTTPRoute", "GRPCRoute", SERVICE];
+
+/// The kind of targets whose group is the core group, which is the empty text.
+pub(super) const SERVICE: &str = "Service";
 
 /// Whether there could be such a target at all.
 pub(super) fn is_possible(target: &TargetRef) -> bool {
-    target.group == GROUP && KINDS.contains(&target.kind.as_str())
+    let has_section = target.section_name.is_some();
+    KINDS.contains(&target.kind.as_str())
+        && target.group == group_of(&target.kind)
+        && !(target.kind == SERVICE && has_section)
+}
+
+fn group_of(kind: &str) -> &'static str {
+    if kind == SERVICE { "" } else { GROUP }
 }
 
 /// Checks `spec.targetRefs`, whether or not there is such an object.
@@ -30,17 +40,16 @@ pub(super) fn check_refs(refs: &[TargetRef], findings: &mut Findings) {
         if refs[..i].contains(target) {
             findings.add(&at, "the same target twice");
         }
-        if target.kind == "Service" {
-            findings.add(
-                format!("{at}.kind"),
-                "a Service is not a target in this version: name the HTTPRoute or GRPCRoute that leads to it",
-            );
-        } else if !KINDS.contains(&target.kind.as_str()) {
+        let group = group_of(&target.kind);
+        if !KINDS.contains(&target.kind.as_str()) {
             let near = nearest(&target.kind, KINDS).map(|near| format!(": did you mean `{near}`?"));
-            let words = near.unwrap_or_else(|| ": known are Gateway, HTTPRoute and GRPCRoute".to_owned());
+            let words = near.unwrap_or_else(|| format!(": known are {}", listed(&KINDS)));
             findings.add(format!("{at}.kind"), format!("`{}` cannot be a target{words}", target.kind));
-        } else if target.group != GROUP {
-            findings.add(format!("{at}.group"), format!("{:?} has no {}: write `{GROUP}`", target.group, target.kind));
+        } else if target.group != group {
+            let right = if group.is_empty() { "\"\", the core group".to_owned() } else { format!("`{group}`") };
+            findings.add(format!("{at}.group"), format!("{:?} has no {}: write {right}", target.group, target.kind));
+        } else if target.kind == SERVICE && target.section_name.is_some() {
+            findings.add(format!("{at}.sectionName"), "a Service is judged whole, whatever its ports: leave it out");
         }
         if !is_subdomain(&target.name) {
             findings.add(format!("{at}.name"), format!("{:?} is not a name", target.name));
@@ -64,12 +73,14 @@ pub(super) fn hosts_allowed(namespace: &str, install: &Install) -> bool {
 
 /// The host patterns of `spec.hosts`.
 pub(super) fn hosts(
-    written: &[String],
+    spec: &AuthPolicySpec,
     namespace: &str,
     install: &Install,
     findings: &mut Findings,
 ) -> Vec<HostPattern> {
-    if !written.is_empty() && !hosts_allowed(namespace, install) {
+    let written = &spec.hosts;
+    // Beside a selector they claim nothing: they narrow what comes to the namespace's own pods.
+    if !written.is_empty() && spec.selector.is_none() && !hosts_allowed(namespace, install) {
         findings.add(
             "spec.hosts",
             "would claim hosts that no Gateway gave this namespace: name an HTTPRoute in `targetRefs`",

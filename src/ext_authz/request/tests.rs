@@ -72,6 +72,85 @@ fn p30_a_pinned_policy_is_a_namespace_and_a_name() {
     assert_eq!(read(&check(get(), &[("policy", "shop/web")])).unwrap().pinned, None);
 }
 
+/// A check on a route with this metadata, whose objects are Envoy Gateway's.
+fn with_metadata(extensions: &[(&str, &str)], resources: &[&[(&str, &str)]]) -> Bytes {
+    use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
+    let value = |kind| Value { kind: Some(kind) };
+    let fields = |fields: &[(&str, &str)]| {
+        let text = |(name, text): &(&str, &str)| ((*name).to_owned(), value(Kind::StringValue((*text).to_owned())));
+        let mut fields: HashMap<_, _> = fields.iter().map(text).collect();
+        fields.insert("number".to_owned(), value(Kind::NumberValue(1.0)));
+        fields.insert("annotations".to_owned(), value(Kind::StructValue(Struct::default())));
+        value(Kind::StructValue(Struct { fields }))
+    };
+    let list = ListValue { values: resources.iter().map(|it| fields(it)).collect() };
+    let namespace = |list| Struct { fields: HashMap::from([("resources".to_owned(), value(Kind::ListValue(list)))]) };
+    let filter_metadata = HashMap::from([
+        ("envoy-gateway".to_owned(), namespace(list)),
+        (
+            "other".to_owned(),
+            namespace(ListValue {
+                values: vec![fields(&[("kind", "HTTPRoute"), ("namespace", "evil"), ("name", "evil")])],
+            }),
+        ),
+    ]);
+    let attributes = full::AttributeContext {
+        request: Some(context::Request { time: None, http: Some(get()) }),
+        context_extensions: headers(extensions),
+        route_metadata_context: Some(core::Metadata { filter_metadata, ..Default::default() }),
+        ..Default::default()
+    };
+    full::CheckRequest { attributes: Some(attributes) }.encode_to_vec().into()
+}
+
+#[test]
+fn p30_a_route_is_named_by_the_proxy_in_one_way() {
+    let shop: &[(&str, &str)] = &[("kind", "HTTPRoute"), ("namespace", "shop"), ("name", "web")];
+    let rule: &[(&str, &str)] =
+        &[("kind", "HTTPRoute"), ("namespace", "shop"), ("name", "web"), ("sectionName", "main")];
+    let blog: &[(&str, &str)] = &[("kind", "HTTPRoute"), ("namespace", "shop"), ("name", "blog")];
+    let other: &[(&str, &str)] = &[("kind", "SecurityPolicy"), ("namespace", "shop"), ("name", "web")];
+    let named = |text: &'static str| Ok(Some(text));
+    type Rows<'a> = &'a [(Option<&'a str>, &'a [&'a [(&'a str, &'a str)]], Result<Option<&'static str>, ()>)];
+    let rows: Rows<'_> = &[
+        (None, &[], Ok(None)),
+        (Some("HTTPRoute/shop/web"), &[], named("HTTPRoute/shop/web")),
+        (Some("GRPCRoute/shop/web/main"), &[], named("GRPCRoute/shop/web/main")),
+        (None, &[shop], named("HTTPRoute/shop/web")),
+        (None, &[rule], named("HTTPRoute/shop/web/main")),
+        (None, &[other, shop], named("HTTPRoute/shop/web")),
+        (None, &[other], Ok(None)),
+        (None, &[&[("kind", "HTTPRoute"), ("namespace", "shop")]], Ok(None)),
+        // Twice the same is once; more is said by whoever says more.
+        (Some("HTTPRoute/shop/web"), &[shop], named("HTTPRoute/shop/web")),
+        (Some("HTTPRoute/shop/web"), &[rule], named("HTTPRoute/shop/web/main")),
+        (Some("HTTPRoute/shop/web/main"), &[shop], named("HTTPRoute/shop/web/main")),
+        (Some("HTTPRoute/shop/web/other"), &[rule], Err(())),
+        (Some("HTTPRoute/shop/blog"), &[shop], Err(())),
+        (Some("GRPCRoute/shop/web"), &[shop], Err(())),
+        (None, &[shop, blog], Err(())),
+        (Some("shop/web"), &[], Err(())),
+        (Some("Service/shop/web"), &[], Err(())),
+        (Some("HTTPRoute//web"), &[], Err(())),
+        (Some("HTTPRoute/shop/web/"), &[], Err(())),
+        (Some("HTTPRoute/shop/web/a/b"), &[], Err(())),
+        (Some(""), &[], Err(())),
+    ];
+    for (extension, resources, want) in rows {
+        let extensions: Vec<_> = extension.iter().map(|it| ("cloakroom.route", *it)).collect();
+        let message = with_metadata(&extensions, resources);
+        let route =
+            read(&message).map(|raw| raw.route).map_err(|reason| assert_eq!(reason, DenyReason::MalformedRequest));
+        let route = route.map(|route| {
+            route.map(|it| {
+                let section = it.section.map(|section| format!("/{section}")).unwrap_or_default();
+                format!("{}/{}/{}{section}", it.kind, it.namespace, it.name)
+            })
+        });
+        assert_eq!(route.as_ref().map(|it| it.as_deref()), want.as_ref().map(|it| *it), "{extension:?} {resources:?}");
+    }
+}
+
 /// What a proxy does not send is written by hand: a map with a key twice.
 fn twice(tag: u8, parent: &[u8], mut message: Vec<u8>) -> Bytes {
     let entry = [&[0x0a, 1, b'a', 0x12, 1][..], b"1"].concat();

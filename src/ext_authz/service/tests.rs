@@ -16,7 +16,7 @@ use super::super::metrics::register_sessions;
 use super::*;
 use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install};
+use crate::authz::policy::{HostsFrom, Install, RouteIdentity};
 use crate::authz::session::Claims;
 use crate::folder;
 use crate::grpc::unary::PREFIX_LEN;
@@ -73,6 +73,8 @@ fn install() -> Install {
         own_headers: OwnHeaders::new(JWT),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: RouteIdentity::default(),
     }
 }
 

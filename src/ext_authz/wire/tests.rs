@@ -36,7 +36,7 @@ fn p31_no_message_shows_what_it_holds() {
     let entry = Entry { key: b"cookie", value: b"CANARY" };
     let header = HeaderValue { key: b"cookie", value: b"CANARY", raw_value: b"CANARY" };
     let http = HttpRequest { headers: vec![entry], path: b"/CANARY", ..Default::default() };
-    let check = CheckRequest { http: Some(http.clone()), context_extensions: vec![entry] };
+    let check = CheckRequest { http: Some(http.clone()), context_extensions: vec![entry], ..Default::default() };
     for shown in [format!("{check:?}"), format!("{http:#?}"), format!("{entry:?}"), format!("{header:?}")] {
         assert!(shown.ends_with("(redacted)") && !shown.contains("CANARY"), "{shown}");
     }

@@ -5,6 +5,11 @@ use std::time::Duration;
 use redis::{Pipeline, cmd};
 
 use super::scripts::Script;
+use crate::store::record;
+
+/// The most that is read of one value: a byte more than the largest record, so that a larger one is seen to be too large. What
+/// somebody else has put under a key of ours must not fill our memory (P32).
+const MOST: usize = record::MAX_BYTES + 1;
 
 /// One question. All its keys lie in one slot.
 #[derive(Clone, Debug)]
@@ -12,7 +17,7 @@ pub(super) enum Call<'a> {
     /// A record and its `last_seen`: two answers. Asked of one server; where a cluster sends us elsewhere with one of them, each
     /// must be asked for by itself ([`Call::Get`]), since the other may still be where it was.
     Record { session: &'a str, seen: &'a str },
-    /// One value.
+    /// One value; nothing where there is none, and where an empty one was put, which we never do.
     Get(&'a str),
     /// Which servers of a cluster have which slots.
     Slots,
@@ -69,14 +74,14 @@ impl Call<'_> {
         }
         match self {
             Self::Record { session, seen } => {
-                add(cmd("GET").arg(session).to_owned(), true);
+                add(read(session), true);
                 // A use of the session must not make every gate load it again.
                 if tracked {
                     add(cmd("CLIENT").arg("CACHING").arg("NO").to_owned(), false);
                 }
-                add(cmd("GET").arg(seen).to_owned(), true);
+                add(read(seen), true);
             }
-            Self::Get(key) => add(cmd("GET").arg(key).to_owned(), true),
+            Self::Get(key) => add(read(key), true),
             Self::Slots => add(cmd("CLUSTER").arg("SLOTS").to_owned(), true),
             Self::Members(index) => add(cmd("ZRANGE").arg(index).arg(0).arg(-1).to_owned(), true),
             Self::Remove { index, member } => add(cmd("ZREM").arg(index).arg(member).to_owned(), true),
@@ -94,4 +99,8 @@ impl Call<'_> {
         }
         (commands, kept)
     }
+}
+
+fn read(key: &str) -> redis::Cmd {
+    cmd("GETRANGE").arg(key).arg(0).arg(MOST - 1).to_owned()
 }

@@ -9,7 +9,9 @@
 //! everything it had to tell before has arrived: pushes and answers of one connection come in one order, and a push is dealt
 //! with before the answer behind it is given out. No connection is used before its first round.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::pending;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -64,10 +66,17 @@ struct Lines {
     at: Address,
     reads: Connection,
     writes: Connection,
-    waits: Option<Connection>,
+    waits: Option<Waits>,
     /// Whether the first one is told of changes.
     tells: bool,
     lost: Arc<Notify>,
+}
+
+/// The connection of writes that wait for replicas, and how many of them are under way.
+#[derive(Debug)]
+struct Waits {
+    connection: Connection,
+    under_way: AtomicU32,
 }
 
 /// When a round began.
@@ -151,11 +160,11 @@ impl Node {
             Ok(Err(_)) | Err(_) => None,
         };
         let Some(lines) = lines else { return Err(Trouble::NotConnected(self.name.clone())) };
-        let connection = match line {
-            Line::Reads => &lines.reads,
+        let (connection, _under_way) = match (line, &lines.waits) {
+            (Line::Reads, _) => (&lines.reads, None),
             _ if !self.sure.load(Ordering::Acquire) => return Err(Trouble::Unsure(self.name.clone())),
-            Line::Writes => &lines.writes,
-            Line::Waits => lines.waits.as_ref().unwrap_or(&lines.writes),
+            (Line::Waits, Some(waits)) => (&waits.connection, Some(UnderWay::begin(&waits.under_way))),
+            (Line::Writes | Line::Waits, _) => (&lines.writes, None),
         };
         let (commands, kept) = call.commands(manner, line == Line::Reads && lines.tells);
         let answers = send(connection, &commands, kept.len()).await;
@@ -221,7 +230,9 @@ impl Node {
         let dial = || config.access.dial(&at, config.database, told.clone());
         let waits = async {
             match config.wait {
-                Some(_) => dial().await.map(|dialled| Some(dialled.connection)),
+                Some(_) => dial()
+                    .await
+                    .map(|dialled| Some(Waits { connection: dialled.connection, under_way: AtomicU32::new(0) })),
                 None => Ok(None),
             }
         };
@@ -263,6 +274,7 @@ impl Node {
     /// Proves the connections round by round; answers when and why they are lost.
     async fn until_lost(&self, lines: &Lines, fleet: &Arc<Fleet>) -> Lost {
         let mut sure = Instant::now();
+        let mut waits = pin!(self.until_wait_is_lost(lines, fleet));
         loop {
             // What is cached is believed as long; nor is anything more loaded from a server that may be the wrong one.
             let until = sleep_until((sure + fleet.config.max_staleness).into());
@@ -270,6 +282,7 @@ impl Node {
             tokio::select! {
                 () = lines.lost.notified() => return Lost::Closed,
                 () = until => return Lost::Unsure(sure.elapsed()),
+                lost = &mut waits => return lost,
                 round = self.round(lines, fleet) => match round {
                     Ok(Round::Proved) => {
                         sure = proof.began;
@@ -288,7 +301,25 @@ impl Node {
             tokio::select! {
                 () = lines.lost.notified() => return Lost::Closed,
                 () = sleep_until((sure + fleet.config.max_staleness).into()) => return Lost::Unsure(sure.elapsed()),
+                lost = &mut waits => return lost,
                 () = sleep_until((proof.began + fleet.config.probe_every).into()) => {}
+            }
+        }
+    }
+
+    /// Asks over the connection of writes that wait, which may stand behind all of them; answers when nothing comes back.
+    async fn until_wait_is_lost(&self, lines: &Lines, fleet: &Fleet) -> Lost {
+        let (Some(waits), Some(wait)) = (&lines.waits, fleet.config.wait) else { return pending().await };
+        let mut ping = Pipeline::new();
+        ping.add_command(cmd("PING"));
+        loop {
+            sleep(fleet.config.probe_every).await;
+            let before = waits.under_way.load(Ordering::Acquire);
+            let within = wait.timeout * (before + 1) + fleet.config.probe_within;
+            match timeout(within, send(&waits.connection, &ping, 1)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(trouble)) => return Lost::Trouble(trouble),
+                Err(_) => return Lost::Trouble(Trouble::Late(within)),
             }
         }
     }
@@ -313,8 +344,15 @@ impl Node {
             Err(trouble) => match (trouble.cure(), trouble.code()) {
                 (Cure::Moved(_) | Cure::Ask(_), _) => return Ok(Round::Elsewhere),
                 (Cure::Lost, _) => return Err(Lost::Replica(trouble)),
-                // One that has too few replicas to take a change, or that cannot save, is a master all the same.
-                (_, Some("NOREPLICAS" | "MISCONF")) => {}
+                // Only a master says that it has too few replicas to take a change.
+                (_, Some("NOREPLICAS")) => {}
+                // One that cannot save may be a master all the same, and says this before it says that it is none.
+                (_, Some("MISCONF")) => match timeout(within, has_master_role(&lines.writes)).await {
+                    Ok(Ok(true)) => {}
+                    Ok(Ok(false)) => return Err(Lost::Replica(trouble)),
+                    Ok(Err(trouble)) => return Err(Lost::Trouble(trouble)),
+                    Err(_) => return Err(Lost::Trouble(Trouble::Late(within))),
+                },
                 _ => return Err(Lost::Trouble(trouble)),
             },
         }
@@ -323,6 +361,31 @@ impl Node {
             Some(false) => Err(Lost::Demoted),
             None => Ok(Round::Unsure),
         }
+    }
+}
+
+/// Whether the server says of itself that it is a master.
+async fn has_master_role(connection: &Connection) -> Result<bool, Trouble> {
+    let mut role = Pipeline::new();
+    role.add_command(cmd("ROLE"));
+    let answer = send(connection, &role, 1).await?.into_iter().next().map(checked).transpose()?;
+    let Some(Value::Array(role)) = answer else { return Err(Trouble::Odd("ROLE")) };
+    Ok(matches!(role.first(), Some(Value::BulkString(role)) if role.as_slice() == b"master"))
+}
+
+/// A write that waits for replicas, counted while it is under way.
+struct UnderWay<'a>(&'a AtomicU32);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -17,23 +17,6 @@ pub(super) const ISSUER: &str = "https://cloakroom.example";
 
 const RIGHTS: &str = include_str!("../../../examples/kubernetes/controller.yaml");
 
-/// AuthPolicies that may say anything: until `crds` has the definitions.
-const PERMISSIVE: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: { name: authpolicies.cloakroom.dev }
-spec:
-  group: cloakroom.dev
-  scope: Namespaced
-  names: { kind: AuthPolicy, plural: authpolicies, singular: authpolicy, shortNames: [cauth] }
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    subresources: { status: {} }
-    schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } }
-";
-
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
 
 /// An API server with everything that the controller looks at, and its service account.
@@ -50,10 +33,7 @@ impl Cluster {
     pub(super) async fn with(options: ApiServerOptions) -> Result<Self> {
         let server = ApiServer::spawn(options).await?;
         server.apply_folder(&tools::gateway_api_crds()?.join("standard")).await?;
-        match Path::new(DEFINITIONS) {
-            folder if folder.is_dir() => server.apply_folder(folder).await?,
-            _ => drop(server.apply(PERMISSIVE).await?),
-        }
+        server.apply_folder(Path::new(DEFINITIONS)).await?;
         server.apply(RIGHTS).await?;
         server.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: shop }").await?;
         let token = server.service_account_token("cloakroom-system", "cloakroom-controller").await?;

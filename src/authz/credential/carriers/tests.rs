@@ -29,7 +29,7 @@ fn cookie_only() -> Carriers {
 
 fn request<'a>(headers: &'a [(&str, String)]) -> RequestAttributes<'a> {
     let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-    let raw = RawRequest { method: b"GET", host: b"shop.example", path: b"/", headers, pinned: None };
+    let raw = RawRequest { method: b"GET", host: b"shop.example", path: b"/", headers, ..RawRequest::default() };
     RequestAttributes::read(raw).expect("an ordinary request")
 }
 

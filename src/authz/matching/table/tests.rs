@@ -30,7 +30,7 @@ fn written(line: &str) -> HttpRouteMatch {
 
 fn table<T: PartialEq + Copy>(matches: &[(&str, T)]) -> MatchTable<T> {
     let compile = |line: &str| RouteMatch::compile(&written(line)).expect(line);
-    MatchTable::build(matches.iter().map(|(line, value)| (compile(line), *value)).collect())
+    MatchTable::build(matches.iter().map(|(line, value)| (compile(line), *value)).collect::<Vec<_>>())
 }
 
 /// A request in one line: `GET /path?query name:value`.
@@ -42,7 +42,7 @@ fn request(line: &str) -> RequestAttributes<'_> {
         .filter_map(|word| word.split_once(':'))
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
         .collect();
-    let raw = RawRequest { method, host: b"shop.example", path, headers, pinned: None };
+    let raw = RawRequest { method, host: b"shop.example", path, headers, ..RawRequest::default() };
     RequestAttributes::read(raw).expect(line)
 }
 

@@ -1,17 +1,19 @@
 //! HTTPRoutes and GRPCRoutes, as one: what they match and where they want to be.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::super::PolicyName;
-use super::super::compile::{Seniority, seniority};
+use super::super::compile::{Seniority, time};
 use super::super::form::Form;
 use super::super::install::{Install, ObjectName};
 use super::super::objects::{Origin, PolicyObjects};
 use super::super::problem::{PolicyProblem, ProblemKind};
-use super::name_of;
+use super::super::targets::SERVICE;
+use super::Kept;
 use crate::api::auth_policy::Salvage;
-use crate::api::gateway::{FromNamespaces, GROUP, GrpcRouteMatch, Listener, ParentRef};
+use crate::api::gateway::{
+    BackendRef, FromNamespaces, GROUP, GrpcRoute, GrpcRouteMatch, HttpRoute, Listener, ParentRef, RouteFilter,
+};
 use crate::api::http_match::{HttpPathMatch, HttpRouteMatch, PathMatchType, ValueMatchType};
 use crate::api::meta::ObjectMeta;
 use crate::authz::matching::{HostPattern, RouteMatch};
@@ -22,29 +24,59 @@ const MAX_MATCHES: usize = 128;
 const MAX_HOSTNAMES: usize = 64;
 
 /// A route.
+#[derive(Debug)]
 pub(super) struct Route {
+    source: Source,
     pub(super) kind: &'static str,
     pub(super) name: ObjectName,
-    parents: Vec<ParentRef>,
+    pub(super) namespace: Arc<str>,
+    /// `HTTPRoute shop/shop`.
+    pub(super) label: Arc<str>,
+    /// `shop/shop`: who its sessions' JWTs are for, unless a rule says otherwise.
+    pub(super) audience: Arc<str>,
+    created: Option<jiff::Timestamp>,
+    /// The Gateways that it names.
+    pub(super) parents: Vec<ParentRef>,
     /// `None` admits every host of the listener.
     hostnames: Option<Vec<HostPattern>>,
     pub(super) rules: Vec<RouteRule>,
+    /// What is wrong with it: fields and words.
+    problems: Vec<(String, String)>,
+}
+
+/// What a route was read from.
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    Http(Arc<HttpRoute>),
+    Grpc(Arc<GrpcRoute>),
 }
 
 /// A rule of a route.
+#[derive(Debug)]
 pub(super) struct RouteRule {
     pub(super) serves: Serves,
-    pub(super) matches: Vec<RouteMatch>,
+    pub(super) matches: Vec<Arc<RouteMatch>>,
     /// It only redirects.
     pub(super) redirects: bool,
+    /// Everything that it may send requests to, copies included.
+    pub(super) backends: Vec<Backend>,
+}
+
+/// What a rule may send requests to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    Service(ObjectName),
+    /// Something that no policy can name.
+    Other,
 }
 
 /// Whose requests a rule's are.
+#[derive(Debug)]
 pub(super) enum Serves {
     /// The route's.
     Unnamed,
     /// Those of this section of the route.
-    Named(String),
+    Named(Arc<str>),
     /// A match cannot be told, so that any request of the route's hosts could be meant: judged by this closed form.
     Unknown(Arc<Form>),
 }
@@ -58,51 +90,102 @@ impl RouteRule {
     }
 }
 
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.name.0, self.name.1)
-    }
-}
-
 /// A route's rule, of either kind.
 struct Written<'a> {
     name: Option<&'a String>,
     matches: Vec<HttpRouteMatch>,
-    redirects: bool,
+    filters: &'a [RouteFilter],
+    backends: &'a [BackendRef],
 }
 
 impl Route {
-    /// All routes, the oldest first: that order breaks ties between their matches.
-    pub(super) fn all(objects: &PolicyObjects, install: &Install, problems: &mut Vec<PolicyProblem>) -> Vec<Self> {
-        let mut routes = Vec::new();
+    /// All routes, the oldest first: that order breaks ties between their matches. Unchanged ones are those of before.
+    pub(super) fn all(
+        objects: &PolicyObjects,
+        install: &Install,
+        kept: Option<&Kept>,
+        problems: &mut Vec<PolicyProblem>,
+    ) -> Vec<Arc<Self>> {
+        let mut routes = Vec::with_capacity(objects.http_routes.len() + objects.grpc_routes.len());
+        let mut add = |source: Source, origin: &Origin| {
+            let (kind, meta) = source.head();
+            let before = kept.and_then(|kept| kept.route(kind, &meta.namespace, &meta.name));
+            let route = match before.filter(|before| before.source == source) {
+                Some(before) => before.clone(),
+                None => Arc::new(Self::read(source, install)),
+            };
+            problems.extend(route.problems.iter().map(|(path, words)| PolicyProblem {
+                origin: origin.clone(),
+                object: route.label.to_string(),
+                path: path.clone(),
+                kind: ProblemKind::Invalid,
+                words: words.clone(),
+            }));
+            routes.push(route);
+        };
         for route in &objects.http_routes {
-            let spec = &route.object.spec;
-            let rules = spec.rules.iter().map(|rule| Written {
-                name: rule.name.as_ref(),
-                matches: rule.matches.clone(),
-                redirects: rule.filters.iter().any(|filter| filter.kind == "RequestRedirect"),
-            });
-            let read =
-                Reading { kind: "HTTPRoute", meta: &route.object.metadata, origin: &route.origin, install, problems };
-            routes.push(read.route(&spec.parent_refs, &spec.hostnames, rules));
+            add(Source::Http(route.object.clone()), &route.origin);
         }
         for route in &objects.grpc_routes {
-            let spec = &route.object.spec;
-            let rules = spec.rules.iter().map(|rule| Written {
-                name: rule.name.as_ref(),
-                // A call of gRPC is a POST; a rule without matches takes every call.
-                matches: match rule.matches.as_slice() {
-                    [] => vec![of_grpc(&GrpcRouteMatch::default())],
-                    matches => matches.iter().map(of_grpc).collect(),
-                },
-                redirects: false,
-            });
-            let read =
-                Reading { kind: "GRPCRoute", meta: &route.object.metadata, origin: &route.origin, install, problems };
-            routes.push(read.route(&spec.parent_refs, &spec.hostnames, rules));
+            add(Source::Grpc(route.object.clone()), &route.origin);
         }
-        routes.sort_by(|(one, _), (two, _)| one.cmp(two));
-        routes.into_iter().map(|(_, route)| route).collect()
+        routes.sort_by(|one, two| one.seniority().cmp(&two.seniority()));
+        routes
+    }
+
+    fn seniority(&self) -> Seniority<'_> {
+        (self.created, &self.name.0, &self.name.1)
+    }
+
+    fn read(source: Source, install: &Install) -> Self {
+        let (kind, meta) = source.head();
+        let reading = Reading { meta, install, problems: Vec::new() };
+        let (parents, hostnames, rules, problems) = match &source {
+            Source::Http(route) => {
+                let rules = route.spec.rules.iter().map(|rule| Written {
+                    name: rule.name.as_ref(),
+                    matches: rule.matches.clone(),
+                    filters: &rule.filters,
+                    backends: &rule.backend_refs,
+                });
+                reading.route(&route.spec.parent_refs, &route.spec.hostnames, rules)
+            }
+            Source::Grpc(route) => {
+                let rules = route.spec.rules.iter().map(|rule| Written {
+                    name: rule.name.as_ref(),
+                    // A call of gRPC is a POST; a rule without matches takes every call.
+                    matches: match rule.matches.as_slice() {
+                        [] => vec![of_grpc(&GrpcRouteMatch::default())],
+                        matches => matches.iter().map(of_grpc).collect(),
+                    },
+                    filters: &rule.filters,
+                    backends: &rule.backend_refs,
+                });
+                reading.route(&route.spec.parent_refs, &route.spec.hostnames, rules)
+            }
+        };
+        let audience = format!("{}/{}", meta.namespace, meta.name);
+        Self {
+            kind,
+            name: (meta.namespace.clone(), meta.name.clone()),
+            namespace: meta.namespace.as_str().into(),
+            label: format!("{kind} {audience}").into(),
+            audience: audience.into(),
+            created: time(meta.creation_timestamp.as_deref()),
+            parents,
+            hostnames,
+            rules,
+            problems,
+            source,
+        }
+    }
+
+    /// The Services that it may send requests to; one may come more than once.
+    pub(super) fn services(&self) -> impl Iterator<Item = &ObjectName> {
+        self.rules.iter().flat_map(|rule| &rule.backends).filter_map(|backend| match backend {
+            Backend::Service(name) => Some(name),
+            Backend::Other => None,
+        })
     }
 
     /// Whether it names this listener as a parent.
@@ -138,12 +221,22 @@ impl Route {
     }
 }
 
+impl Source {
+    fn head(&self) -> (&'static str, &ObjectMeta) {
+        match self {
+            Self::Http(route) => ("HTTPRoute", &route.metadata),
+            Self::Grpc(route) => ("GRPCRoute", &route.metadata),
+        }
+    }
+}
+
+/// Everything of a route that its spec says: parents, hosts, rules, and what is wrong.
+type Read = (Vec<ParentRef>, Option<Vec<HostPattern>>, Vec<RouteRule>, Vec<(String, String)>);
+
 struct Reading<'a> {
-    kind: &'static str,
     meta: &'a ObjectMeta,
-    origin: &'a Origin,
     install: &'a Install,
-    problems: &'a mut Vec<PolicyProblem>,
+    problems: Vec<(String, String)>,
 }
 
 impl Reading<'_> {
@@ -152,7 +245,7 @@ impl Reading<'_> {
         parents: &[ParentRef],
         hostnames: &[String],
         rules: impl ExactSizeIterator<Item = Written<'w>>,
-    ) -> (Seniority, Route) {
+    ) -> Read {
         let names: Vec<HostPattern> =
             hostnames.iter().enumerate().filter_map(|(i, name)| self.hostname(i, name)).collect();
         if rules.len() > MAX_RULES || hostnames.len() > MAX_HOSTNAMES {
@@ -163,7 +256,7 @@ impl Reading<'_> {
             .take(MAX_RULES)
             .enumerate()
             .map(|(i, rule)| {
-                let (rule, whole) = self.rule(i, rule);
+                let (rule, whole) = self.rule(i, &rule);
                 is_whole &= whole;
                 rule
             })
@@ -172,17 +265,12 @@ impl Reading<'_> {
             let name =
                 PolicyName { namespace: self.meta.namespace.as_str().into(), name: self.meta.name.as_str().into() };
             let closed = Arc::new(Form::closed(&name, &Salvage::default(), self.install));
-            rules.push(RouteRule { serves: Serves::Unknown(closed), matches: everything(), redirects: false });
+            let serves = Serves::Unknown(closed);
+            rules.push(RouteRule { serves, matches: everything(), redirects: false, backends: Vec::new() });
         }
-        let route = Route {
-            kind: self.kind,
-            name: name_of(self.meta),
-            parents: parents.to_vec(),
-            // Hostnames of which none reads must not become "every host".
-            hostnames: (!hostnames.is_empty()).then_some(names),
-            rules,
-        };
-        (seniority(self.meta), route)
+        // Hostnames of which none reads must not become "every host".
+        let hostnames = (!hostnames.is_empty()).then_some(names);
+        (parents.to_vec(), hostnames, rules, self.problems)
     }
 
     fn hostname(&mut self, i: usize, name: &str) -> Option<HostPattern> {
@@ -200,7 +288,7 @@ impl Reading<'_> {
     }
 
     /// The rule, and whether every one of its matches could be told.
-    fn rule(&mut self, i: usize, rule: Written<'_>) -> (RouteRule, bool) {
+    fn rule(&mut self, i: usize, rule: &Written<'_>) -> (RouteRule, bool) {
         let mut matches = Vec::new();
         let mut is_whole = rule.matches.len() <= MAX_MATCHES;
         if !is_whole {
@@ -208,7 +296,7 @@ impl Reading<'_> {
         }
         for (j, written) in rule.matches.iter().take(MAX_MATCHES).enumerate() {
             match RouteMatch::compile(written) {
-                Ok(compiled) => matches.push(compiled),
+                Ok(compiled) => matches.push(Arc::new(compiled)),
                 Err(error) => {
                     let at = format!("spec.rules[{i}].matches[{j}].{}", error.field);
                     let effect = "until it is right, what no other rule matches on its hosts is refused";
@@ -220,23 +308,37 @@ impl Reading<'_> {
         if rule.matches.is_empty() {
             matches.extend(everything());
         }
-        let serves = rule.name.map_or(Serves::Unnamed, |name| Serves::Named(name.clone()));
-        (RouteRule { serves, matches, redirects: rule.redirects }, is_whole)
+        let serves = rule.name.map_or(Serves::Unnamed, |name| Serves::Named(name.as_str().into()));
+        let mut backends = Vec::new();
+        self.backends(rule.backends, rule.filters, &mut backends);
+        let redirects = backends.is_empty() && rule.filters.iter().any(|filter| filter.kind == "RequestRedirect");
+        (RouteRule { serves, matches, redirects, backends }, is_whole)
+    }
+
+    /// Adds what may get requests by these references and filters.
+    fn backends(&self, refs: &[BackendRef], filters: &[RouteFilter], found: &mut Vec<Backend>) {
+        let mirrors = filters.iter().filter_map(|filter| Some(&filter.request_mirror.as_ref()?.backend_ref));
+        for backend in refs.iter().chain(mirrors) {
+            let is_service = backend.group.is_empty() && backend.kind == SERVICE;
+            let namespace = backend.namespace.as_ref().unwrap_or(&self.meta.namespace);
+            let one = match is_service {
+                true => Backend::Service((namespace.clone(), backend.name.clone())),
+                false => Backend::Other,
+            };
+            if !found.contains(&one) {
+                found.push(one);
+            }
+            self.backends(&[], &backend.filters, found);
+        }
     }
 
     fn problem(&mut self, path: impl Into<String>, words: impl Into<String>) {
-        self.problems.push(PolicyProblem {
-            origin: self.origin.clone(),
-            object: format!("{} {}/{}", self.kind, self.meta.namespace, self.meta.name),
-            path: path.into(),
-            kind: ProblemKind::Invalid,
-            words: words.into(),
-        });
+        self.problems.push((path.into(), words.into()));
     }
 }
 
-fn everything() -> Vec<RouteMatch> {
-    RouteMatch::compile(&HttpRouteMatch::default()).into_iter().collect()
+fn everything() -> Vec<Arc<RouteMatch>> {
+    RouteMatch::compile(&HttpRouteMatch::default()).into_iter().map(Arc::new).collect()
 }
 
 /// A gRPC call is a POST of `/<service>/<method>`.

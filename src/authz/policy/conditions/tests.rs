@@ -231,6 +231,16 @@ fn p27_hosts_claimed_by_a_tenant_are_told_of_on_the_policy_itself() {
 }
 
 #[test]
+fn whom_a_selector_selects_is_not_known_here() {
+    let mut story = Story::new();
+    let policy = named("shop/shop", "selector: { matchLabels: { app: cart } }");
+    let selected =
+        "AuthPolicy shop: Accepted True Accepted 1, ResolvedRefs True ResolvedRefs 1, Programmed Unknown Selected 1";
+    assert_eq!(story.see(1, &[&policy]), selected);
+    assert_eq!(story.see_anew(1, &[&policy]), selected);
+}
+
+#[test]
 fn entries_and_messages_are_bounded() {
     let mut story = Story::new();
     let targets: String =

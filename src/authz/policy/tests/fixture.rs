@@ -11,12 +11,12 @@ use crate::api::auth_policy::{AuthPolicy, Salvage};
 use crate::api::meta::ObjectMeta;
 use crate::api::read::read;
 use crate::authz::attributes::own_headers::OwnHeaders;
-use crate::authz::attributes::{RawRequest, RequestAttributes};
+use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
 use crate::authz::plan::{Plan, plan, settle};
 use crate::authz::policy::{
     HostsFrom, Install, Namespaces, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem,
-    RealmRights, Sourced, Unreadable,
+    RealmRights, RouteIdentity, Sourced, Unreadable,
 };
 use crate::authz::session::{Claims, Realm, SecretDigest, Session, SessionId, Timestamp};
 use crate::authz::verdict::{Decision, Lookup};
@@ -39,6 +39,8 @@ pub(in crate::authz) fn install() -> Install {
         own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Everyone,
         gateways: None,
+        pod: None,
+        route_identity: RouteIdentity::default(),
     }
 }
 
@@ -101,19 +103,24 @@ pub(in crate::authz) struct Ask {
     path: String,
     headers: Vec<(String, String)>,
     pinned: Option<PolicyName>,
+    route: Option<String>,
 }
 
 /// `GET shop.example/cart`.
 pub(in crate::authz) fn ask(line: &str) -> Ask {
     let (method, url) = line.split_once(' ').unwrap();
     let (host, path) = url.split_at(url.find('/').unwrap());
-    Ask { method: method.into(), host: host.into(), path: path.into(), headers: Vec::new(), pinned: None }
+    Ask { method: method.into(), host: host.into(), path: path.into(), headers: Vec::new(), pinned: None, route: None }
 }
 
 impl Ask {
     pub(in crate::authz) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    pub(in crate::authz) fn host(&self) -> &str {
+        &self.host
     }
 
     /// With the token of ada's session in the cookie.
@@ -133,6 +140,12 @@ impl Ask {
         self
     }
 
+    /// With the word of the proxy about its route: `HTTPRoute/shop/shop`.
+    pub(in crate::authz) fn routed(mut self, route: &str) -> Self {
+        self.route = Some(route.to_owned());
+        self
+    }
+
     pub(in crate::authz) fn read(&self) -> RequestAttributes<'_> {
         RequestAttributes::read(RawRequest {
             method: self.method.as_bytes(),
@@ -140,6 +153,7 @@ impl Ask {
             path: self.path.as_bytes(),
             headers: self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
             pinned: self.pinned.clone(),
+            route: self.route.as_deref().map(|route| RouteClaim::parse(route).unwrap()),
         })
         .unwrap()
     }

@@ -56,12 +56,28 @@ fn every_mistake_is_told_with_its_cure() {
         ),
         // Targets.
         (
-            "selector: { matchLabels: { app: shop } }",
-            "spec.selector: selects workloads of a cluster, and there is none here: name `hosts` or `targetRefs`",
+            "selector: { matchLabels: { 'app/x/y': shop } }",
+            "spec.selector.matchLabels: \"app/x/y\" is not a label's name, like `app` or `app.kubernetes.io/name`",
+        ),
+        (
+            "selector: { matchLabels: { app: 'shop front' } }",
+            "spec.selector.matchLabels.app: \"shop front\" is not a label's value: at most 63 letters, digits, `-`, `_` and `.`, the ends letters or digits",
         ),
         (
             "targetRefs: [{ group: '', kind: Service, name: shop }]",
-            "spec.targetRefs[0].kind: a Service is not a target in this version: name the HTTPRoute or GRPCRoute that leads to it",
+            "spec.targetRefs[0]: no route leads to Service `shop/shop`: name it in `backendRefs` of an HTTPRoute or GRPCRoute",
+        ),
+        (
+            "targetRefs: [{ group: core, kind: Service, name: shop }]",
+            "spec.targetRefs[0].group: \"core\" has no Service: write \"\", the core group",
+        ),
+        (
+            "targetRefs: [{ group: '', kind: Service, name: shop, sectionName: http }]",
+            "spec.targetRefs[0].sectionName: a Service is judged whole, whatever its ports: leave it out",
+        ),
+        (
+            "targetRefs: [{ group: gateway.networking.k8s.io, kind: Gatewya, name: shop }]",
+            "spec.targetRefs[0].kind: `Gatewya` cannot be a target: did you mean `Gateway`?",
         ),
         (
             "targetRefs: [{ group: gateway.networking.k8s.io, kind: HttpRoute, name: shop }]",
@@ -247,7 +263,7 @@ fn every_mistake_is_told_with_its_cure() {
     .into_iter()
     .map(|(spec, want)| (policy(spec), want))
     .chain([
-        (named("shop/shop", "default: Deny"), "spec: judges nothing: name what it is for in `hosts` or `targetRefs`"),
+        (named("shop/shop", "default: Deny"), "spec: judges nothing: name what it is for in `hosts`, `targetRefs` or `selector`"),
         (
             named("shop/shop", "hosts: ['shop.example:443']"),
             "spec.hosts[0]: \"shop.example:443\" is not a host name, `*.` and a host name, or `*` (no port, no address in brackets, no dot at its end)",
@@ -347,4 +363,11 @@ fn p28_a_large_set_compiles_and_every_host_is_judged() {
     assert_eq!((index.policies(), index.rules()), (100, 100 * 101));
     meets(&index, &ask("GET h99.example/p99/x").cookie(), "403 denied_by_rule by r99");
     meets(&index, &ask("GET h99.example/q").cookie(), "ada for shop/p99 by default");
+}
+
+#[test]
+fn a_selector_and_target_refs_exclude_each_other() {
+    let both = named("shop/shop", &format!("selector: {{}}\n{}", super::routes::on_service("shop")));
+    let words = "spec.selector: selects pods and `targetRefs` name objects, so it is not clear which is meant: write two policies";
+    assert!(said(&both).iter().any(|it| it == words), "{:?}", said(&both));
 }

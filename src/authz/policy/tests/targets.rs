@@ -2,46 +2,7 @@
 
 use super::super::{HostsFrom, PolicyIndex};
 use super::fixture::*;
-
-const GATEWAY: &str = "
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: { name: front, namespace: infra }
-spec:
-  gatewayClassName: envoy
-  listeners:
-  - { name: http, port: 80, protocol: HTTP, allowedRoutes: { namespaces: { from: All } } }
-  - { name: https, port: 443, protocol: HTTPS, hostname: '*.example', allowedRoutes: { namespaces: { from: All } } }";
-
-fn gateway() -> String {
-    GATEWAY.trim_start().to_owned()
-}
-
-/// A route on `infra/front`, HTTPS only unless `parent` says otherwise.
-fn route_on(parent: &str, name: &str, rest: &str) -> String {
-    let (namespace, name) = name.split_once('/').unwrap();
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec:\n  \
-         parentRefs: [{parent}]\n  {}",
-        rest.replace('\n', "\n  ")
-    )
-}
-
-fn route(name: &str, rest: &str) -> String {
-    route_on("{ name: front, namespace: infra, sectionName: https }", name, rest)
-}
-
-fn on(kind: &str, name: &str) -> String {
-    format!("targetRefs: [{{ group: gateway.networking.k8s.io, kind: {kind}, name: {name} }}]")
-}
-
-fn all(parts: &[String]) -> String {
-    parts.join("\n---\n")
-}
-
-fn kinds(yaml: &str) -> Vec<&'static str> {
-    compile(yaml).1.iter().map(|problem| problem.kind.label()).collect()
-}
+use super::routes::*;
 
 #[test]
 fn a_policy_on_a_route_judges_what_the_route_gets() {
@@ -397,4 +358,26 @@ fn equal_specs_share_one_allocation() {
         other => panic!("{other:?}"),
     };
     assert!(std::sync::Arc::ptr_eq(&mint("/a"), &mint("/b")));
+}
+
+#[test]
+fn it_is_known_who_judges_and_who_is_overridden_by_whom() {
+    let index = index(&all(&[
+        gateway(),
+        route("shop/shop", "hostnames: [shop.example]\nrules: [{ name: main, backendRefs: [{ name: cart }] }]"),
+        named("infra/gateway", &on("Gateway", "front")),
+        named("shop/route", &on("HTTPRoute", "shop")),
+        named("shop/cart", &format!("{}\ninheritance: Required", on_service("cart"))),
+        named("shop/wide", "hosts: ['*.shop.example']"),
+        named("shop/narrow", "hosts: [a.shop.example]"),
+    ]));
+    let effects = index.effects();
+    let names: Vec<_> = effects.judging.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["shop/cart", "shop/narrow", "shop/wide"]);
+    let overridden: Vec<_> = effects
+        .overridden
+        .iter()
+        .map(|(name, by)| format!("{name} by {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+        .collect();
+    assert_eq!(overridden, ["infra/gateway by shop/cart", "shop/route by shop/cart", "shop/wide by shop/narrow"]);
 }

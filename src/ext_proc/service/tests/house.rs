@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, PolicyName, RuleName};
+use crate::authz::policy::{HostsFrom, Install, PolicyName, RouteIdentity, RuleName};
 use crate::authz::session::{Realm, Session};
 use crate::ext_proc::stream::Conversation;
 use crate::ext_proc::wire::{self, ProcessingRequest, ProcessingResponse};
@@ -97,6 +97,8 @@ impl House {
             own_headers: OwnHeaders::new("x-session-jwt"),
             hosts: HostsFrom::Everyone,
             gateways: None,
+            pod: None,
+            route_identity: RouteIdentity::default(),
         };
         let (index, problems) = folder::check(&[file], &install).unwrap();
         assert!(problems.is_empty(), "{problems:?}");

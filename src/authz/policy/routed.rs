@@ -1,0 +1,176 @@
+//! The route that a request takes: what a listener has for its host, and what the proxy says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::bind::Bound;
+use super::chain::Chain;
+use super::install::RouteIdentity;
+use super::{PolicyIndex, PolicyName};
+use crate::authz::attributes::{LetterCase, RequestAttributes, RouteClaim};
+use crate::authz::matching::MatchTable;
+use crate::authz::reason::DenyReason;
+
+/// The rules of all routes that a listener has for one host.
+#[derive(Debug)]
+pub(super) struct RouteTable {
+    pub(super) matches: MatchTable<RouteHit>,
+    pub(super) routes: Vec<Arc<RouteEntry>>,
+}
+
+/// A match of a route. Two matches that lead to the same policies are equal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RouteHit {
+    pub(super) route: usize,
+    /// Routes with one number have the same policies.
+    pub(super) alike: usize,
+}
+
+impl PartialEq for RouteHit {
+    fn eq(&self, other: &Self) -> bool {
+        self.alike == other.alike
+    }
+}
+
+/// A rule of a route on a listener.
+#[derive(Debug)]
+pub(super) struct RouteEntry {
+    /// `HTTPRoute shop/shop rules[0]`.
+    pub(super) name: Arc<str>,
+    /// `HTTPRoute shop/shop`.
+    pub(super) route: Arc<str>,
+    /// The rule's own name.
+    pub(super) section: Option<Arc<str>>,
+    pub(super) chain: Arc<Chain>,
+    /// It only redirects, so no service is behind it.
+    pub(super) redirects: bool,
+}
+
+/// The rules of all routes on served listeners, by route.
+#[derive(Debug, Default)]
+pub(super) struct NamedRoutes(HashMap<Arc<str>, Vec<Arc<RouteEntry>>>);
+
+/// How a request's route was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    /// By host, path, method, headers and query alone.
+    Matching,
+    /// The proxy named it, and matching agrees.
+    Both,
+    /// The proxy named it.
+    Identity,
+}
+
+impl FoundBy {
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Matching => "matching",
+            Self::Both => "matching and the proxy's word",
+            Self::Identity => "the proxy's word",
+        }
+    }
+}
+
+impl NamedRoutes {
+    pub(super) fn of<'a>(entries: impl Iterator<Item = &'a Arc<RouteEntry>>) -> Self {
+        let mut named: HashMap<Arc<str>, Vec<Arc<RouteEntry>>> = HashMap::new();
+        for entry in entries {
+            named.entry(entry.route.clone()).or_default().push(entry.clone());
+        }
+        Self(named)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<RouteEntry>> {
+        self.0.values().flatten()
+    }
+
+    fn get(&self, claim: &RouteClaim<'_>) -> Option<&[Arc<RouteEntry>]> {
+        self.0.get(claim.label().as_str()).map(Vec::as_slice)
+    }
+}
+
+impl RouteEntry {
+    fn is(&self, claim: &RouteClaim<'_>) -> bool {
+        claim.is(&self.route) && claim.section.is_none_or(|section| self.section.as_deref() == Some(section))
+    }
+}
+
+impl RouteTable {
+    /// Every policy of every route, at its place; one may come more than once.
+    pub(super) fn bounds(&self) -> impl Iterator<Item = &Arc<Bound>> {
+        self.routes.iter().flat_map(|entry| entry.chain.all())
+    }
+
+    fn find(&self, request: &RequestAttributes<'_>) -> Result<Option<&RouteEntry>, DenyReason> {
+        let entry = |hit: Option<RouteHit>| hit.map(|hit| &*self.routes[hit.route]);
+        let judge = |letter_case| {
+            request
+                .judge(letter_case, |reading| self.matches.find_exact(reading).map(|hit| hit.copied()))
+                .and_then(|it| it)
+        };
+        let found = entry(judge(LetterCase::Sensitive)?);
+        // The policies behind the path as it stands say whether letter case may tell it from another.
+        let sensitive = found.is_some_and(|found| {
+            !found.chain.is_empty() && found.chain.all().all(|bound| bound.form.letter_case == LetterCase::Sensitive)
+        });
+        if !sensitive && LetterCase::Unambiguous.needed(request, self.matches.has_capitals()) == LetterCase::Unambiguous
+        {
+            judge(LetterCase::Unambiguous)?;
+        }
+        Ok(found)
+    }
+}
+
+impl PolicyIndex {
+    /// The route that the request takes. We do not know by which listener it came, so all that admit it must agree, or the
+    /// proxy must say.
+    ///
+    /// What the proxy says picks among the routes that we find and never adds one, unless the install trusts it (P30). Where it
+    /// names a route that we know and do not find, one of us is wrong, and nothing passes.
+    pub(super) fn route(
+        &self,
+        request: &RequestAttributes<'_>,
+        pinned: Option<&PolicyName>,
+    ) -> Result<Option<(&RouteEntry, FoundBy)>, DenyReason> {
+        let claim = request.route.as_ref();
+        let trusted = claim.filter(|_| self.route_identity == RouteIdentity::Trusted);
+        if let Some(entry) = trusted.and_then(|claim| self.named_alone(claim)) {
+            return Ok(Some((entry, FoundBy::Identity)));
+        }
+        let mut found: Option<&RouteEntry> = None;
+        let (mut is_other, mut is_same) = (false, false);
+        for table in self.ports.iter().flat_map(|port| port.tables(&request.host)) {
+            let Some(entry) = table.find(request)? else { continue };
+            if claim.is_some_and(|claim| !entry.is(claim)) {
+                is_other = true;
+                continue;
+            }
+            is_same = true;
+            if pinned.is_some_and(|pinned| !entry.chain.has(pinned)) {
+                continue;
+            }
+            found = match found {
+                None => Some(entry),
+                Some(other) if other.chain.same(&entry.chain) => Some(other),
+                // Behind a redirect there is no service, so nothing can be said to the wrong one.
+                Some(other) if entry.redirects => Some(other),
+                Some(other) if other.redirects => Some(entry),
+                Some(_) => return Err(DenyReason::ConflictingRoutes),
+            };
+        }
+        match (found, claim) {
+            (None, Some(claim)) if !is_same && (is_other || self.named.get(claim).is_some()) => {
+                Err(DenyReason::UnknownRoute)
+            }
+            (found, Some(_)) => Ok(found.map(|entry| (entry, FoundBy::Both))),
+            (found, None) => Ok(found.map(|entry| (entry, FoundBy::Matching))),
+        }
+    }
+
+    /// The route of this name, where all its rules have the same policies on every listener.
+    fn named_alone(&self, claim: &RouteClaim<'_>) -> Option<&RouteEntry> {
+        let mut entries = self.named.get(claim)?.iter().filter(|entry| entry.is(claim));
+        let first = entries.next()?;
+        entries.all(|entry| entry.chain.same(&first.chain)).then_some(first)
+    }
+}

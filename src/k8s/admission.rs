@@ -1,0 +1,165 @@
+//! The judge of objects before they are stored: a validating webhook (`admission.k8s.io/v1`) that compiles a policy as the gate does
+//! and refuses what can never work, with every reason.
+//!
+//! It is a courtesy. What gets past it, because it was down or because a target came or went later, is the gate's to close
+//! (P26), and what it refuses the gate would not have followed.
+
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use self::server::{PATH, serve};
+pub use self::tls::{TlsError, TlsFiles};
+use crate::api::auth_policy::AuthPolicy;
+use crate::api::identity_provider::IdentityProvider;
+use crate::api::read::read;
+use crate::authz::policy::{
+    Install, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, ProblemKind, Sourced,
+};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// Why a request is not one that an API server sends.
+#[derive(Debug, thiserror::Error)]
+pub enum BadReview {
+    /// It does not read.
+    #[error("not an AdmissionReview of {API_VERSION}: {0}")]
+    Unreadable(#[source] serde_json::Error),
+    /// It is of another kind or version.
+    #[error("not an AdmissionReview of {API_VERSION}, but a {kind:.64} of {version:.64}")]
+    Other {
+        /// Its kind.
+        kind: String,
+        /// Its version.
+        version: String,
+    },
+    /// It asks nothing.
+    #[error("an AdmissionReview without `request`")]
+    NoRequest,
+}
+
+/// The part of an AdmissionReview that is looked at.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    api_version: String,
+    kind: String,
+    request: Option<Request>,
+}
+
+/// See [`Review`].
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    uid: String,
+    kind: Kind,
+    #[serde(default)]
+    sub_resource: Option<String>,
+    operation: String,
+    #[serde(default)]
+    object: Option<Value>,
+    #[serde(default)]
+    old_object: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    group: String,
+    kind: String,
+}
+
+/// What is said of an object.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Judgement {
+    /// Why it can never work; empty lets it pass.
+    reasons: Vec<String>,
+    /// What it probably does not mean.
+    warnings: Vec<String>,
+}
+
+/// Answers an AdmissionReview.
+///
+/// # Errors
+/// When it is none.
+pub fn review(body: &[u8], install: &Install) -> Result<Value, BadReview> {
+    let review: Review = serde_json::from_slice(body).map_err(BadReview::Unreadable)?;
+    if review.api_version != API_VERSION || review.kind != KIND {
+        return Err(BadReview::Other { kind: review.kind, version: review.api_version });
+    }
+    let request = review.request.ok_or(BadReview::NoRequest)?;
+    let uid = request.uid.clone();
+    let judgement = if needs_no_judgement(&request) { Judgement::default() } else { judge(request, install) };
+    Ok(json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response(&uid, &judgement) }))
+}
+
+fn response(uid: &str, judgement: &Judgement) -> Value {
+    let Judgement { reasons, warnings } = judgement;
+    if reasons.is_empty() {
+        return json!({ "uid": uid, "allowed": true, "warnings": warnings });
+    }
+    let message = match reasons.as_slice() {
+        [only] => only.clone(),
+        several => format!("it can never work as it is written:\n- {}", several.join("\n- ")),
+    };
+    json!({
+        "uid": uid,
+        "allowed": false,
+        "status": { "code": 422, "reason": "Invalid", "message": message },
+        "warnings": warnings,
+    })
+}
+
+/// What changes nothing that is judged: a delete, a status, labels. It must pass even where the object is bad, or nobody could
+/// mend it or let it go.
+fn needs_no_judgement(request: &Request) -> bool {
+    let judged = matches!(request.operation.as_str(), "CREATE" | "UPDATE") && request.sub_resource.is_none();
+    let spec = |object: &Option<Value>| object.as_ref().and_then(|it| it.get("spec").cloned());
+    let unchanged = request.operation == "UPDATE" && spec(&request.object) == spec(&request.old_object);
+    !judged || unchanged || request.kind.group != "cloakroom.dev"
+}
+
+fn judge(request: Request, install: &Install) -> Judgement {
+    let Some(object) = request.object else { return Judgement::default() };
+    match request.kind.kind.as_str() {
+        "AuthPolicy" => policy(object, install),
+        "IdentityProvider" => match read::<IdentityProvider>(object) {
+            Ok(_) => Judgement::default(),
+            Err(error) => Judgement { reasons: vec![error.to_string()], ..Judgement::default() },
+        },
+        _ => Judgement::default(),
+    }
+}
+
+fn policy(object: Value, install: &Install) -> Judgement {
+    let policy: AuthPolicy = match read(object) {
+        Ok(policy) => policy,
+        Err(error) => return Judgement { reasons: vec![error.to_string()], ..Judgement::default() },
+    };
+    let name =
+        PolicyName { namespace: policy.metadata.namespace.as_str().into(), name: policy.metadata.name.as_str().into() };
+    let object = PolicyObject { name, created: policy.metadata.creation_timestamp.clone(), body: Ok(Arc::new(policy)) };
+    let alone = PolicyObjects {
+        policies: vec![Sourced { origin: Origin("admission".into()), object }],
+        ..PolicyObjects::default()
+    };
+    // Alone, its targets are missing and it has no rival: that is for its status to say, when it is stored.
+    let (_, problems) = PolicyIndex::compile(&alone, install, None);
+    let of = |kind| problems.iter().filter(move |it| it.kind == kind).map(words).collect();
+    Judgement { reasons: of(ProblemKind::Invalid), warnings: of(ProblemKind::Advice) }
+}
+
+/// The problem's field and words, without what the gate does meanwhile: nothing is stored that it could do something about.
+fn words(problem: &PolicyProblem) -> String {
+    let words = match problem.words.rsplit_once(" (until it is right") {
+        Some((words, _)) => words,
+        None => &problem.words,
+    };
+    if problem.path.is_empty() { words.to_owned() } else { format!("{}: {words}", problem.path) }
+}

@@ -1,0 +1,148 @@
+//! The webhook's listener: HTTPS, one path, and bounds on all that a client may take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::tls::{Tls, TlsError, TlsFiles};
+use crate::authz::policy::Install;
+
+/// Where reviews are sent.
+pub const PATH: &str = "/validate";
+
+/// The object and what it was, each of at most the 1.5 MiB that etcd stores, with room for what JSON adds.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+/// Reviews that are read and judged at once: what bounds memory and processor (P32, P28).
+const REVIEWS: usize = 8;
+/// Connections at once. API servers keep a few open each.
+const CONNECTIONS: usize = 256;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a connection may lie idle. Clients in Go let go of theirs after 90 s, and had better be the first.
+const IDLE: Duration = Duration::from_secs(100);
+/// How long a review may take in all; an API server waits 10 s unless told.
+const REVIEW: Duration = Duration::from_secs(10);
+/// After which a connection answers what it has begun and ends.
+const AGE: Duration = Duration::from_secs(600);
+
+struct Shared {
+    install: Arc<Install>,
+    turns: Arc<Semaphore>,
+}
+
+/// Answers admission reviews on `listener` until `stop`, then lets those in flight end.
+///
+/// # Errors
+/// When the certificate and key make no TLS now. Later the last good ones stay, and the log says why.
+pub async fn serve(
+    listener: TcpListener,
+    files: TlsFiles,
+    install: Install,
+    stop: CancellationToken,
+) -> Result<(), TlsError> {
+    let tls = Arc::new(Tls::load(files)?);
+    let shared = Arc::new(Shared { install: Arc::new(install), turns: Arc::new(Semaphore::new(REVIEWS)) });
+    let router = Router::new().route(PATH, post(validate)).with_state(shared);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (stream, slot) = accept(&listener, &slots) => {
+                connections.spawn(converse(stream, slot, tls.clone(), router.clone(), stop.clone()));
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// The next connection, once there is room for it.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("nobody closes the semaphore");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "the webhook cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+async fn converse(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    tls: Arc<Tls>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let acceptor = TlsAcceptor::from(tls.current());
+    // What goes wrong with one connection is between the client and its network.
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let conversation = async {
+        tokio::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(AGE) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    let _ = tokio::time::timeout(AGE + REVIEW, conversation).await;
+}
+
+async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    match tokio::time::timeout(REVIEW, answer(&shared, request.into_body())).await {
+        Ok(answer) => answer,
+        Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the review took too long"),
+    }
+}
+
+async fn answer(shared: &Shared, body: Body) -> Response {
+    let turn = Arc::clone(&shared.turns).acquire_owned().await.expect("nobody closes the semaphore");
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 4 MiB, and ends");
+    };
+    let install = shared.install.clone();
+    // A policy with thousands of expressions takes its time, which is not the other connections'. A panic is an answer, too.
+    let judged = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        super::review(&body, &install)
+    });
+    match judged.await {
+        Ok(Ok(review)) => ([(CONTENT_TYPE, "application/json")], review.to_string()).into_response(),
+        Ok(Err(bad)) => plain(StatusCode::BAD_REQUEST, &bad.to_string()),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the review failed"),
+    }
+}
+
+fn plain(status: StatusCode, words: &str) -> Response {
+    (status, words.to_owned()).into_response()
+}
