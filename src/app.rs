@@ -1,5 +1,6 @@
 //! Where the parts meet: `cloakroom serve`, from its configuration to its end.
 
+mod controller;
 mod listeners;
 mod policies;
 mod shutdown;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::controller::{ControllerOptions, controller};
 use self::listeners::Listeners;
 use self::policies::PolicySource;
 use crate::admin::caller::Callers;
@@ -96,7 +98,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
 
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let clock = Arc::new(Clock::start());
-    let readiness = Readiness::default();
+    let readiness = Readiness::of(&ReadyCheck::ALL);
     let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
     readiness.set(ReadyCheck::TokenKey, true);
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
@@ -337,7 +339,7 @@ async fn look(
         readiness.explain(ReadyCheck::Policies, (!has_policies).then(|| policies.status().load().errors.join("; ")));
         readiness.set(ReadyCheck::Policies, has_policies);
         readiness.set(ReadyCheck::Store, store.is_open());
-        readiness.set(ReadyCheck::Keys, keyring.signing_key("", clock.now()).is_some());
+        readiness.set(ReadyCheck::Keys, keyring.can_sign(clock.now()));
         let now = readiness.is_ready();
         ready.send_if_modified(|known| std::mem::replace(known, now) != now);
         let _ = tokio::time::timeout(LOOK, readiness.changed_from(now)).await;
@@ -360,7 +362,9 @@ mod tests {
         ProviderStats::new().unwrap().register(&registry).unwrap();
         ResponseMetrics::register(&registry).unwrap();
         RedisStats::new().unwrap().register(&registry).unwrap();
-        ClusterMetrics::new().unwrap().register(&registry).unwrap();
+        let cluster = ClusterMetrics::new().unwrap();
+        cluster.register(&registry).unwrap();
+        crate::k8s::controller::metrics::ControllerMetrics::register(&registry, cluster).unwrap();
         let carriers = crate::authz::credential::Carriers::new(vec![Carrier::Bearer]).unwrap();
         let install = Install {
             default_realm: crate::authz::session::Realm::parse("shop").unwrap(),

@@ -27,6 +27,8 @@ pub struct Cli {
 enum Command {
     /// Run the gate: answer Envoy's checks, serve JWKS, health and the session API.
     Serve(ServeArgs),
+    /// Run the controller in Kubernetes: status of policies, signing keys of namespaces.
+    Controller(ControllerArgs),
     /// Make, change, list and end sessions through a running gate's session API.
     Session(Box<session::SessionArgs>),
     /// Say which policy, rule, session and headers a request would get, from a running gate or from policies as they are
@@ -73,10 +75,37 @@ impl From<ServeArgs> for crate::app::ServeOptions {
     }
 }
 
+/// Run the controller: tell in the status of each policy what became of it, and keep each namespace's signing keys.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+It follows what `policies.kubernetes` in its configuration names, as the gates do. Of several controllers one writes, the holder of a Lease; all of them serve the key sets, at /ns/NAMESPACE/.well-known/jwks.json.
+
+SIGTERM and SIGINT give the Lease back, so that another controller goes on at once.")]
+pub struct ControllerArgs {
+    /// The configuration file, which may be that of the gates. Relative paths in it are meant from its own folder.
+    #[arg(long, short, env = "CLOAKROOM_CONFIG", value_name = "FILE", default_value = "cloakroom.yaml")]
+    pub config: PathBuf,
+
+    /// Write the addresses that were bound to this file, as JSON, once all are: for ports given as 0.
+    #[arg(long, env = "CLOAKROOM_ADDRESSES", value_name = "FILE")]
+    pub addresses: Option<PathBuf>,
+
+    /// What to log, instead of the file's `telemetry.log`: a level, or a filter such as `info,cloakroom::k8s=debug`.
+    #[arg(long, env = "CLOAKROOM_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+impl From<ControllerArgs> for crate::app::ControllerOptions {
+    fn from(args: ControllerArgs) -> Self {
+        Self { config: args.config, addresses: args.addresses, log: args.log }
+    }
+}
+
 /// Runs the command. What goes wrong is said on standard error, with its causes, and ends in status 1.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => crate::app::serve(&args.into()),
+        Command::Controller(args) => crate::app::controller(&args.into()),
         Command::Session(args) => on_a_runtime(session::run(*args)),
         Command::Explain(args) => on_a_runtime(explain::run(*args)),
         Command::Policy(args) => on_a_runtime(policy::run(args)),

@@ -1,6 +1,7 @@
-//! The configuration of `cloakroom serve`: the file as written (`config/file.rs`), then the values as used. Defaults and
+//! The configuration of `cloakroom serve` and `cloakroom controller`: the file as written (`config/file.rs`), then the values as used. Defaults and
 //! checks live here and nowhere else; `docs/configuration.md` is the reference.
 
+mod controller;
 mod file;
 pub mod pod;
 mod policies;
@@ -10,6 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use self::controller::ControllerSettings;
 pub use self::policies::PoliciesConfig;
 pub use self::store::StoreConfig;
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// How to process responses.
     pub response: ResponseConfig,
+    /// The controller.
+    pub controller: ControllerSettings,
 }
 
 /// `listen`.
@@ -220,6 +224,9 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let mut sessions_file = file.sessions;
     let store = sessions_file.store.take();
     let sessions = sessions(sessions_file)?;
+    let jwt = jwt(file.jwt, folder)?;
+    let pod = file.policies.pod.as_ref().map(|dir| folder.join(dir));
+    let policies = policies::resolve(file.policies, folder)?;
     Ok(Config {
         realm: realm.clone(),
         realms,
@@ -228,9 +235,10 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         carriers: carriers(file.token.carriers)?,
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,
-        jwt: jwt(file.jwt, folder)?,
-        pod: file.policies.pod.as_ref().map(|dir| folder.join(dir)),
-        policies: policies::resolve(file.policies, folder)?,
+        controller: controller::resolve(file.controller, jwt.ring.algorithm, &policies)?,
+        jwt,
+        policies,
+        pod,
         route_identity: match file.proxy.route_identity.as_deref().unwrap_or("verified") {
             "verified" => RouteIdentity::Verified,
             "trusted" => RouteIdentity::Trusted,

@@ -7,6 +7,7 @@
 pub mod admission;
 mod backoff;
 mod client;
+pub mod controller;
 pub mod crds;
 mod follow;
 mod kind;

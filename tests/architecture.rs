@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &["api", "authz"]),
     ("policies", &["api", "authz"]),
     ("folder", &["api", "authz", "policies"]),
-    ("k8s", &["api", "authz", "policies"]),
+    ("k8s", &["api", "authz", "policies", "sessions"]),
     ("ext_authz", &["api", "authz", "identity", "sessions", "store", "grpc", "telemetry"]),
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "identity", "sessions", "store"]),

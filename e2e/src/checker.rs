@@ -23,6 +23,8 @@ pub struct Checker(AuthorizationClient<Channel>);
 pub struct Answer {
     /// The status that the client would see, 200 when the request may pass.
     pub status: u16,
+    /// The session JWT; `None` without one.
+    pub jwt: Option<String>,
     /// The session JWT's claims, not verified; `None` without one.
     pub claims: Option<serde_json::Value>,
     /// The cookies that the client would be told to keep or to delete, as in `Set-Cookie`.
@@ -106,12 +108,12 @@ fn read(answer: CheckResponse) -> Result<Answer> {
         HttpResponse::OkResponse(ok) => {
             let headers = ok.headers.into_iter().filter_map(|it| it.header);
             let jwt = headers.into_iter().find(|it| it.key == "x-session-jwt").map(|it| it.value);
-            let claims = jwt.map(|jwt| claims(&jwt)).transpose()?;
-            Ok(Answer { status: 200, claims, cookies: cookies(ok.response_headers_to_add) })
+            let claims = jwt.as_deref().map(claims).transpose()?;
+            Ok(Answer { status: 200, jwt, claims, cookies: cookies(ok.response_headers_to_add) })
         }
         HttpResponse::DeniedResponse(denied) => {
             let code = denied.status.map_or(403, |it| it.code);
-            Ok(Answer { status: u16::try_from(code)?, claims: None, cookies: cookies(denied.headers) })
+            Ok(Answer { status: u16::try_from(code)?, jwt: None, claims: None, cookies: cookies(denied.headers) })
         }
         HttpResponse::ErrorResponse(_) => anyhow::bail!("an error in the place of a decision"),
     }

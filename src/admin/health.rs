@@ -43,8 +43,9 @@ impl ReadyCheck {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Checks {
+    needed: &'static [ReadyCheck],
     passed: [bool; ReadyCheck::ALL.len()],
     /// Why one does not hold, where that is known.
     reasons: [Option<String>; ReadyCheck::ALL.len()],
@@ -53,7 +54,7 @@ struct Checks {
 
 impl Checks {
     fn ready(&self) -> bool {
-        !self.closed && self.passed.iter().all(|it| *it)
+        !self.closed && self.needed.iter().all(|check| self.passed[*check as usize])
     }
 }
 
@@ -61,13 +62,13 @@ impl Checks {
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<watch::Sender<Checks>>);
 
-impl Default for Readiness {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Checks::default())))
-    }
-}
-
 impl Readiness {
+    /// Ready once all of these hold.
+    pub fn of(needed: &'static [ReadyCheck]) -> Self {
+        let checks = Checks { needed, passed: Default::default(), reasons: Default::default(), closed: false };
+        Self(Arc::new(watch::Sender::new(checks)))
+    }
+
     /// Notes whether `check` holds; none does at first.
     pub fn set(&self, check: ReadyCheck, holds: bool) {
         self.0.send_if_modified(|checks| {
@@ -142,9 +143,10 @@ async fn readyz(State(health): State<Health>) -> Response {
     let body = Ready {
         ready: checks.ready(),
         draining: checks.closed,
-        checks: ReadyCheck::ALL
-            .into_iter()
-            .map(|check| (check.name().to_owned(), checks.passed[check as usize].into()))
+        checks: checks
+            .needed
+            .iter()
+            .map(|check| (check.name().to_owned(), checks.passed[*check as usize].into()))
             .collect(),
         reasons: ReadyCheck::ALL
             .into_iter()
@@ -181,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn ready_means_every_check_holds_until_the_drain() {
-        let readiness = Readiness::default();
+        let readiness = Readiness::of(&ReadyCheck::ALL);
         let router = router(readiness.clone(), Registry::new());
         for check in ReadyCheck::ALL {
             let (status, body) = ask(&router, Method::GET, "/readyz").await;
@@ -211,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_readiness_hears_of_it() {
-        let readiness = Readiness::default();
+        let readiness = Readiness::of(&ReadyCheck::ALL);
         let other = readiness.clone();
         let waiting = tokio::spawn(async move { other.changed_from(false).await });
         for check in ReadyCheck::ALL {
@@ -226,7 +228,7 @@ mod tests {
     async fn it_answers_metrics_and_nothing_else() {
         let registry = Registry::new();
         registry.register(Box::new(IntCounter::new("cloakroom_test_total", "A test.").unwrap())).unwrap();
-        let router = router(Readiness::default(), registry);
+        let router = router(Readiness::of(&ReadyCheck::ALL), registry);
         let (status, text) = ask(&router, Method::GET, "/metrics").await;
         assert_eq!(status, StatusCode::OK);
         assert!(text.contains("cloakroom_test_total 0"), "{text}");

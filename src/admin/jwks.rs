@@ -30,12 +30,13 @@ struct Published {
     clock: Arc<Clock>,
 }
 
-/// `/.well-known/jwks.json`, `/.well-known/openid-configuration` and `/ns/{namespace}/.well-known/openid-configuration`; all
-/// else is 404, and other methods than GET and HEAD are 405.
+/// `/.well-known/jwks.json` and `/.well-known/openid-configuration`, and both below `/ns/{namespace}`; all else is 404, and
+/// other methods than GET and HEAD are 405. Where each namespace has keys of its own, the set of all is 503: there is none.
 pub fn router(ring: Arc<KeyRing>, clock: Arc<Clock>) -> Router {
     Router::new()
         .route(JWKS_PATH, get(jwks))
         .route("/.well-known/openid-configuration", get(discovery))
+        .route("/ns/{namespace}/.well-known/jwks.json", get(namespace_jwks))
         .route("/ns/{namespace}/.well-known/openid-configuration", get(namespace_discovery))
         .method_not_allowed_fallback(|| async {
             ([(ALLOW, "GET, HEAD")], problem(ProblemKind::MethodNotAllowed, "only GET and HEAD are served here"))
@@ -45,7 +46,22 @@ pub fn router(ring: Arc<KeyRing>, clock: Arc<Clock>) -> Router {
 }
 
 async fn jwks(State(published): State<Published>, request: HeaderMap) -> Response {
-    let Some(Jwks { body, etag, .. }) = published.ring.jwks(published.clock.now()) else { return no_keys() };
+    key_set(published.ring.jwks(published.clock.now()), &request)
+}
+
+async fn namespace_jwks(
+    State(published): State<Published>,
+    Path(namespace): Path<String>,
+    request: HeaderMap,
+) -> Response {
+    if Realm::parse(&namespace).is_none() {
+        return not_found();
+    }
+    key_set(published.ring.jwks_of(&namespace, published.clock.now()), &request)
+}
+
+fn key_set(keys: Option<Jwks>, request: &HeaderMap) -> Response {
+    let Some(Jwks { body, etag, .. }) = keys else { return no_keys() };
     let etag_field = HeaderValue::from_str(&etag).expect("an entity tag of base64url is a header value");
     let headers = [(CACHE_CONTROL, CACHE), (ETAG, etag_field)];
     if request.get_all(IF_NONE_MATCH).iter().any(|field| names_tag(field, &etag)) {
@@ -55,7 +71,8 @@ async fn jwks(State(published): State<Published>, request: HeaderMap) -> Respons
 }
 
 async fn discovery(State(published): State<Published>) -> Response {
-    describe(&published, published.ring.config().issuer.clone())
+    let issuer = published.ring.config().issuer.clone();
+    describe(published.ring.jwks(published.clock.now()), &issuer, &issuer)
 }
 
 async fn namespace_discovery(State(published): State<Published>, Path(namespace): Path<String>) -> Response {
@@ -63,17 +80,20 @@ async fn namespace_discovery(State(published): State<Published>, Path(namespace)
     if Realm::parse(&namespace).is_none() {
         return not_found();
     }
-    describe(&published, published.ring.config().issuer_of(&namespace))
+    let (ring, now) = (&published.ring, published.clock.now());
+    let issuer = ring.config().issuer_of(&namespace);
+    let set_below = if ring.is_by_namespace() { &issuer } else { &ring.config().issuer };
+    describe(ring.jwks_of(&namespace, now), &issuer, set_below)
 }
 
 /// OpenID Connect Discovery 1.0 §3, as far as it concerns whoever only verifies; the Kubernetes API server publishes the same
-/// members for its service-account tokens.
-fn describe(published: &Published, issuer: String) -> Response {
-    let Some(Jwks { algorithms, .. }) = published.ring.jwks(published.clock.now()) else { return no_keys() };
+/// members for its service-account tokens. The key set lies below `set_below`.
+fn describe(keys: Option<Jwks>, issuer: &str, set_below: &str) -> Response {
+    let Some(Jwks { algorithms, .. }) = keys else { return no_keys() };
     let algorithms: Vec<&str> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
     let document = json!({
         "issuer": issuer,
-        "jwks_uri": format!("{}{JWKS_PATH}", published.ring.config().issuer),
+        "jwks_uri": format!("{set_below}{JWKS_PATH}"),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,

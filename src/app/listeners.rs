@@ -61,7 +61,7 @@ impl Listeners {
 
 /// Puts a file with this text in the place of whatever is at `path`. The part file is always a new one: whatever others may
 /// have put at its name, a link to a file of ours among it, is removed and never written through.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let part = path.with_added_extension("part");
     match fs::remove_file(&part) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -71,7 +71,8 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&part, path)
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds the address that `key` gives.
+pub(super) async fn bind(key: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
 }
 

@@ -4,6 +4,7 @@ mod attach;
 mod bind;
 mod chain;
 mod compile;
+pub mod conditions;
 mod effect;
 pub mod exchange;
 mod form;
@@ -21,6 +22,7 @@ mod routed;
 mod rule;
 mod scope;
 mod selector;
+mod standing;
 mod summary;
 mod targets;
 #[cfg(test)]
@@ -157,6 +159,8 @@ pub struct PolicyIndex {
     good: HashMap<PolicyName, Arc<Form>>,
     /// The identity providers in force.
     providers: Providers,
+    /// The closed form of each policy that never had a good one.
+    closed: HashMap<PolicyName, Arc<Form>>,
     /// How many rules there are.
     rules: usize,
     /// What the next compilation takes over.
@@ -177,6 +181,7 @@ impl PolicyIndex {
             ports: Vec::new(),
             good: HashMap::new(),
             providers: Providers::default(),
+            closed: HashMap::new(),
             rules: 0,
             kept: Kept::default(),
         }

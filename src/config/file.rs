@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) shutdown: ShutdownFile,
     pub(super) check: CheckFile,
     pub(super) response: ResponseFile,
+    pub(super) controller: ControllerFile,
 }
 
 /// `realms.<name>`: the namespaces that may use, create in and write to it.
@@ -261,4 +262,29 @@ pub(super) struct CheckFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct ResponseFile {
     pub(super) timeout: Option<HumanDuration>,
+}
+
+/// `controller`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ControllerFile {
+    pub(super) lease: LeaseFile,
+    pub(super) keys: ControllerKeysFile,
+}
+
+/// `controller.lease`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct LeaseFile {
+    pub(super) name: Option<String>,
+    pub(super) duration: Option<HumanDuration>,
+}
+
+/// `controller.keys`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ControllerKeysFile {
+    pub(super) enrolled: Option<Vec<String>>,
+    pub(super) rotate_every: Option<HumanDuration>,
+    pub(super) publish_for: Option<HumanDuration>,
 }

@@ -23,6 +23,8 @@ pub(super) type Name = (String, String);
 pub(super) struct Arrived {
     pub(super) name: Name,
     pub(super) version: Option<ResourceVersion>,
+    /// What controllers say of it. Nobody here keeps it.
+    pub(super) status: Value,
     value: Value,
 }
 
@@ -33,14 +35,19 @@ impl Arrived {
         // Lists leave it out for some kinds.
         object.entry("apiVersion").or_insert_with(|| json!(format!("{}/{api_version}", kind.group())));
         object.entry("kind").or_insert_with(|| json!(kind.name()));
-        // Nobody here reads them, and they are longer than the rest.
-        object.remove("status");
+        // Nobody who judges reads them, and they are longer than the rest.
+        let status = object.remove("status").unwrap_or_default();
         let metadata = object.get_mut("metadata")?.as_object_mut()?;
         metadata.remove("managedFields");
         let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
         let name = (text("namespace").to_owned(), text("name").to_owned());
         let version = ResourceVersion::new(text("resourceVersion"));
-        Some(Self { name, version, value })
+        Some(Self { name, version, status, value })
+    }
+
+    /// A field of its `metadata`.
+    pub(super) fn meta(&self, field: &str) -> Option<&Value> {
+        self.value.get("metadata")?.get(field)
     }
 }
 
@@ -182,7 +189,7 @@ impl Part {
     }
 
     fn insert(&mut self, arrived: Arrived, before: Option<&Held>) {
-        let Arrived { name, version, value } = arrived;
+        let Arrived { name, version, value, .. } = arrived;
         let held = Held::read(self.source.kind, &name, version, value, before);
         self.objects.insert(name, held);
     }

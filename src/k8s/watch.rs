@@ -62,7 +62,8 @@ struct State {
     next_save: Instant,
 }
 
-fn sources(settings: &ClusterSettings) -> Vec<Source> {
+/// What is listed and watched.
+pub(super) fn sources(settings: &ClusterSettings) -> Vec<Source> {
     let secrets = settings.secrets.then_some(Kind::Secret);
     let kinds = |namespace: Option<String>| {
         let kinds = Kind::ALL.into_iter().chain(secrets);

@@ -1,10 +1,12 @@
 //! The signing keys, and the session JWTs made with them (DESIGN 4).
 
 pub mod algorithm;
+pub mod bundle;
 pub mod ceremony;
 mod claims;
 pub mod folder;
 mod key;
+mod namespaces;
 pub mod timeline;
 mod verify;
 mod watch;
@@ -12,6 +14,7 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,10 +26,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use self::algorithm::SigningAlgorithm;
+use self::bundle::KeyBundle;
 use self::claims::Life;
 use self::folder::KeyRingError;
 use self::key::SigningKey;
-use self::timeline::{Jwks, Timeline};
+use self::namespaces::{Keys, Loaded};
+use self::timeline::Jwks;
 use crate::authz::identity::Facts;
 use crate::authz::policy::{MintSpec, SessionJwtRule};
 use crate::authz::session::{Session, SessionId, Timestamp};
@@ -41,7 +46,7 @@ pub const MAX_LIFETIME: Duration = Duration::from_secs(60);
 /// What a key ring needs to know (the configuration's `jwt`).
 #[derive(Clone, Debug)]
 pub struct KeyRingConfig {
-    /// The folder that the keys are in.
+    /// The folder that the keys are in, or a folder of keys for each namespace.
     pub dir: PathBuf,
     /// The base of every `iss`: an `http` or `https` URL without query, fragment or trailing slash.
     pub issuer: String,
@@ -122,38 +127,57 @@ pub enum MintError {
     Signing(#[source] aws_lc_rs::error::Unspecified),
 }
 
-/// The keys of this process, swapped whole when their folder changes.
-///
-/// Today one ring signs for every namespace. Whatever asks for a key says for which namespace, so that each can have a ring
-/// of its own without a change to callers.
+/// The keys of this process, swapped whole when they change: one ring for every namespace, or a ring for each, so that no
+/// key signs for another namespace than its own.
 #[derive(Debug)]
 pub struct KeyRing {
     config: KeyRingConfig,
-    timeline: ArcSwap<Timeline>,
+    keys: ArcSwap<Keys>,
 }
 
 impl KeyRing {
-    /// Reads the folder, whole or not at all: there is no built-in, empty or improvised key (P10).
+    /// Reads the folder, whole or not at all: there is no built-in, empty or improvised key (P10). Where each namespace has a
+    /// folder of its own, one that cannot be used leaves its namespace without a key, and is told of.
     pub fn open(config: KeyRingConfig) -> Result<Self, KeyRingError> {
         config.check()?;
-        let timeline = load(&config)?;
-        Ok(Self { config, timeline: ArcSwap::from_pointee(timeline) })
+        let Loaded { keys, faults } = namespaces::load(&config, None)?;
+        for error in faults {
+            tracing::error!(%error, "a namespace has no key: its session JWTs cannot be signed");
+        }
+        Ok(Self { config, keys: ArcSwap::from_pointee(keys) })
     }
 
-    /// Reads the folder again and answers whether its keys are others now. On an error the keys stay as they were.
+    /// A ring without keys, for those who are given them by [`Self::publish`].
+    pub fn without_keys(config: KeyRingConfig) -> Result<Self, KeyRingError> {
+        config.check()?;
+        Ok(Self { config, keys: ArcSwap::from_pointee(Keys::Each(BTreeMap::new())) })
+    }
+
+    /// Takes these keys, by namespace, in the place of all that it has.
+    pub fn publish<'a>(&self, bundles: impl Iterator<Item = (&'a str, &'a KeyBundle)>) {
+        let rings = bundles.map(|(namespace, bundle)| (namespace.into(), Arc::clone(bundle.timeline()))).collect();
+        self.keys.store(Arc::new(Keys::Each(rings)));
+    }
+
+    /// Reads the folder again and answers whether its keys are others now. On an error the keys stay as they were; where each
+    /// namespace has its own, those of the others are taken up all the same.
     pub fn reload(&self) -> Result<bool, KeyRingError> {
-        let fresh = load(&self.config)?;
-        let changed = !self.timeline.load().is(&fresh);
+        let Loaded { keys, faults } = namespaces::load(&self.config, Some(&**self.keys()))?;
+        let changed = !self.keys().is(&keys);
         if changed {
-            self.timeline.store(Arc::new(fresh));
+            self.keys.store(Arc::new(keys));
         }
-        Ok(changed)
+        faults.into_iter().next().map_or(Ok(changed), Err)
     }
 
     /// The key that signs for `namespace` at `now`: a cached JWT of another one is not handed out again.
     pub fn signing_key(&self, namespace: &str, now: Timestamp) -> Option<KeyId> {
-        let _ = namespace;
-        self.timeline().signing(now).map(|key| key.id().clone())
+        self.keys().of(namespace)?.signing(now).map(|key| key.id().clone())
+    }
+
+    /// Whether there is a namespace for which a key signs at `now`.
+    pub fn can_sign(&self, now: Timestamp) -> bool {
+        self.keys().all().any(|ring| ring.signing(now).is_some())
     }
 
     /// Signs a session JWT for this permit. No permit, no signature.
@@ -164,8 +188,8 @@ impl KeyRing {
     /// Whether [`Self::mint`] would sign now, found out without a signature, for those who explain.
     pub fn check(&self, permit: &Permit, now: Timestamp) -> Result<(), MintError> {
         let (facts, spec) = (permit.facts(), permit.mint());
-        let timeline = self.timeline();
-        let key = timeline.signing(now).ok_or(MintError::NoKey)?;
+        let keys = self.keys();
+        let key = keys.of(&spec.namespace).and_then(|ring| ring.signing(now)).ok_or(MintError::NoKey)?;
         let life = self.life(&facts, now)?;
         let payload = claims::payload(&facts, spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
         self.fits(compact_len(key, payload.len()))
@@ -176,8 +200,9 @@ impl KeyRing {
         // Dates have ten digits until the year 2286, whatever they are.
         let life = Life { issued: 9_999_999_999, expires: 9_999_999_999 };
         let payload = claims::payload(&session.facts(), spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
-        let timeline = self.timeline();
-        timeline.keys().iter().map(|(key, _)| compact_len(key, payload.len())).max().unwrap_or(usize::MAX)
+        let keys = self.keys();
+        let keys = keys.all().flat_map(|ring| ring.keys());
+        keys.map(|(key, _)| compact_len(key, payload.len())).max().unwrap_or(usize::MAX)
     }
 
     /// The largest JWT that is ever sent, in bytes.
@@ -191,9 +216,22 @@ impl KeyRing {
         self.verified(jwt, rule, now)
     }
 
-    /// The public keys that services verify with at `now`; `None` while there is none.
+    /// The public keys that services verify with at `now`; `None` while there is none, and where each namespace has its own.
     pub fn jwks(&self, now: Timestamp) -> Option<Jwks> {
-        self.timeline().jwks(now)
+        match &**self.keys() {
+            Keys::Shared(ring) => ring.jwks(now),
+            Keys::Each(_) => None,
+        }
+    }
+
+    /// The public keys of `namespace` at `now`; `None` while it has none.
+    pub fn jwks_of(&self, namespace: &str, now: Timestamp) -> Option<Jwks> {
+        self.keys().of(namespace)?.jwks(now)
+    }
+
+    /// Whether each namespace has keys of its own.
+    pub fn is_by_namespace(&self) -> bool {
+        matches!(**self.keys(), Keys::Each(_))
     }
 
     /// The settings that the ring was opened with.
@@ -208,8 +246,8 @@ impl KeyRing {
     }
 
     fn sign(&self, facts: &Facts<'_>, spec: &MintSpec, now: Timestamp) -> Result<Minted, MintError> {
-        let timeline = self.timeline();
-        let key = timeline.signing(now).ok_or(MintError::NoKey)?;
+        let keys = self.keys();
+        let key = keys.of(&spec.namespace).and_then(|ring| ring.signing(now)).ok_or(MintError::NoKey)?;
         let life = self.life(facts, now)?;
         let jti = claims::unique().map_err(MintError::Signing)?;
         let payload = claims::payload(facts, spec, &self.config.issuer_of(&spec.namespace), jti, life);
@@ -242,22 +280,9 @@ impl KeyRing {
         if size > self.config.max_bytes { Err(MintError::TooLarge(size, self.config.max_bytes)) } else { Ok(()) }
     }
 
-    fn timeline(&self) -> Guard<Arc<Timeline>> {
-        self.timeline.load()
+    fn keys(&self) -> Guard<Arc<Keys>> {
+        self.keys.load()
     }
-}
-
-fn load(config: &KeyRingConfig) -> Result<Timeline, KeyRingError> {
-    let timeline = folder::load(&config.dir)?;
-    let wanted = config.algorithm;
-    if !timeline.keys().iter().any(|(key, _)| key.algorithm() == wanted) {
-        return Err(KeyRingError::Config(format!(
-            "jwt.algorithm is {wanted}, and no key in {} is for it; run `cloakroom keys rotate --algorithm {wanted}`, or \
-             set jwt.algorithm to what the keys are",
-            config.dir.display()
-        )));
-    }
-    Ok(timeline)
 }
 
 /// The length of a compact serialisation (RFC 7515 §3.1) with a payload of `payload` bytes.

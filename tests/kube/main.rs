@@ -2,9 +2,11 @@
 //!
 //! `cargo xtask test kube` runs these; what they need is installed under `target/tools`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "what kubectl says is for people to read")]
 
 mod admission;
 mod awaited;
+mod controller;
 mod definitions;
 mod enforced;
 mod house;

@@ -9,7 +9,7 @@ use super::form::{CompiledRule, Form};
 use super::hosts;
 use super::install::Install;
 use super::objects::{Origin, PolicyObject, PolicyObjects, Sourced};
-use super::problem::Findings;
+use super::problem::{Findings, IS_CLOSED, IS_NOWHERE, LAST_GOOD_STAYS};
 use super::provider::{NamespaceProviders, Providers, RuleProvider};
 use super::{PolicyIndex, PolicyName, PolicyProblem, ProblemKind};
 use crate::api::auth_policy::Salvage;
@@ -33,7 +33,9 @@ impl PolicyIndex {
         let attachments = Attachments::resolve(objects, install, &forms, kept, &mut binder, &mut problems);
         let hosts = hosts::by_hosts(&forms, &mut binder, &mut problems);
         let pod = hosts::by_pod(&forms, install.pod.as_ref(), &mut binder, &mut problems);
-        let good = forms.iter().filter(|it| it.form.source.is_some());
+        let (good, closed): (Vec<&Formed>, Vec<&Formed>) = forms.iter().partition(|it| it.form.source.is_some());
+        let by_name =
+            |forms: Vec<&Formed>| forms.into_iter().map(|it| (it.form.name.clone(), it.form.clone())).collect();
         let index = Self {
             carriers: install.carriers.clone(),
             own_headers: install.own_headers.clone(),
@@ -44,7 +46,8 @@ impl PolicyIndex {
             named: attachments.named,
             ports: attachments.ports,
             rules: forms.iter().map(|it| it.form.rules.len()).sum(),
-            good: good.map(|it| (it.form.name.clone(), it.form.clone())).collect(),
+            good: by_name(good),
+            closed: by_name(closed),
             providers,
             kept: attachments.kept.with(binder.finish()),
         };
@@ -137,14 +140,12 @@ fn form(
         }
     };
     let effect = match good {
-        Some(_) => "the last good form of this policy stays in force",
-        None if body.is_err() && salvage == Salvage::default() => {
-            "what it is for cannot be told, so nothing is refused for it"
-        }
-        None => "until it is right, everything it targets is refused",
+        Some(_) => LAST_GOOD_STAYS,
+        None if body.is_err() && salvage == Salvage::default() => IS_NOWHERE,
+        None => IS_CLOSED,
     };
     for (path, words) in findings.into_iter() {
-        let words = format!("{words} ({effect})");
+        let words = format!("{words}{effect}");
         problems.push(PolicyProblem::of_policy(origin, name, path, ProblemKind::Invalid, words));
     }
     let last = good.and_then(|good| match &good.source {

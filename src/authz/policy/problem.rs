@@ -19,6 +19,13 @@ pub struct PolicyProblem {
     pub words: String,
 }
 
+/// What is done about a bad policy meanwhile, at the end of its problems' words.
+pub(super) const LAST_GOOD_STAYS: &str = " (the last good form of this policy stays in force)";
+/// The same for one of which nobody can tell what it is for.
+pub(super) const IS_NOWHERE: &str = " (what it is for cannot be told, so nothing is refused for it)";
+/// The same for one that never had a good form.
+pub(super) const IS_CLOSED: &str = " (until it is right, everything it targets is refused)";
+
 /// See [`PolicyProblem::kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProblemKind {
@@ -52,6 +59,11 @@ impl ProblemKind {
         }
     }
 
+    /// Whether it is about what the object names, and not about the object.
+    pub const fn is_about_a_reference(self) -> bool {
+        matches!(self, Self::TargetNotFound | Self::RefNotPermitted)
+    }
+
     /// Whether something that was written is not in force.
     pub const fn is_error(self) -> bool {
         !matches!(self, Self::Advice)
@@ -59,9 +71,16 @@ impl ProblemKind {
 }
 
 impl PolicyProblem {
-    /// Which entry of `spec.targetRefs` it is about, if it is about one.
+    /// What is wrong and what would be right, without what is done about it meanwhile.
+    pub fn cause(&self) -> &str {
+        let effects = [LAST_GOOD_STAYS, IS_NOWHERE, IS_CLOSED];
+        effects.into_iter().find_map(|effect| self.words.strip_suffix(effect)).unwrap_or(&self.words)
+    }
+
+    /// Which of `spec.targetRefs` it is about, if it is about one of them.
     pub fn target(&self) -> Option<usize> {
-        self.path.strip_prefix("spec.targetRefs[")?.split_once(']')?.0.parse().ok()
+        let (index, _) = self.path.strip_prefix("spec.targetRefs[")?.split_once(']')?;
+        index.parse().ok()
     }
 
     pub(super) fn of_policy(

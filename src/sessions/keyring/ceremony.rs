@@ -12,6 +12,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
 
 use super::KeyId;
 use super::algorithm::SigningAlgorithm;
@@ -164,38 +165,8 @@ pub fn rotate(
     }
     let _lock = lock(dir)?;
     let (mut ring, _) = folder::read(dir)?;
-    let now = whole_second(now);
-    let last = ring.keys.len() - 1;
-    let newest = &ring.keys[last];
-    let pending = newest.signing > now && last > 0;
-    let made = !pending;
-    if pending {
-        if handover != Handover::Now {
-            return Err(CeremonyError::UnderWay(KeyId(newest.kid.as_str().into()), newest.signing));
-        }
-        if algorithm.is_some_and(|wanted| wanted != newest.algorithm) {
-            return Err(CeremonyError::OtherAlgorithm(KeyId(newest.kid.as_str().into()), newest.algorithm));
-        }
-        let signing = now.max(ring.keys[last - 1].signing.plus(Duration::from_secs(1)));
-        ring.keys[last].signing = signing;
-        ring.keys[last].published = ring.keys[last].published.min(signing);
-        ring.keys[last - 1].retired = Some(signing);
-    } else {
-        let signing = match handover {
-            Handover::After(publish_for) => now.plus(publish_for),
-            Handover::Now => now,
-        };
-        // Each key signs for some time, so that the order of two rotations within one second is plain.
-        let signing = whole_second(signing).max(newest.signing.plus(Duration::from_secs(1)));
-        let times = KeyTimes { published: now.min(signing), signing, retired: None };
-        let algorithm = algorithm.unwrap_or(newest.algorithm);
-        let (_, entry) = make_key(dir, algorithm, times)?;
-        ring.keys[last].retired = Some(signing);
-        ring.keys.push(entry);
-    }
-    let (gone, kept): (Vec<_>, Vec<_>) =
-        ring.keys.into_iter().partition(|entry| entry.times().state(now) == KeyState::Gone);
-    let ring = RingFile { keys: kept };
+    let made = turn(&mut ring, algorithm, handover, now, |algorithm, times| Ok(make_key(dir, algorithm, times)?.1))?;
+    let gone = prune(&mut ring, now);
     write_ring(dir, &ring)?;
     for entry in &gone {
         let path = dir.join(entry.file());
@@ -216,6 +187,52 @@ pub fn rotate(
     })
 }
 
+/// Lets the next key of `ring` take over: one that `make` makes, unless one waits already. Answers whether it was made.
+pub(super) fn turn(
+    ring: &mut RingFile,
+    algorithm: Option<SigningAlgorithm>,
+    handover: Handover,
+    now: Timestamp,
+    make: impl FnOnce(SigningAlgorithm, KeyTimes) -> Result<KeyEntry, CeremonyError>,
+) -> Result<bool, CeremonyError> {
+    let now = whole_second(now);
+    let last = ring.keys.len() - 1;
+    let newest = &ring.keys[last];
+    if newest.signing > now && last > 0 {
+        if handover != Handover::Now {
+            return Err(CeremonyError::UnderWay(KeyId(newest.kid.as_str().into()), newest.signing));
+        }
+        if algorithm.is_some_and(|wanted| wanted != newest.algorithm) {
+            return Err(CeremonyError::OtherAlgorithm(KeyId(newest.kid.as_str().into()), newest.algorithm));
+        }
+        let signing = now.max(ring.keys[last - 1].signing.plus(Duration::from_secs(1)));
+        ring.keys[last].signing = signing;
+        ring.keys[last].published = ring.keys[last].published.min(signing);
+        ring.keys[last - 1].retired = Some(signing);
+        return Ok(false);
+    }
+    let signing = match handover {
+        Handover::After(publish_for) => now.plus(publish_for),
+        Handover::Now => now,
+    };
+    // Each key signs for some time, so that the order of two rotations within one second is plain.
+    let signing = whole_second(signing).max(newest.signing.plus(Duration::from_secs(1)));
+    let times = KeyTimes { published: now.min(signing), signing, retired: None };
+    let entry = make(algorithm.unwrap_or(newest.algorithm), times)?;
+    ring.keys[last].retired = Some(signing);
+    ring.keys.push(entry);
+    Ok(true)
+}
+
+/// Takes the keys out of `ring` whose time is over.
+pub(super) fn prune(ring: &mut RingFile, now: Timestamp) -> Vec<KeyEntry> {
+    let now = whole_second(now);
+    let keys = std::mem::take(&mut ring.keys);
+    let (gone, kept) = keys.into_iter().partition(|entry| entry.times().state(now) == KeyState::Gone);
+    ring.keys = kept;
+    gone
+}
+
 /// The keys of `dir`, oldest first, each checked.
 pub fn list(dir: &Path, now: Timestamp) -> Result<Vec<Listed>, KeyRingError> {
     let timeline = folder::load(dir)?;
@@ -229,21 +246,34 @@ pub fn list(dir: &Path, now: Timestamp) -> Result<Vec<Listed>, KeyRingError> {
 }
 
 fn make_key(dir: &Path, algorithm: SigningAlgorithm, times: KeyTimes) -> Result<(KeyId, KeyEntry), CeremonyError> {
+    let (entry, pem) = new_key(algorithm, times)?;
+    write(dir, &entry.file(), &pem)?;
+    Ok((KeyId(entry.kid.as_str().into()), entry))
+}
+
+/// A new key: its line in `keyring.yaml` and its file.
+pub(super) fn new_key(
+    algorithm: SigningAlgorithm,
+    times: KeyTimes,
+) -> Result<(KeyEntry, Zeroizing<String>), CeremonyError> {
     let der = SigningKey::generate(algorithm).map_err(|_| CeremonyError::Random)?;
     // Read back as a server will read it: a key that could not be loaded is never named in `keyring.yaml`.
     let key = SigningKey::from_pkcs8(algorithm, &der).map_err(|_| CeremonyError::Random)?;
     let KeyTimes { published, signing, retired } = times;
     let entry = KeyEntry { kid: key.id().0.to_string(), algorithm, published, signing, retired };
-    write(dir, &entry.file(), &key::to_pem(&der))?;
-    Ok((key.id().clone(), entry))
+    Ok((entry, key::to_pem(&der)))
 }
 
 fn write_ring(dir: &Path, ring: &RingFile) -> Result<(), CeremonyError> {
+    write(dir, RING_FILE, &ring_text(ring))
+}
+
+/// `keyring.yaml`.
+pub(super) fn ring_text(ring: &RingFile) -> String {
     let yaml = serde_saphyr::to_string(ring).expect("names and times are strings");
-    let text = format!(
+    format!(
         "# Written by `cloakroom keys`. Oldest key first; each key's `retired` is the `signing` of the next.\n{yaml}"
-    );
-    write(dir, RING_FILE, &text)
+    )
 }
 
 /// Puts a complete file in place of whatever has its name, durably.
@@ -294,6 +324,6 @@ fn refused(action: &'static str, path: &Path, source: io::Error) -> CeremonyErro
 }
 
 /// `keyring.yaml` is for people too.
-fn whole_second(at: Timestamp) -> Timestamp {
+pub(super) fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_millis(at.as_secs().saturating_mul(1000))
 }

@@ -122,14 +122,19 @@ pub(super) fn read(dir: &Path) -> Result<(RingFile, Timeline), KeyRingError> {
     let mut attempts = 32;
     loop {
         let text = read_list(dir)?;
-        match assemble(dir, &text) {
+        match assemble(dir, &text, |entry| read_key(dir, entry)) {
             Err(_) if attempts > 0 && read_list(dir)? != text => attempts -= 1,
             done => return done,
         }
     }
 }
 
-fn assemble(dir: &Path, text: &str) -> Result<(RingFile, Timeline), KeyRingError> {
+/// The ring that `text` lists, each key as `read_key` reads it. `dir` is where errors say that it lies.
+pub(super) fn assemble(
+    dir: &Path,
+    text: &str,
+    mut read_key: impl FnMut(&KeyEntry) -> Result<SigningKey, KeyRingError>,
+) -> Result<(RingFile, Timeline), KeyRingError> {
     let path = dir.join(RING_FILE);
     let ring: RingFile = serde_saphyr::from_str(text)
         .map_err(|error| KeyRingError::Syntax { path: path.clone(), problem: error.to_string() })?;
@@ -152,7 +157,7 @@ fn assemble(dir: &Path, text: &str) -> Result<(RingFile, Timeline), KeyRingError
     }
     let times: Vec<KeyTimes> = ring.keys.iter().map(KeyEntry::times).collect();
     timeline::check(&times).map_err(|(at, problem)| fault(at, problem))?;
-    let keys = ring.keys.iter().map(|entry| Ok((read_key(dir, entry)?, entry.times())));
+    let keys = ring.keys.iter().map(|entry| Ok((read_key(entry)?, entry.times())));
     let keys = keys.collect::<Result<Vec<_>, KeyRingError>>()?;
     Ok((ring, Timeline::new(keys)))
 }
@@ -193,9 +198,13 @@ fn read_key(dir: &Path, entry: &KeyEntry) -> Result<SigningKey, KeyRingError> {
         who: "others may read or change this private key",
         cure: "run `chmod 600` on it, or mount its Secret with `defaultMode: 0440`",
     };
-    let text = read_file(&path, &exposed)?;
-    let fault = |problem: String| KeyRingError::Key { path: path.clone(), kid: entry.kid.clone(), problem };
-    let der = key::from_pem(&text).map_err(|problem| fault(problem.to_owned()))?;
+    parse_key(&path, entry, &read_file(&path, &exposed)?)
+}
+
+/// The key of a file at `path` with this text.
+pub(super) fn parse_key(path: &Path, entry: &KeyEntry, text: &[u8]) -> Result<SigningKey, KeyRingError> {
+    let fault = |problem: String| KeyRingError::Key { path: path.to_owned(), kid: entry.kid.clone(), problem };
+    let der = key::from_pem(text).map_err(|problem| fault(problem.to_owned()))?;
     let key = SigningKey::from_pkcs8(entry.algorithm, &der).map_err(|rejected| {
         fault(format!(
             "this is not a PKCS#8 key for {} ({rejected}); restore the file, or correct `algorithm` in {RING_FILE}",

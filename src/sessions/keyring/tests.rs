@@ -1,7 +1,9 @@
 //! Rings in real folders, and the values that the tests below share.
 
+mod bundle;
 mod folder;
 mod mint;
+mod namespaces;
 mod rotation;
 mod verify;
 
@@ -15,6 +17,7 @@ use tempfile::TempDir;
 
 use super::algorithm::SigningAlgorithm;
 use super::folder::{KeyRingError, RING_FILE};
+use super::timeline::Timeline;
 use super::{KeyRing, KeyRingConfig, ceremony};
 use crate::authz::policy::{ForwardClaims, MintSpec, SessionJwtRule};
 use crate::authz::session::{Claims, Realm, SecretDigest, Session, SessionId, Timestamp};
@@ -65,6 +68,13 @@ impl Fixture {
 
     fn pem(&self) -> PathBuf {
         pem_files(&self.keys()).pop().unwrap()
+    }
+}
+
+impl KeyRing {
+    /// The ring of all namespaces.
+    fn timeline(&self) -> Arc<Timeline> {
+        self.keys().all().next().unwrap().clone()
     }
 }
 

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::namespaces::Keys;
 use super::timeline::Timeline;
 use super::{KeyRing, MAX_LIFETIME};
 use crate::authz::policy::SessionJwtRule;
@@ -31,14 +32,20 @@ impl KeyRing {
         if jwt.len() > self.max_bytes() {
             return None;
         }
-        // Today one ring signs for every namespace. When each has its own, only the rings of `rule.namespaces` are asked.
-        let payload = signed_payload(&self.timeline(), jwt, now)?;
+        let keys = self.keys();
+        // Whose key it is, where each namespace has its own: it speaks for no other.
+        let (signer, payload) = match &**keys {
+            Keys::Shared(ring) => (None, signed_payload(ring, jwt, now)?),
+            Keys::Each(rings) => rule.namespaces.iter().find_map(|namespace| {
+                let payload = signed_payload(rings.get(namespace.as_str())?, jwt, now)?;
+                Some((Some(namespace.as_str()), payload))
+            })?,
+        };
         let claims: Presented<'_> = serde_json::from_slice(&payload).ok()?;
 
-        let issued_here = self
-            .config()
-            .issuer_namespace(&claims.iss)
-            .is_some_and(|namespace| rule.namespaces.iter().any(|allowed| allowed == namespace));
+        let issued_here = self.config().issuer_namespace(&claims.iss).is_some_and(|namespace| {
+            signer.is_none_or(|signer| signer == namespace) && rule.namespaces.iter().any(|it| it == namespace)
+        });
         let meant_for_us = rule.audiences.iter().any(|audience| *audience == claims.aud);
         let now = now.as_secs();
         let alive = claims.iat <= now && claims.nbf <= now && now < claims.exp;

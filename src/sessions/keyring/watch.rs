@@ -35,7 +35,10 @@ impl KeyRing {
             match outcome {
                 Ok(taken_up) => {
                     if taken_up {
-                        tracing::info!(keys = self.timeline().keys().len(), "key ring taken up");
+                        tracing::info!(
+                            keys = self.keys().all().map(|ring| ring.keys().len()).sum::<usize>(),
+                            "key ring taken up"
+                        );
                     } else if complaint.is_some() {
                         tracing::info!("key folder is sound again");
                     }
@@ -61,6 +64,6 @@ fn subscribe(ring: &KeyRing, changed: &Arc<Notify>) -> notify::Result<notify::Re
             changed.notify_one();
         }
     })?;
-    watcher.watch(&ring.config().dir, RecursiveMode::NonRecursive)?;
+    watcher.watch(&ring.config().dir, RecursiveMode::Recursive)?;
     Ok(watcher)
 }

@@ -1,0 +1,85 @@
+//! `controller`: what `cloakroom controller` needs to know beside what it shares with the gates.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{PoliciesConfig, Wrong, file, within, wrong};
+use crate::api::meta::{is_label, is_subdomain};
+use crate::k8s::controller::{Enrolled, KeysConfig};
+use crate::sessions::keyring::algorithm::SigningAlgorithm;
+use crate::sessions::keyring::bundle::Schedule;
+use crate::sessions::keyring::ceremony::MIN_PUBLISH;
+
+const HOUR: u64 = 3_600_000;
+
+/// `controller`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerSettings {
+    /// The Lease's name, in the install's namespace.
+    pub lease_name: String,
+    /// How long a controller that is gone is waited for.
+    pub lease_duration: Duration,
+    /// Whose keys are kept.
+    pub keys: KeysConfig,
+}
+
+pub(super) fn resolve(
+    file: file::ControllerFile,
+    algorithm: SigningAlgorithm,
+    policies: &PoliciesConfig,
+) -> Result<ControllerSettings, Wrong> {
+    let namespace = |key: &'static str, name: Option<String>| match name {
+        Some(name) if !is_label(&name) => {
+            Err(wrong(key, format!("`{name}` is not a namespace: 1 to 63 of a-z, 0-9 and -")))
+        }
+        name => Ok(name),
+    };
+    let watch = match policies {
+        PoliciesConfig::Kubernetes(cluster) => cluster.namespace.clone(),
+        PoliciesConfig::Dir(_) => None,
+    };
+    let lease_name = file.lease.name.unwrap_or_else(|| "cloakroom-controller".to_owned());
+    if !is_subdomain(&lease_name) {
+        return Err(wrong(
+            "controller.lease.name",
+            format!("`{lease_name}` is not a name: 1 to 253 of a-z, 0-9, - and ."),
+        ));
+    }
+    let lease_duration = within("controller.lease.duration", file.lease.duration, 15_000, 2_000, 300_000)?;
+    if lease_duration.subsec_nanos() != 0 {
+        return Err(wrong("controller.lease.duration", "must be whole seconds, as a Lease tells them".into()));
+    }
+    let every = within("controller.keys.rotateEvery", file.keys.rotate_every, 720 * HOUR, HOUR, 24 * 400 * HOUR)?;
+    let least = u64::try_from(MIN_PUBLISH.as_millis()).unwrap_or(u64::MAX);
+    let publish_for = within("controller.keys.publishFor", file.keys.publish_for, HOUR / 2, least, 24 * HOUR)?;
+    if publish_for >= every {
+        return Err(wrong(
+            "controller.keys.publishFor",
+            "must be shorter than controller.keys.rotateEvery: a key signs for what is left of it".into(),
+        ));
+    }
+    let enrolled = match (file.keys.enrolled, &watch) {
+        (Some(names), _) => {
+            let names = names.into_iter().map(|name| namespace("controller.keys.enrolled", Some(name)));
+            Enrolled::These(names.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        }
+        // Labels of namespaces are not for those to see who watch one namespace.
+        (None, Some(watch)) => Enrolled::These(BTreeSet::from([watch.clone()])),
+        (None, None) => Enrolled::ByLabel,
+    };
+    if let (Some(watch), Enrolled::These(names)) = (&watch, &enrolled)
+        && let Some(other) = names.iter().find(|name| *name != watch)
+    {
+        return Err(wrong(
+            "controller.keys.enrolled",
+            format!(
+                "`{other}` is not watched, which policies.kubernetes.namespace keeps to `{watch}`: remove one or the other"
+            ),
+        ));
+    }
+    Ok(ControllerSettings {
+        lease_name,
+        lease_duration,
+        keys: KeysConfig { enrolled, schedule: Schedule { every, publish_for }, algorithm },
+    })
+}

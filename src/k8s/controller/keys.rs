@@ -1,0 +1,354 @@
+//! The signing keys of each enrolled namespace, kept in a Secret there as `cloakroom keys` keeps them in a folder.
+//!
+//! A Secret is made when there is none, and replaced whole over the very version that was read, so that whatever interrupts
+//! the controller leaves a ring that is whole. One that is not ours is never written to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Api, ObjectMeta, PartialObjectMeta};
+use kube::runtime::watcher::Config;
+use kube::{Client, Error};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::collection::Collection;
+use super::lease::Leadership;
+use super::metrics::{ControllerMetrics, Written};
+use super::news::News;
+use super::watching::{self, Seen};
+use super::{ControllerState, PACE, as_us};
+use crate::authz::policy::ObjectName;
+use crate::authz::session::Timestamp;
+use crate::sessions::clock::Clock;
+use crate::sessions::keyring::KeyRing;
+use crate::sessions::keyring::algorithm::SigningAlgorithm;
+use crate::sessions::keyring::bundle::{KeyBundle, Schedule};
+
+/// The name of the Secret in each namespace.
+pub(super) const SECRET: &str = "cloakroom-keys";
+/// The label that makes a Secret ours, and its value.
+const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
+/// The label by which a namespace is enrolled, with the value `true`.
+const ENROLLED: &str = "cloakroom.dev/enrolled";
+/// How often it is looked whether a key is due, at least.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Whose keys are kept, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// The namespaces that have keys.
+    pub enrolled: Enrolled,
+    /// When keys are replaced.
+    pub schedule: Schedule,
+    /// What keys are made for.
+    pub algorithm: SigningAlgorithm,
+}
+
+/// Which namespaces have keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enrolled {
+    /// Those with the label `cloakroom.dev/enrolled: "true"`.
+    ByLabel,
+    /// These.
+    These(BTreeSet<String>),
+}
+
+/// A Secret of the name that ours have.
+#[derive(Debug)]
+struct Held {
+    uid: Option<String>,
+    version: Option<String>,
+    keys: Result<KeyBundle, Fault>,
+}
+
+/// Why a Secret is left alone: the reason of an Event, and its words.
+#[derive(Debug)]
+struct Fault {
+    reason: &'static str,
+    words: String,
+}
+
+enum Change {
+    /// In this namespace, or in any where it is empty.
+    Secret(String, Seen<Secret>),
+    Namespace(Seen<PartialObjectMeta<Namespace>>),
+}
+
+/// What it takes to keep the keys.
+pub(super) struct Keeper {
+    pub(super) client: Client,
+    pub(super) config: KeysConfig,
+    /// The one namespace that is watched.
+    pub(super) watch: Option<String>,
+    pub(super) leadership: Leadership,
+    pub(super) news: News,
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) state: ControllerState,
+    pub(super) metrics: ControllerMetrics,
+}
+
+/// Keeps the keys.
+pub(super) struct Keeping {
+    with: Keeper,
+    /// By the namespace that is watched; the empty name stands for all of them.
+    secrets: BTreeMap<String, Collection<Held>>,
+    labelled: Collection<()>,
+    /// What was complained of last, by namespace: the Secret and the reason.
+    complaints: HashMap<String, (Option<String>, &'static str)>,
+}
+
+impl Keeping {
+    pub(super) fn of(with: Keeper) -> Self {
+        Self { with, secrets: BTreeMap::new(), labelled: Collection::default(), complaints: HashMap::new() }
+    }
+
+    pub(super) async fn run(mut self) {
+        let (changed, mut changes) = mpsc::channel(64);
+        let _watches = self.follow(&changed);
+        // Where no namespace is to have keys there is nothing to wait for.
+        if self.with.config.enrolled == Enrolled::These(BTreeSet::new()) {
+            self.publish(&BTreeSet::new());
+        }
+        loop {
+            let mut is_new = false;
+            tokio::select! {
+                change = changes.recv() => {
+                    let Some(change) = change else { return };
+                    is_new |= self.take(change);
+                    while let Ok(change) = changes.try_recv() {
+                        is_new |= self.take(change);
+                    }
+                }
+                () = self.with.leadership.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let Some(enrolled) = self.enrolled().filter(|_| self.secrets.values().all(Collection::is_whole)) else {
+                continue;
+            };
+            if is_new {
+                self.publish(&enrolled);
+            }
+            if self.with.leadership.until().is_some() {
+                for namespace in &enrolled {
+                    if self.keep(namespace).await {
+                        self.publish(&enrolled);
+                        tokio::time::sleep(PACE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to watch. The tasks end with the set.
+    fn follow(&mut self, changed: &mpsc::Sender<Change>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        // Where the namespaces are listed one needs rights in those alone.
+        let scopes: Vec<String> = match &self.with.config.enrolled {
+            Enrolled::These(namespaces) => namespaces.iter().cloned().collect(),
+            Enrolled::ByLabel => vec![self.with.watch.clone().unwrap_or_default()],
+        };
+        for scope in scopes {
+            let secrets: Api<Secret> = match scope.as_str() {
+                "" => Api::all(self.with.client.clone()),
+                namespace => Api::namespaced(self.with.client.clone(), namespace),
+            };
+            self.secrets.insert(scope.clone(), Collection::default());
+            // By name: RBAC grants no other Secret.
+            let config = Config::default().fields(&format!("metadata.name={SECRET}"));
+            let (seen, mut told) = mpsc::channel(1);
+            tasks.spawn(watching::follow("secrets", secrets, config, seen));
+            let changed = changed.clone();
+            tasks.spawn(async move {
+                while let Some(seen) = told.recv().await {
+                    if changed.send(Change::Secret(scope.clone(), seen)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        if self.with.config.enrolled == Enrolled::ByLabel {
+            let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.with.client.clone());
+            let (seen, mut told) = mpsc::channel(1);
+            let labelled = Config::default().labels(&format!("{ENROLLED}=true"));
+            tasks.spawn(watching::follow("namespaces", namespaces, labelled, seen));
+            let changed = changed.clone();
+            tasks.spawn(async move {
+                while let Some(seen) = told.recv().await {
+                    if changed.send(Change::Namespace(seen)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        tasks
+    }
+
+    fn take(&mut self, change: Change) -> bool {
+        match change {
+            Change::Secret(scope, seen) => self.secrets.entry(scope).or_default().take(seen, Held::of),
+            Change::Namespace(seen) => self.labelled.take(seen, |_| ()),
+        }
+    }
+
+    /// The namespaces that are to have keys; `None` while that is not known.
+    fn enrolled(&self) -> Option<BTreeSet<String>> {
+        match &self.with.config.enrolled {
+            Enrolled::These(namespaces) => Some(namespaces.clone()),
+            // The name of an object without a namespace.
+            Enrolled::ByLabel => {
+                self.labelled.is_whole().then(|| self.labelled.iter().map(|((_, name), ())| name.clone()).collect())
+            }
+        }
+    }
+
+    /// Has the public keys of these namespaces served.
+    fn publish(&self, enrolled: &BTreeSet<String>) {
+        let bundles = self.secrets.values().flat_map(Collection::iter).filter_map(|((namespace, _), held)| {
+            Some((namespace.as_str(), held.keys.as_ref().ok().filter(|_| enrolled.contains(namespace))?))
+        });
+        let bundles: Vec<_> = bundles.collect();
+        self.with.metrics.namespaces(bundles.len(), enrolled.len().saturating_sub(bundles.len()));
+        self.with.ring.publish(bundles.into_iter());
+        self.with.state.set(|state| state.keys = true);
+    }
+
+    /// Makes the keys of `namespace`, or keeps them up. Answers whether something was written.
+    async fn keep(&mut self, namespace: &str) -> bool {
+        let now = self.with.clock.now();
+        let name: ObjectName = (namespace.to_owned(), SECRET.to_owned());
+        let held = self.secrets.values().find_map(|secrets| secrets.get(&name));
+        let written = match held {
+            None => self.make(namespace, now).await,
+            Some(Held { keys: Ok(bundle), version, .. }) => {
+                self.keep_up(namespace, bundle, version.as_deref(), now).await
+            }
+            Some(Held { keys: Err(fault), uid, .. }) => {
+                let complaint = (uid.clone(), fault.reason);
+                if self.complaints.get(namespace) != Some(&complaint) {
+                    tracing::error!(%namespace, secret = SECRET, reason = fault.reason, problem = %fault.words, "no keys are kept here");
+                    self.with.news.secret(&name, uid.as_deref(), fault.reason, &fault.words).await;
+                    self.complaints.insert(namespace.to_owned(), complaint);
+                }
+                return false;
+            }
+        };
+        self.complaints.remove(namespace);
+        match written {
+            Ok(Some(secret)) => {
+                let scope = if self.secrets.contains_key(namespace) { namespace } else { "" };
+                self.secrets.entry(scope.to_owned()).or_default().put(&secret, Held::of);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(%namespace, secret = SECRET, %error, "keys could not be written; tried again");
+                false
+            }
+        }
+    }
+
+    async fn make(&self, namespace: &str, now: Timestamp) -> anyhow::Result<Option<Secret>> {
+        let bundle = KeyBundle::generate(self.with.config.algorithm, now)?;
+        let api: Api<Secret> = Api::namespaced(self.with.client.clone(), namespace);
+        let secret = secret_of(&bundle, ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() });
+        let made = self.written(api.create(&as_us(), &secret)).await?;
+        if made.is_some() {
+            tracing::info!(%namespace, secret = SECRET, "made the signing keys of a namespace");
+        }
+        Ok(made)
+    }
+
+    async fn keep_up(
+        &self,
+        namespace: &str,
+        bundle: &KeyBundle,
+        version: Option<&str>,
+        now: Timestamp,
+    ) -> anyhow::Result<Option<Secret>> {
+        if bundle.due(self.with.config.schedule) > now {
+            return Ok(None);
+        }
+        let Some(next) = bundle.kept_up(self.with.config.schedule, self.with.config.algorithm, now)? else {
+            return Ok(None);
+        };
+        let api: Api<Secret> = Api::namespaced(self.with.client.clone(), namespace);
+        // Labels and annotations that others added stay: they are those of the version that this one is to follow.
+        let Some(present) = self.with.leadership.write(api.get_opt(SECRET)).await.transpose()?.flatten() else {
+            return Ok(None);
+        };
+        if present.metadata.resource_version.as_deref() != version {
+            return Ok(None);
+        }
+        let secret = secret_of(&next, ObjectMeta { managed_fields: None, ..present.metadata });
+        let kept = self.written(api.replace(SECRET, &as_us(), &secret)).await?;
+        if kept.is_some() {
+            tracing::info!(%namespace, secret = SECRET, "the signing keys of a namespace have moved on");
+        }
+        Ok(kept)
+    }
+
+    /// The Secret as it is after a write; `None` when the write was not ours to make after all.
+    async fn written(&self, write: impl Future<Output = Result<Secret, Error>>) -> anyhow::Result<Option<Secret>> {
+        let metrics = &self.with.metrics;
+        match self.with.leadership.write(write).await {
+            Some(Ok(secret)) => {
+                metrics.keys(Written::Done);
+                Ok(Some(secret))
+            }
+            // Somebody else was faster, and the watch is about to tell what they wrote.
+            Some(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                metrics.keys(Written::Conflict);
+                Ok(None)
+            }
+            Some(Err(error)) => {
+                metrics.keys(Written::Failed);
+                Err(error.into())
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl Held {
+    fn of(secret: Secret) -> Self {
+        let keys = match is_ours(&secret) {
+            true => {
+                let data = secret.data.as_ref();
+                let place = format!("Secret {}/{SECRET}", secret.metadata.namespace.as_deref().unwrap_or_default());
+                KeyBundle::read(&place, |file| Some(data?.get(file)?.0.as_slice())).map_err(|error| Fault {
+                    reason: "KeysBroken",
+                    words: format!("{error}. Or delete the Secret: new keys are made, and services refuse JWTs until they know them"),
+                })
+            }
+            false => Err(Fault {
+                reason: "NotOurs",
+                words: format!(
+                    "the name is that of the signing keys, and the Secret has no label `{}: {}`: it is left as it is, and there \
+                     are no keys; rename or delete it",
+                    OURS.0, OURS.1
+                ),
+            }),
+        };
+        Self { uid: secret.metadata.uid, version: secret.metadata.resource_version, keys }
+    }
+}
+
+fn is_ours(secret: &Secret) -> bool {
+    secret.metadata.labels.as_ref().and_then(|labels| labels.get(OURS.0)).is_some_and(|value| value == OURS.1)
+        && secret.type_.as_deref().is_none_or(|it| it == "Opaque")
+}
+
+fn secret_of(bundle: &KeyBundle, metadata: ObjectMeta) -> Secret {
+    let mut metadata = metadata;
+    let labels = metadata.labels.get_or_insert_default();
+    labels.insert(OURS.0.to_owned(), OURS.1.to_owned());
+    labels.insert("app.kubernetes.io/part-of".to_owned(), "cloakroom".to_owned());
+    let data: BTreeMap<String, ByteString> =
+        bundle.files().map(|(name, content)| (name, ByteString(content.to_vec()))).collect();
+    Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), immutable: Some(false), string_data: None }
+}

@@ -1,0 +1,107 @@
+//! A ring for each namespace: whose key signs, and whom it speaks for.
+
+use super::*;
+use crate::sessions::keyring::MintError;
+use crate::sessions::keyring::bundle::KeyBundle;
+
+/// Folders `shop` and `pay` with a key each.
+fn folders() -> (TempDir, KeyRing) {
+    let dir = TempDir::new().unwrap();
+    for namespace in ["shop", "pay"] {
+        ceremony::generate(&dir.path().join(namespace), SigningAlgorithm::Es256, NOW).unwrap();
+    }
+    let ring = KeyRing::open(config(dir.path())).unwrap();
+    (dir, ring)
+}
+
+fn config(dir: &Path) -> KeyRingConfig {
+    KeyRingConfig {
+        dir: dir.to_owned(),
+        issuer: ISSUER.to_owned(),
+        algorithm: SigningAlgorithm::Es256,
+        lifetime: Duration::from_secs(60),
+        max_bytes: 6 * 1024,
+    }
+}
+
+fn spec_of(namespace: &str) -> MintSpec {
+    MintSpec { namespace: namespace.into(), ..spec() }
+}
+
+fn rule_of(namespaces: &[&str]) -> SessionJwtRule {
+    SessionJwtRule { namespaces: namespaces.iter().map(|&it| it.to_owned()).collect(), ..rule() }
+}
+
+#[test]
+fn p27_each_namespace_signs_with_its_own_key_and_others_with_none() {
+    let (_dir, ring) = folders();
+    let session = session(NOW);
+    let shop = ring.mint_for(&session, &spec_of("shop"), NOW).unwrap();
+    let pay = ring.mint_for(&session, &spec_of("pay"), NOW).unwrap();
+    assert_ne!(shop.key, pay.key);
+    assert_eq!(ring.signing_key("shop", NOW), Some(shop.key.clone()));
+    assert!(matches!(ring.mint_for(&session, &spec_of("other"), NOW), Err(MintError::NoKey)));
+    assert!(ring.signing_key("other", NOW).is_none());
+    assert!(ring.can_sign(NOW) && ring.is_by_namespace());
+    let set = |namespace: &str| String::from_utf8(ring.jwks_of(namespace, NOW).unwrap().body.to_vec()).unwrap();
+    assert!(set("shop").contains(&*shop.key.0) && !set("shop").contains(&*pay.key.0));
+    assert!(ring.jwks_of("other", NOW).is_none() && ring.jwks(NOW).is_none());
+}
+
+#[test]
+fn p27_a_key_speaks_for_its_own_namespace_alone() {
+    let (dir, ring) = folders();
+    let session = session(NOW);
+    let jwt = ring.mint_for(&session, &spec_of("shop"), NOW).unwrap().jwt;
+    assert_eq!(ring.verify(&jwt, &rule_of(&["shop"]), NOW), Some(session.id));
+    assert_eq!(ring.verify(&jwt, &rule_of(&["pay", "shop"]), NOW), Some(session.id));
+    assert_eq!(ring.verify(&jwt, &rule_of(&["pay"]), NOW), None);
+
+    // Pay's key signs what claims to be shop's: as a pod of pay could that has taken its key.
+    let forger = KeyRing::open(config(&dir.path().join("pay"))).unwrap();
+    let forged = forger.mint_for(&session, &spec_of("shop"), NOW).unwrap().jwt;
+    for namespaces in [&["shop"][..], &["pay"], &["shop", "pay"], &["pay", "shop"]] {
+        assert_eq!(ring.verify(&forged, &rule_of(namespaces), NOW), None, "{namespaces:?}");
+    }
+}
+
+#[test]
+fn p27_broken_keys_of_one_namespace_are_its_own_trouble() {
+    let (dir, ring) = folders();
+    let before = ring.signing_key("shop", NOW);
+    fs::write(dir.path().join("shop").join(RING_FILE), "keys: 7").unwrap();
+    ceremony::generate(&dir.path().join("new"), SigningAlgorithm::Es256, NOW).unwrap();
+    let error = ring.reload().unwrap_err().to_string();
+    assert!(error.contains("shop/keyring.yaml"), "{error}");
+    assert_eq!(ring.signing_key("shop", NOW), before, "the last good ones stay");
+    assert!(ring.signing_key("new", NOW).is_some(), "and others are taken up");
+    // A start leaves that namespace without a key, and no other.
+    let fresh = KeyRing::open(config(dir.path())).unwrap();
+    assert!(fresh.signing_key("shop", NOW).is_none() && fresh.signing_key("pay", NOW).is_some());
+    fs::remove_dir_all(dir.path().join("pay")).unwrap();
+    assert!(ring.reload().is_err());
+    assert!(ring.signing_key("pay", NOW).is_none(), "a namespace that is gone has no key");
+}
+
+#[test]
+fn p10_folders_without_a_good_ring_are_no_key_ring() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("shop")).unwrap();
+    let error = KeyRing::open(config(dir.path())).unwrap_err().to_string();
+    assert!(error.contains("no key ring here"), "{error}");
+    // What is no namespace is not looked into.
+    ceremony::generate(&dir.path().join("..data"), SigningAlgorithm::Es256, NOW).unwrap();
+    assert!(KeyRing::open(config(dir.path())).is_err());
+}
+
+#[test]
+fn keys_that_are_given_are_published() {
+    let dir = TempDir::new().unwrap();
+    let ring = KeyRing::without_keys(config(dir.path())).unwrap();
+    assert!(!ring.can_sign(NOW) && ring.jwks_of("shop", NOW).is_none());
+    let bundle = KeyBundle::generate(SigningAlgorithm::Es256, NOW).unwrap();
+    ring.publish(std::iter::once(("shop", &bundle)));
+    assert!(ring.jwks_of("shop", NOW).is_some() && ring.jwks_of("pay", NOW).is_none());
+    ring.publish(std::iter::empty());
+    assert!(ring.jwks_of("shop", NOW).is_none());
+}

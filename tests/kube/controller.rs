@@ -1,0 +1,7 @@
+//! `cloakroom controller` on a real API server, as the service account and with the rights of `examples/kubernetes`.
+
+mod keys;
+mod leaders;
+mod lifecycle;
+mod rights;
+mod scene;
