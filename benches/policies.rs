@@ -142,22 +142,28 @@ fn checking(effort: &Effort, many: PolicyIndex, table: &mut Table) -> anyhow::Re
         let request = RequestAttributes::read(raw).expect("an ordinary request");
         std::hint::black_box(plan(index, &request));
     };
-    let (mut of_many, mut of_few, mut spread) = (Vec::new(), Vec::new(), Vec::new());
+    let apart = World::under(effort.namespaces, true)?;
+    let apart = timed(&apart, None).0;
+    let (mut of_many, mut of_few, mut spread, mut of_gateways) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=effort.rounds {
         let one = [
             cost(effort.checks, |n| decide(&many, &hosts[0], n % 10))?,
             cost(effort.checks, |n| decide(&few, &hosts[0], n % 10))?,
             cost(effort.checks, |n| decide(&many, &hosts[n * 7 % hosts.len()], n % 10))?,
+            cost(effort.checks, |n| decide(&apart, &hosts[0], n % 10))?,
         ];
         // The first round warms up and is not counted.
         if round > 0 {
             of_many.push(one[0]);
             of_few.push(one[1]);
             spread.push(one[2]);
+            of_gateways.push(one[3]);
         }
     }
     table.push(Row::ratio("policy part of a check, 10,000 policies against 10", &of_many, &of_few));
     table.push(Row::ratio("the same, all hosts in turns against one", &spread, &of_few));
+    table.push(Row::ratio("the same, each namespace under a Gateway of its own", &of_gateways, &of_few));
+    drop(apart);
 
     let few = World::of(1)?;
     let few = Scene::with(|_, _| timed(&few, None).0);

@@ -36,7 +36,7 @@ pub(super) use self::form::{Access, AuthRule};
 pub use self::grants::{Fingerprint, Grants};
 pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, OwnPod, RealmRights, RouteIdentity};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
-use self::port::Port;
+use self::port::Ports;
 pub use self::problem::{PolicyProblem, ProblemKind};
 pub(super) use self::require::Refusal;
 use self::routed::NamedRoutes;
@@ -145,7 +145,7 @@ pub struct PolicyIndex {
     /// The routes on all listeners, by name.
     named: NamedRoutes,
     /// Policies by the routes of each port's listeners; equal ports are one.
-    ports: Vec<Port>,
+    ports: Ports,
     /// The last good form of each policy there is.
     good: HashMap<PolicyName, Arc<Form>>,
     /// How many rules there are.
@@ -165,7 +165,7 @@ impl PolicyIndex {
             pod: HostTable::default(),
             route_identity: install.route_identity,
             named: NamedRoutes::default(),
-            ports: Vec::new(),
+            ports: Ports::default(),
             good: HashMap::new(),
             rules: 0,
             kept: Kept::default(),
