@@ -13,6 +13,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts is an `unsafe impl`")]
 
 #[path = "decision/scene.rs"]
+#[allow(dead_code, reason = "it has rules and requests for others, too")]
 mod scene;
 mod policies {
     pub(crate) mod counting;

@@ -120,7 +120,7 @@ fn created(place: usize) -> String {
 }
 
 fn route(namespace: usize, area: usize, version: usize) -> Value {
-    let matches = if version % 2 == 0 { format!("/area-{area}") } else { format!("/area-{area}/") };
+    let matches = if version.is_multiple_of(2) { format!("/area-{area}") } else { format!("/area-{area}/") };
     json!({
         "metadata": { "name": format!("r{area}"), "namespace": format!("n{namespace}"), "creationTimestamp": created(namespace * EACH + area) },
         "spec": {
