@@ -13,6 +13,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts is an `unsafe impl`")]
 
 #[path = "decision/scene.rs"]
+#[allow(dead_code, reason = "it has rules and requests for others, too")]
 mod scene;
 mod policies {
     pub(crate) mod counting;
@@ -54,15 +55,34 @@ fn main() -> anyhow::Result<()> {
     table.print("policies")
 }
 
-/// The time of `compile`, and apart from it that of letting the index before go.
-fn timed(world: &World, previous: Option<PolicyIndex>) -> (PolicyIndex, Duration, Duration) {
-    let began = Instant::now();
-    let (index, problems) = PolicyIndex::compile(&world.objects, &world.install, previous.as_ref());
-    let took = began.elapsed();
-    assert!(problems.is_empty(), "{problems:?}");
-    let began = Instant::now();
-    drop(previous);
-    (index, took, began.elapsed())
+/// How long a kind of compilation took, and how much CPU it used: on a busy machine the two differ.
+#[derive(Default)]
+struct Took {
+    wall: Vec<Duration>,
+    cpu: f64,
+}
+
+impl Took {
+    /// Compiles, and lets `previous` go after.
+    fn compile(&mut self, world: &World, previous: Option<PolicyIndex>) -> anyhow::Result<PolicyIndex> {
+        let usage = Usage::of(std::process::id());
+        let (before, began) = (usage.read()?, Instant::now());
+        let (index, problems) = PolicyIndex::compile(&world.objects, &world.install, previous.as_ref());
+        self.wall.push(began.elapsed());
+        self.cpu += before.until(&usage.read()?, 1).cpu;
+        assert!(problems.is_empty(), "{problems:?}");
+        Ok(index)
+    }
+
+    fn rows(self, what: &str, table: &mut Table) {
+        let cpu = self.cpu / self.wall.len() as f64 / 1e6;
+        table.push(Row::times(what, self.wall));
+        table.push(Row::number("  its CPU, on average", cpu, "ms"));
+    }
+}
+
+fn compiled(world: &World) -> anyhow::Result<PolicyIndex> {
+    Took::default().compile(world, None)
 }
 
 fn compiling(effort: &Effort, table: &mut Table) -> anyhow::Result<PolicyIndex> {
@@ -71,52 +91,33 @@ fn compiling(effort: &Effort, table: &mut Table) -> anyhow::Result<PolicyIndex> 
     let count = world.objects.policies.len();
     table.push(Row::number("policies, each on a route of its own", count as f64, "policies"));
     table.push(Row::number("rules in them", (count * World::RULES) as f64, "rules"));
-    table.push(Row::bytes(
-        "memory of a policy and its route as objects",
-        (Counting::held() - before) as u64,
-        count as u64,
-    ));
+    let held = |before: usize| (Counting::held() - before) as u64;
+    table.push(Row::bytes("memory of a policy and its route as objects", held(before), count as u64));
 
     let before = Counting::held();
-    let (mut index, ..) = timed(&world, None);
-    table.push(Row::bytes(
-        "memory of the index for each policy, route included",
-        (Counting::held() - before) as u64,
-        count as u64,
-    ));
-    let from_nothing = (0..effort.compiles).map(|_| timed(&world, None).1).collect::<Vec<_>>();
-    table.push(Row::times("compile all from nothing", from_nothing));
-
-    let mut dropping = Vec::new();
-    let mut again = |world: &World, index: PolicyIndex| {
-        let (index, took, dropped) = timed(world, Some(index));
-        dropping.push(dropped);
-        (index, took)
-    };
-    let (mut policy, mut route, mut added, mut relisted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut index = compiled(&world)?;
+    table.push(Row::bytes("memory of the index for each policy, route included", held(before), count as u64));
+    let [mut nothing, mut policy, mut route, mut replaced, mut relisted] = std::array::from_fn(|_| Took::default());
+    for _ in 0..effort.compiles {
+        nothing.compile(&world, None)?;
+    }
     for n in 0..effort.changes {
         world.change_policy(n)?;
-        let (next, took) = again(&world, index);
-        policy.push(took);
+        index = policy.compile(&world, Some(index))?;
         world.change_route(n)?;
-        let (next, took) = again(&world, next);
-        route.push(took);
+        index = route.compile(&world, Some(index))?;
         world.add_and_remove(n)?;
-        let (next, took) = again(&world, next);
-        added.push(took);
-        index = next;
+        index = replaced.compile(&world, Some(index))?;
     }
     for _ in 0..effort.compiles {
         world.relist();
-        let (next, took) = again(&world, index);
-        relisted.push(took);
-        index = next;
+        index = relisted.compile(&world, Some(index))?;
     }
-    table.push(Row::times("compile again, one policy changed", policy));
-    table.push(Row::times("compile again, one route changed", route));
-    table.push(Row::times("compile again, a policy and its route replaced", added));
-    table.push(Row::times("compile again after a relist: equal objects, all new", relisted));
-    table.push(Row::times("let the index before go", dropping));
+    nothing.rows("compile all from nothing", table);
+    policy.rows("compile again, one policy changed", table);
+    route.rows("compile again, one route changed", table);
+    replaced.rows("compile again, a policy and its route replaced", table);
+    relisted.rows("compile again after a relist: equal objects, all new", table);
     Ok(index)
 }
 
@@ -131,8 +132,7 @@ fn cost(checks: usize, mut check: impl FnMut(usize)) -> anyhow::Result<Cost> {
 }
 
 fn checking(effort: &Effort, many: PolicyIndex, table: &mut Table) -> anyhow::Result<()> {
-    let few = World::of(1)?;
-    let few = timed(&few, None).0;
+    let few = compiled(&World::of(1)?)?;
     let hosts: Vec<String> = (0..effort.namespaces).map(World::host).collect();
     let decide = |index: &PolicyIndex, host: &str, area: usize| {
         let path = format!("/area-{area}/orders/7");
@@ -142,25 +142,30 @@ fn checking(effort: &Effort, many: PolicyIndex, table: &mut Table) -> anyhow::Re
         let request = RequestAttributes::read(raw).expect("an ordinary request");
         std::hint::black_box(plan(index, &request));
     };
-    let (mut of_many, mut of_few, mut spread) = (Vec::new(), Vec::new(), Vec::new());
+    let apart = compiled(&World::under(effort.namespaces, true)?)?;
+    let (mut of_many, mut of_few, mut spread, mut of_gateways) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=effort.rounds {
         let one = [
             cost(effort.checks, |n| decide(&many, &hosts[0], n % 10))?,
             cost(effort.checks, |n| decide(&few, &hosts[0], n % 10))?,
             cost(effort.checks, |n| decide(&many, &hosts[n * 7 % hosts.len()], n % 10))?,
+            cost(effort.checks, |n| decide(&apart, &hosts[0], n % 10))?,
         ];
         // The first round warms up and is not counted.
         if round > 0 {
             of_many.push(one[0]);
             of_few.push(one[1]);
             spread.push(one[2]);
+            of_gateways.push(one[3]);
         }
     }
     table.push(Row::ratio("policy part of a check, 10,000 policies against 10", &of_many, &of_few));
     table.push(Row::ratio("the same, all hosts in turns against one", &spread, &of_few));
+    table.push(Row::ratio("the same, each namespace under a Gateway of its own", &of_gateways, &of_few));
+    drop(apart);
 
-    let few = World::of(1)?;
-    let few = Scene::with(|_, _| timed(&few, None).0);
+    let few = compiled(&World::of(1)?)?;
+    let few = Scene::with(|_, _| few);
     let many = Scene::with(|_, _| many);
     let (few_hit, many_hit) = (few.hit(), many.hit());
     let (mut of_many, mut of_few) = (Vec::new(), Vec::new());

@@ -37,7 +37,6 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// A gate with so many rules.
-    #[allow(dead_code, reason = "not every program that uses this file asks for rules")]
     pub(crate) fn set(rules: usize) -> Self {
         Self::with(|folder, realm| policies(folder, rules, realm))
     }
@@ -150,7 +149,6 @@ impl Scene {
     }
 }
 
-#[allow(dead_code, reason = "see `Scene::set`")]
 /// Rules over hosts of ten, all of which want a role; the first host is the one that is asked.
 fn policies(folder: &std::path::Path, rules: usize, realm: &Realm) -> PolicyIndex {
     let dir = folder.join("policies");

@@ -27,16 +27,33 @@ impl World {
     pub(crate) const RULES: usize = 4;
 
     pub(crate) fn of(namespaces: usize) -> anyhow::Result<Self> {
+        Self::under(namespaces, false)
+    }
+
+    /// Under one Gateway, or each namespace under one of its own.
+    pub(crate) fn under(namespaces: usize, gateway_each: bool) -> anyhow::Result<Self> {
         let listener = |name: &str, port: u16, protocol: &str| json!({ "name": name, "port": port, "protocol": protocol, "allowedRoutes": { "namespaces": { "from": "All" } } });
-        let gateway = json!({
-            "metadata": { "name": "front", "namespace": "infra" },
-            "spec": { "listeners": [listener("http", 80, "HTTP"), listener("https", 443, "HTTPS")] },
-        });
+        let gateway = |name: &str| {
+            serde_json::from_value(json!({
+                "metadata": { "name": name, "namespace": "infra" },
+                "spec": { "listeners": [listener("http", 80, "HTTP"), listener("https", 443, "HTTPS")] },
+            }))
+        };
         let mut objects = PolicyObjects::default();
-        objects.gateways.push(sourced(serde_json::from_value(gateway)?));
+        if !gateway_each {
+            objects.gateways.push(sourced(gateway("front")?));
+        }
         for namespace in 0..namespaces {
+            let own = format!("front-{namespace}");
+            if gateway_each {
+                objects.gateways.push(sourced(gateway(&own)?));
+            }
             for area in 0..EACH {
-                objects.http_routes.push(sourced(Arc::new(serde_json::from_value(route(namespace, area, 0))?)));
+                let mut route = route(namespace, area, 0);
+                if gateway_each {
+                    route["spec"]["parentRefs"][0]["name"] = json!(own);
+                }
+                objects.http_routes.push(sourced(Arc::new(serde_json::from_value(route)?)));
                 objects.policies.push(sourced(policy(namespace, area, 0)?));
             }
         }
@@ -103,7 +120,7 @@ fn created(place: usize) -> String {
 }
 
 fn route(namespace: usize, area: usize, version: usize) -> Value {
-    let matches = if version % 2 == 0 { format!("/area-{area}") } else { format!("/area-{area}/") };
+    let matches = if version.is_multiple_of(2) { format!("/area-{area}") } else { format!("/area-{area}/") };
     json!({
         "metadata": { "name": format!("r{area}"), "namespace": format!("n{namespace}"), "creationTimestamp": created(namespace * EACH + area) },
         "spec": {

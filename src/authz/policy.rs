@@ -41,7 +41,7 @@ pub use self::gather::{ObjectHeader, PolicyInput, Unusable};
 pub use self::grants::{Fingerprint, Grants};
 pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, OwnPod, RealmRights, RouteIdentity};
 pub use self::objects::{Origin, PolicyObject, PolicyObjects, ProviderObject, Sourced, Unreadable};
-use self::port::Port;
+use self::port::Ports;
 pub use self::problem::{PolicyProblem, ProblemKind};
 pub(super) use self::provider::RuleProvider;
 use self::provider::{IdentityProvider, Providers};
@@ -154,7 +154,7 @@ pub struct PolicyIndex {
     /// The routes on all listeners, by name.
     named: NamedRoutes,
     /// Policies by the routes of each port's listeners; equal ports are one.
-    ports: Vec<Port>,
+    ports: Ports,
     /// The last good form of each policy there is.
     good: HashMap<PolicyName, Arc<Form>>,
     /// The identity providers in force.
@@ -178,7 +178,7 @@ impl PolicyIndex {
             pod: HostTable::default(),
             route_identity: install.route_identity,
             named: NamedRoutes::default(),
-            ports: Vec::new(),
+            ports: Ports::default(),
             good: HashMap::new(),
             providers: Providers::default(),
             closed: HashMap::new(),

@@ -123,6 +123,13 @@ impl<T> HostTable<T> {
         self.exact.values().chain(self.below.values()).chain(&self.any)
     }
 
+    /// Every pattern, in no order.
+    pub fn patterns(&self) -> impl Iterator<Item = HostPattern> {
+        let exact = self.exact.keys().map(|name| HostPattern::Exact(name.to_string()));
+        let below = self.below.keys().map(|suffix| HostPattern::Below(suffix.to_string()));
+        exact.chain(below).chain(self.any.iter().map(|_| HostPattern::Any))
+    }
+
     /// The value with the most specific pattern: the host itself, then its longest suffix, then any.
     pub fn find(&self, host: &Host<'_>) -> Option<&T> {
         self.all(host).next()

@@ -16,7 +16,7 @@ use super::compile::{Formed, seniority};
 use super::form::Form;
 use super::install::{Install, ObjectName};
 use super::objects::{PolicyObjects, Sourced};
-use super::port::Port;
+use super::port::{Port, Ports};
 use super::problem::{PolicyProblem, ProblemKind};
 use super::routed::{NamedRoutes, RouteEntry, RouteHit, RouteTable};
 use crate::api::gateway::{Gateway, Listener};
@@ -24,7 +24,7 @@ use crate::authz::matching::{HostPattern, HostTable, MatchTable};
 
 /// The tables of all listeners that the gate serves.
 pub(super) struct Attachments {
-    pub(super) ports: Vec<Port>,
+    pub(super) ports: Ports,
     pub(super) named: NamedRoutes,
     pub(super) kept: Kept,
 }
@@ -136,7 +136,7 @@ impl Attachments {
             listeners: port.into_iter().map(|(hostname, tables)| (hostname, HostTable::build(tables))).collect(),
         };
         Self {
-            ports: ports.into_iter().map(built).collect(),
+            ports: Ports::of(ports.into_iter().map(built).collect()),
             named: NamedRoutes::of(listeners.tables.values().flat_map(|it| &it.table.routes)),
             kept: Kept { bounds: Bounds::default(), routes: known, tables: listeners.tables },
         }

@@ -1,10 +1,50 @@
 //! The listeners of one port of a Gateway, and which of them may have a request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::routed::RouteTable;
 use crate::authz::attributes::host::Host;
 use crate::authz::matching::{HostPattern, HostTable};
+
+/// All ports of all Gateways that are served.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    pub(super) all: Vec<Port>,
+    /// Where a host can be found at all, so that a thousand Gateways cost a check what one does. Empty for a few.
+    by_host: HostTable<Vec<usize>>,
+}
+
+/// So many ports are asked one by one.
+const FEW: usize = 4;
+
+impl Ports {
+    pub(super) fn of(all: Vec<Port>) -> Self {
+        if all.len() <= FEW {
+            return Self { all, by_host: HostTable::default() };
+        }
+        let mut places: HashMap<HostPattern, Vec<usize>> = HashMap::new();
+        for (i, port) in all.iter().enumerate() {
+            for host in port.listeners.iter().flat_map(|(_, table)| table.patterns()) {
+                let places = places.entry(host).or_default();
+                if places.last() != Some(&i) {
+                    places.push(i);
+                }
+            }
+        }
+        Self { by_host: HostTable::build(places), all }
+    }
+
+    /// The tables of all ports that a proxy may look into for this host.
+    pub(super) fn tables(&self, host: &Host<'_>) -> impl Iterator<Item = &Arc<RouteTable>> {
+        let is_few = self.all.len() <= FEW;
+        let mut places: Vec<usize> = self.by_host.all(host).flatten().copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        let few = self.all.iter().filter(move |_| is_few);
+        few.chain(places.into_iter().map(|i| &self.all[i])).flat_map(|port| port.tables(host))
+    }
+}
 
 /// The listeners of a port, each with its hostname and its routes by host.
 #[derive(Debug)]

@@ -139,7 +139,7 @@ impl PolicyIndex {
         }
         let mut found: Option<&RouteEntry> = None;
         let (mut is_other, mut is_same) = (false, false);
-        for table in self.ports.iter().flat_map(|port| port.tables(&request.host)) {
+        for table in self.ports.tables(&request.host) {
             let Some(entry) = table.find(request)? else { continue };
             if claim.is_some_and(|claim| !entry.is(claim)) {
                 is_other = true;

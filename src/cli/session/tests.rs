@@ -9,6 +9,7 @@ use crate::admin::explain::tests::Admin;
 use crate::admin::session_api::tests::rig::Rig;
 
 #[derive(Parser)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it does not live long")]
 enum Cli {
     Session(SessionArgs),
     Explain(ExplainArgs),

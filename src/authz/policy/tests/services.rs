@@ -181,6 +181,16 @@ fn a_service_that_no_served_route_leads_to_is_told() {
 }
 
 #[test]
+fn p26_a_broken_policy_closes_its_service() {
+    let broken = on_cart("shop", "mode: Nonsense");
+    let open = named("shop/route", &format!("{}\n{OPEN}", on("HTTPRoute", "shop")));
+    for backends in ["{ name: cart }", "{ name: cart }, { name: other }"] {
+        let (index, _) = compile(&all(&[gateway(), leading_to("shop/shop", backends), open.clone(), broken.clone()]));
+        meets(&index, &ask("GET shop.example/"), "403 broken_policy by broken");
+    }
+}
+
+#[test]
 fn grpc_routes_lead_to_services_too() {
     let grpc = "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: { name: orders, namespace: shop }\nspec:\n  \
                 parentRefs: [{ name: front, namespace: infra }]\n  hostnames: [shop.example]\n  rules: [{ backendRefs: [{ name: cart }] }]";

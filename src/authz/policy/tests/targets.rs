@@ -265,7 +265,7 @@ fn routes_on_both_listeners_are_found_once() {
         route_on("{ name: front, namespace: infra }", "shop/shop", "hostnames: [shop.example]"),
         named("shop/shop", &on("HTTPRoute", "shop")),
     ]));
-    assert_eq!(index.ports.len(), 1);
+    assert_eq!(index.ports.all.len(), 1);
     meets(&index, &ask("GET shop.example/").cookie(), "ada for shop/shop by default");
 }
 
@@ -380,4 +380,47 @@ fn it_is_known_who_judges_and_who_is_overridden_by_whom() {
         .map(|(name, by)| format!("{name} by {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
         .collect();
     assert_eq!(overridden, ["infra/gateway by shop/cart", "shop/route by shop/cart", "shop/wide by shop/narrow"]);
+}
+
+#[test]
+fn many_gateways_judge_as_few_do() {
+    let of = |number: usize| {
+        let name = format!("front-{number}");
+        [
+            gateway().replace("name: front", &format!("name: {name}")),
+            route_on(
+                &format!("{{ name: {name}, namespace: infra, sectionName: https }}"),
+                &format!("shop/r{number}"),
+                &format!("hostnames: [h{number}.example, '*.w{number}.example']"),
+            ),
+            named(
+                &format!("shop/p{number}"),
+                &format!("{}\nrules: [{{ name: p{number}, access: Public }}]", on("HTTPRoute", &format!("r{number}"))),
+            ),
+        ]
+    };
+    for count in [2, 12] {
+        let mut parts: Vec<_> = (0..count).flat_map(of).collect();
+        // A wide route on one Gateway, and the host of the last one on the first as well.
+        parts.push(route_on(
+            "{ name: front-0, namespace: infra, sectionName: https }",
+            "shop/wide",
+            "hostnames: ['*.example']",
+        ));
+        parts.push(named(
+            "shop/wide",
+            &format!("{}\nrules: [{{ name: wide, access: Public }}]", on("HTTPRoute", "wide")),
+        ));
+        let index = index(&all(&parts));
+        let last = count - 1;
+        meets(&index, &ask("GET other.example/"), "anonymous by wide");
+        meets(&index, &ask("GET h0.example/"), "anonymous by p0");
+        meets(&index, &ask(&format!("GET a.w{last}.example/")), "403 conflicting_routes");
+        meets(
+            &index,
+            &ask(&format!("GET h{last}.example/")).routed(&format!("HTTPRoute/shop/r{last}")),
+            &format!("anonymous by p{last}"),
+        );
+        meets(&index, &ask("GET nowhere.test/"), "403 no_policy");
+    }
 }
