@@ -304,7 +304,7 @@ mod disk {
                 let objects = part.objects.values().map(|held| held.keep(in_force)).collect::<Result<_, _>>()?;
                 Ok(KeptPart { source: part.source.clone(), version: part.version.clone(), objects })
             };
-            self.0.iter().map(part).collect()
+            self.0.iter().filter(|part| part.source.kind.is_kept()).map(part).collect()
         }
 
         /// Takes up what was kept, and gives the last good forms of the policies. Parts of other sources are left out.
