@@ -255,7 +255,10 @@ impl Follower {
                 Ok(()) if was_followed => {}
                 Ok(()) => tokio::time::sleep(backoff.step()).await,
                 Err(trouble) => {
-                    self.metrics.restarts.inc();
+                    // That a kind is not there, or lists are not streamed, is no failure.
+                    if !matches!(trouble, Trouble::Unknown | Trouble::NoStreaming(_)) {
+                        self.metrics.restarts.inc();
+                    }
                     turn = self.recover(trouble, &mut backoff).await;
                 }
             }
