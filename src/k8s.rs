@@ -4,6 +4,7 @@
 //! restart begins with (P34). An answer that is older than what was seen is refused (P29). An object that does not read is
 //! that object's trouble alone (P26).
 
+mod ask;
 mod backoff;
 mod client;
 mod follow;
