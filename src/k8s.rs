@@ -5,6 +5,7 @@
 //! that object's trouble alone (P26).
 
 pub mod admission;
+mod ask;
 mod backoff;
 mod client;
 pub mod controller;

@@ -1,5 +1,6 @@
 //! `policies`: where policies come from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::file::{KubernetesFile, PoliciesFile};
@@ -40,8 +41,7 @@ fn kubernetes(file: KubernetesFile, folder: &Path) -> Result<ClusterSettings, Wr
         (None, None) => Access::InCluster,
         (file, context) => Access::Kubeconfig { file: file.map(at), context },
     };
-    let gateways =
-        file.gateways.map(|names| names.iter().map(|name| gateway(name)).collect::<Result<_, _>>()).transpose()?;
+    let gateways = gateways(file.gateways, file.namespace.is_some())?;
     Ok(ClusterSettings {
         access,
         namespace: namespace("policies.kubernetes.namespace", file.namespace)?,
@@ -51,6 +51,22 @@ fn kubernetes(file: KubernetesFile, folder: &Path) -> Result<ClusterSettings, Wr
         secrets: file.secrets.unwrap_or(false),
         snapshot: file.snapshot.map(at),
     })
+}
+
+/// The Gateways that are served; `None` is every one. In a cluster with many owners that has to be said: whoever may make a
+/// Gateway could claim everybody's hosts with it (P27).
+fn gateways(written: Option<Vec<String>>, is_namespaced: bool) -> Result<Option<BTreeSet<ObjectName>>, Wrong> {
+    match written {
+        None if is_namespaced => Ok(None),
+        None => Err(wrong(
+            "policies.kubernetes.gateways",
+            "is required without namespace: list the Gateways that this gate serves, such as [infra/web]; [] for none, \
+             ['*'] for all, if only administrators can make Gateways"
+                .into(),
+        )),
+        Some(names) if names == ["*"] => Ok(None),
+        Some(names) => names.iter().map(|name| gateway(name)).collect::<Result<_, _>>().map(Some),
+    }
 }
 
 fn gateway(text: &str) -> Result<ObjectName, Wrong> {

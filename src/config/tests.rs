@@ -239,7 +239,10 @@ fn policies_come_from_a_folder_or_from_a_cluster() {
         PoliciesConfig::Kubernetes(settings) => Ok::<_, String>(*settings),
         PoliciesConfig::Dir(_) => panic!("a folder"),
     };
-    assert_eq!(cluster("").unwrap(), ClusterSettings::default());
+    assert_eq!(cluster("gateways: ['*']").unwrap(), ClusterSettings::default());
+    assert_eq!(cluster("gateways: []").unwrap().gateways, Some([].into()));
+    let own = cluster("namespace: shop").unwrap();
+    assert_eq!(own, ClusterSettings { namespace: Some("shop".to_owned()), ..ClusterSettings::default() });
     let all = "namespace: shop, selector: 'team in (shop, web)', gateways: [infra/web], installNamespace: cloakroom, \
                snapshot: run/policies, kubeconfig: kube.config, context: dev";
     let want = ClusterSettings {
@@ -256,11 +259,16 @@ fn policies_come_from_a_folder_or_from_a_cluster() {
     };
     assert_eq!(cluster(all).unwrap(), want);
     for (text, words) in [
+        ("", "policies.kubernetes.gateways: is required without namespace"),
+        ("gateways: ['*', a/b]", "policies.kubernetes.gateways: `*` names no Gateway"),
         ("namespace: Shop", "policies.kubernetes.namespace: `Shop` is not a namespace"),
-        ("installNamespace: ''", "policies.kubernetes.installNamespace: `` is not a namespace"),
+        ("namespace: shop, installNamespace: ''", "policies.kubernetes.installNamespace: `` is not a namespace"),
         ("gateways: [web]", "policies.kubernetes.gateways: `web` names no Gateway: write NAMESPACE/NAME"),
-        ("selector: ''", "policies.kubernetes.selector: `` is not a label selector"),
-        ("selector: 'a=b&watch=false'", "policies.kubernetes.selector: `a=b&watch=false` is not a label selector"),
+        ("namespace: shop, selector: ''", "policies.kubernetes.selector: `` is not a label selector"),
+        (
+            "namespace: shop, selector: 'a=b&watch=false'",
+            "policies.kubernetes.selector: `a=b&watch=false` is not a label selector",
+        ),
         ("snapshots: x", "did you mean `snapshot`?"),
     ] {
         let error = cluster(text).unwrap_err();

@@ -2,37 +2,27 @@
 //!
 //! kube's own watcher does not say which version a list has, and without it nobody can tell an older one.
 
-use std::error::Error as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Request;
-use serde::Deserialize;
+use kube::api::WatchEvent;
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::timeout;
 
-use super::backoff::{Backoff, random_fraction};
-use super::kind::Source;
+use super::ask::{Asking, Trouble};
+use super::backoff::Backoff;
 use super::known::Arrived;
 use super::metrics::ClusterMetrics;
 use super::version::ResourceVersion;
 
-/// How long an answer may take to begin, and a page of a list to come.
-const ANSWER: Duration = Duration::from_secs(30);
 /// How long a watch may say nothing. The API server sends a bookmark about once a minute.
 const SILENCE: Duration = Duration::from_secs(150);
 /// How long the events that tell the whole may pause.
 const WHOLE: Duration = Duration::from_secs(30);
-/// How long the server keeps a watch, in seconds; each a little longer or shorter, so that not all end at once.
-const LIFE: (u32, u32) = (230, 60);
-/// Objects a page: each page is read in one go.
-const PAGE: u32 = 250;
 /// A watch that ends sooner after its beginning is taken for a failure.
 const SHORT: Duration = Duration::from_secs(1);
 /// The longest waits before the server is asked again: when it is away, when it refuses, when it does not know the kind.
@@ -61,52 +51,6 @@ pub(super) enum Word {
     Well,
 }
 
-/// Why a list or a watch ended.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The server does not know the kind.
-    Unknown,
-    /// The server has forgotten the version from which the watch should go on.
-    Forgotten,
-    /// The server does not begin a watch with the whole.
-    NoStreaming(String),
-    /// The answer is older than what was seen.
-    Older(String),
-    /// The server says no.
-    Refused(String),
-    /// The server does not answer, or has no time.
-    Away(String),
-}
-
-impl Trouble {
-    fn of(error: &kube::Error) -> Self {
-        let kube::Error::Api(status) = error else { return Self::Away(chain(error)) };
-        let words = format!("{} ({})", status.message, status.code);
-        match status.code {
-            404 => Self::Unknown,
-            410 => Self::Forgotten,
-            400 | 422 => Self::NoStreaming(words),
-            401 | 403 => Self::Refused(words),
-            429 | 500.. => Self::Away(words),
-            _ => Self::Refused(words),
-        }
-    }
-}
-
-/// An error with its causes.
-fn chain(error: &kube::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = error.source();
-    }
-    words
-}
-
 /// When the API server is away, one follower asks whether it is back, and the others wait for that.
 #[derive(Debug, Default)]
 pub(super) struct Door {
@@ -116,107 +60,6 @@ pub(super) struct Door {
 
 /// Whose turn it is to ask; until it is dropped.
 type Turn = Option<OwnedMutexGuard<()>>;
-
-/// What is asked for.
-#[derive(Clone)]
-pub(super) struct Asking {
-    pub(super) client: Client,
-    pub(super) source: Source,
-    pub(super) selector: Option<String>,
-    /// Which of the kind's versions the server is asked for.
-    version: usize,
-}
-
-#[derive(Deserialize)]
-struct List {
-    #[serde(default)]
-    metadata: ListMeta,
-    #[serde(default)]
-    items: Vec<Value>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListMeta {
-    resource_version: Option<String>,
-    #[serde(rename = "continue")]
-    next: Option<String>,
-}
-
-impl Asking {
-    pub(super) fn new(client: Client, source: Source, selector: Option<&String>) -> Self {
-        let selector = source.kind.selector(selector);
-        Self { client, source, selector, version: 0 }
-    }
-
-    fn request(&self) -> Request {
-        let Source { kind, namespace } = &self.source;
-        Request::new(kind.path(self.api_version(), namespace.as_deref()))
-    }
-
-    fn api_version(&self) -> &'static str {
-        self.source.kind.versions()[self.version]
-    }
-
-    /// Asks for another version of the kind from now on; whether there is one that was not asked for yet.
-    pub(super) fn next_version(&mut self) -> bool {
-        self.version = (self.version + 1) % self.source.kind.versions().len();
-        self.version != 0
-    }
-
-    fn arrived(&self, value: Value) -> Option<Arrived> {
-        Arrived::of(self.source.kind, self.api_version(), value)
-    }
-
-    /// All objects, as they are now: without a version, the server may not answer an older state (a consistent read).
-    pub(super) async fn list(&self, metrics: &ClusterMetrics) -> Result<(ResourceVersion, Vec<Arrived>), Trouble> {
-        match self.list_in_pages(Some(PAGE), metrics).await {
-            // It took so long that the server forgot the first page.
-            Err(Trouble::Forgotten) => self.list_in_pages(None, metrics).await,
-            listed => listed,
-        }
-    }
-
-    async fn list_in_pages(
-        &self,
-        limit: Option<u32>,
-        metrics: &ClusterMetrics,
-    ) -> Result<(ResourceVersion, Vec<Arrived>), Trouble> {
-        let mut objects = Vec::new();
-        let mut next = None;
-        loop {
-            let parameters = ListParams {
-                label_selector: self.selector.clone(),
-                limit,
-                continue_token: next,
-                ..ListParams::default()
-            };
-            let page = self.page(&parameters).await?;
-            metrics.hear();
-            objects.extend(page.items.into_iter().filter_map(|item| self.arrived(item)));
-            next = page.metadata.next.filter(|next| !next.is_empty());
-            if next.is_none() {
-                let version = page.metadata.resource_version.as_deref().and_then(ResourceVersion::new);
-                let version = version.ok_or_else(|| Trouble::Away("a list without resourceVersion".to_owned()))?;
-                return Ok((version, objects));
-            }
-        }
-    }
-
-    async fn page(&self, parameters: &ListParams) -> Result<List, Trouble> {
-        let request = self.request().list(parameters).map_err(|error| Trouble::Refused(error.to_string()))?;
-        let text = timeout(ANSWER, self.client.request_text(request));
-        let text = text.await.map_err(|_| late())?.map_err(|error| Trouble::of(&error))?;
-        // Off the threads that answer checks.
-        let read = tokio::task::spawn_blocking(move || serde_json::from_str::<List>(&text)).await;
-        read.map_err(|error| Trouble::Away(error.to_string()))?
-            .map_err(|error| Trouble::Away(format!("an answer that does not decode: {error}")))
-    }
-}
-
-fn late() -> Trouble {
-    Trouble::Away(format!("no answer within {ANSWER:?}"))
-}
 
 /// Follows one source.
 pub(super) struct Follower {
@@ -255,7 +98,10 @@ impl Follower {
                 Ok(()) if was_followed => {}
                 Ok(()) => tokio::time::sleep(backoff.step()).await,
                 Err(trouble) => {
-                    self.metrics.restarts.inc();
+                    // That a kind is not there, or lists are not streamed, is no failure.
+                    if !matches!(trouble, Trouble::Unknown | Trouble::NoStreaming(_)) {
+                        self.metrics.restarts.inc();
+                    }
                     turn = self.recover(trouble, &mut backoff).await;
                 }
             }
@@ -370,20 +216,7 @@ impl Follower {
     /// Watches until the watch ends. Where all has not been told, the watch begins with that.
     async fn watch(&mut self, turn: &mut Turn) -> Result<(), Trouble> {
         let from = self.seen.as_ref().filter(|_| self.is_whole);
-        let parameters = WatchParams {
-            label_selector: self.asking.selector.clone(),
-            field_selector: None,
-            timeout: Some(life()),
-            bookmarks: true,
-            send_initial_events: from.is_none(),
-        };
-        // Without a version, what the watch begins with may not be an older state either.
-        let from = from.map_or("", ResourceVersion::as_str);
-        let request = self.asking.request().watch(&parameters, from);
-        let request = request.map_err(|error| Trouble::Refused(error.to_string()))?;
-        let client = self.asking.client.clone();
-        let events = timeout(ANSWER, client.request_events::<Value>(request));
-        let events = events.await.map_err(|_| late())?.map_err(|error| Trouble::of(&error))?;
+        let events = self.asking.watch(from).await?;
         if self.is_whole {
             self.heard(turn).await;
         }
@@ -459,16 +292,4 @@ impl Follower {
             }
         }
     }
-}
-
-fn life() -> u32 {
-    let (least, more) = LIFE;
-    // At most 60.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a fraction of 60 is small and positive"
-    )]
-    let more = (f64::from(more) * random_fraction()) as u32;
-    least + more
 }

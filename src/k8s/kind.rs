@@ -90,6 +90,18 @@ impl Kind {
         !matches!(self, Self::Secret)
     }
 
+    /// Whether its objects go into the snapshot: none that holds a secret may (P31).
+    pub(super) const fn is_kept(self) -> bool {
+        match self {
+            Self::AuthPolicy
+            | Self::IdentityProvider
+            | Self::HttpRoute
+            | Self::GrpcRoute
+            | Self::Gateway
+            | Self::ReferenceGrant => true,
+        }
+    }
+
     /// Whether there can be policies where the server does not know it: without Gateway API there are no routes, and
     /// without our own resources nothing has been installed yet.
     pub(super) const fn is_optional(self) -> bool {

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::follow::{Asking, Door, Follower, Trouble, Word};
+use super::ask::{Asking, Trouble};
+use super::follow::{Door, Follower, Word};
 use super::kind::{Kind, Source};
 use super::known::Known;
 use super::metrics::ClusterMetrics;

@@ -74,7 +74,12 @@ pub(crate) fn options(server: &ApiServer) -> Result<GateOptions> {
 
 /// How to run a gate that follows the server of a kubeconfig.
 pub(crate) fn following(kubeconfig: PathBuf) -> GateOptions {
-    let kubernetes = json!({ "kubeconfig": kubeconfig, "installNamespace": "shop", "snapshot": "policies.snapshot" });
+    let kubernetes = json!({
+        "kubeconfig": kubeconfig,
+        "gateways": ["shop/web"],
+        "installNamespace": "shop",
+        "snapshot": "policies.snapshot",
+    });
     let mut options = GateOptions::new(env!("CARGO_BIN_EXE_cloakroom"));
     options.config = json!({ "policies": { "dir": null, "kubernetes": kubernetes } });
     options

@@ -1,5 +1,7 @@
 //! The API server away, hung, restarted, without its history: what is decided stays, and what was missed is caught up with.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use e2e::gate::Cloakroom;
 
@@ -21,7 +23,9 @@ async fn p34_decisions_stay_while_the_api_server_is_away_and_changes_are_caught_
     ensure!(house::status(&gate, "told.example").await? == 200);
     server.restart().await?;
     server.apply(&closed("told")).await?;
+    let back = Instant::now();
     comes_to(&gate, "told.example", 403).await?;
+    println!("caught up {:?} after the API server took a change again", back.elapsed());
     ensure!(restarts > 0.0);
 
     // Killed, and its history forgotten while it was away: 410, and a new list.
@@ -34,6 +38,7 @@ async fn p34_decisions_stay_while_the_api_server_is_away_and_changes_are_caught_
     server.apply(&public("told")).await?;
     comes_to(&gate, "told.example", 200).await?;
     comes_to(&gate, "gone.example", 403).await?;
+    house::says(&gate, "has forgotten where the watch was", 1).await?;
 
     // Hung: connections are accepted and nobody answers.
     server.stop().await?;
