@@ -12,8 +12,8 @@ mod redirect;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use self::alive::CLOCK_LEEWAY;
 use self::alive::{Alive, alive};
 use super::attributes::RequestAttributes;
 use super::credential::{AccessToken, Carrier, Credential, ForeignCredential, Presented, PresentedJwt, TakeOff};
@@ -25,6 +25,9 @@ use super::response::ResponseScope;
 use super::session::{Realm, Session, Timestamp};
 use super::verdict::{Challenge, Decision, Denial, Lookup, Permit};
 use crate::api::auth_policy::Mode;
+
+/// How far a session's own times may lie ahead of our clock before we say that the clock is wrong (P23).
+pub const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What to do next.
 #[derive(Debug)]

@@ -1,17 +1,13 @@
 //! Whether what a look-up found counts: alive, the one asked for, and within its times. No look-up is trusted with that alone.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Wanted;
+use super::{CLOCK_LEEWAY, Wanted};
 use crate::authz::identity::{Facts, Identity};
 use crate::authz::policy::Refusal;
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Realm, Session, Timestamp};
 use crate::authz::verdict::Lookup;
-
-/// How far a session's own times may lie ahead of our clock before we say that the clock is wrong (P23).
-pub const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 
 /// Who it was that was found, alive.
 pub(super) enum Alive<'a> {

@@ -1,7 +1,5 @@
 //! What a session must be and have.
 
-use std::time::Duration;
-
 use super::*;
 use crate::authz::session::Claims;
 
