@@ -1,4 +1,4 @@
-//! Objects as users write them: AuthPolicy and the Gateway API objects that it attaches to. Types and their bounds only.
+//! Objects as users write them: AuthPolicy, the Gateway API objects that it attaches to, and what checks credentials for it. Types and their bounds only.
 
 pub mod auth_policy;
 pub mod byte_size;

@@ -35,6 +35,8 @@ use crate::ext_proc::metrics::ResponseMetrics;
 use crate::ext_proc::service::{Processor, ProcessorConfig};
 use crate::ext_proc::stream::ExternalProcessor;
 use crate::grpc;
+use crate::identity::Identities;
+use crate::identity::stats::ProviderStats;
 use crate::policies::Publisher;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
@@ -114,6 +116,9 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         Arc::clone(&clock),
     ));
     metrics::register_sessions(&registry, Arc::clone(sessions.stats()))?;
+    let provider_stats = Arc::new(ProviderStats::new()?);
+    provider_stats.register(&registry)?;
+    let identities = Arc::new(Identities::new(&config.providers, provider_stats).context("providers.caFile")?);
     let gate = Arc::new(Gate::new(
         GateConfig {
             realm: config.realm.clone(),
@@ -123,6 +128,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         },
         Arc::clone(&policies),
         Arc::clone(&sessions),
+        Arc::clone(&identities),
         Arc::clone(&clock),
         CheckMetrics::register(&registry)?,
     ));
@@ -155,6 +161,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         policies: Arc::clone(&policies),
         report,
         sessions: Arc::clone(&sessions),
+        identities: Arc::clone(&identities),
         clock: Arc::clone(&clock),
         carriers: config.carriers.clone(),
         jwt_header: config.jwt.header.clone().into(),
@@ -208,6 +215,13 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         }
     });
     watchers.spawn({
+        let (identities, policies, stop) = (Arc::clone(&identities), Arc::clone(&policies), stop());
+        async move {
+            identities.watch(&policies, stop).await;
+            "the watch of identity providers"
+        }
+    });
+    watchers.spawn({
         let (keyring, stop) = (Arc::clone(&keyring), stop());
         async move {
             keyring.watch(stop).await;
@@ -249,6 +263,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             api.finish().await;
         }
         sessions.close().await;
+        identities.close().await;
     });
     if drained.await.is_err() {
         tracing::warn!(drain = ?config.shutdown.drain, "what still ran after shutdown.drain was cut off");
@@ -344,6 +359,7 @@ mod tests {
         telemetry::register(&registry).unwrap();
         metrics::register_sessions(&registry, Arc::new(SessionsStats::default())).unwrap();
         CheckMetrics::register(&registry).unwrap();
+        ProviderStats::new().unwrap().register(&registry).unwrap();
         ResponseMetrics::register(&registry).unwrap();
         RedisStats::new().unwrap().register(&registry).unwrap();
         let cluster = ClusterMetrics::new().unwrap();

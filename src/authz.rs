@@ -3,6 +3,7 @@
 
 pub mod attributes;
 pub mod credential;
+pub mod identity;
 pub mod matching;
 pub mod plan;
 pub mod policy;

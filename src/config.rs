@@ -29,6 +29,7 @@ use crate::authz::policy::{RealmRights, RouteIdentity};
 use crate::authz::session::Realm;
 use crate::ext_authz::record::Decisions;
 use crate::grpc::Address;
+use crate::identity::outbound::{NetworkError, OutboundConfig};
 use crate::sessions::SessionsConfig;
 use crate::sessions::keyring::KeyRingConfig;
 use crate::telemetry::LogFormat;
@@ -58,6 +59,8 @@ pub struct Config {
     pub pod: Option<PathBuf>,
     /// What the proxy's word about a request's route is worth.
     pub route_identity: RouteIdentity,
+    /// How identity providers are asked.
+    pub providers: OutboundConfig,
     /// The session API's callers.
     pub callers: Vec<CallerConfig>,
     /// Logs.
@@ -243,6 +246,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
                 return Err(wrong("proxy.routeIdentity", format!("`{other}` is not one of verified, trusted")));
             }
         },
+        providers: providers(file.providers, folder)?,
         callers,
         telemetry: telemetry(file.telemetry)?,
         shutdown: ShutdownConfig {
@@ -438,6 +442,22 @@ fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
         })?,
     };
     Ok(JwtConfig { header, ring })
+}
+
+fn providers(file: file::ProvidersFile, folder: &Path) -> Result<OutboundConfig, Wrong> {
+    let written = file.networks.unwrap_or_default();
+    if written.len() > 64 {
+        return Err(wrong("providers.networks", format!("{} networks, the most is 64", written.len())));
+    }
+    let networks = written.iter().map(|text| text.parse().map_err(|error| wrong_network(&error)));
+    Ok(OutboundConfig {
+        networks: networks.collect::<Result<_, _>>()?,
+        ca_file: file.ca_file.map(|path| folder.join(path)),
+    })
+}
+
+fn wrong_network(error: &NetworkError) -> Wrong {
+    wrong("providers.networks", error.to_string())
 }
 
 fn callers(

@@ -40,7 +40,9 @@ pub struct ClusterSettings {
     pub gateways: Option<BTreeSet<ObjectName>>,
     /// The install's own namespace, whose policies may say `hosts`; the pod's own, or the context's, unless told.
     pub install_namespace: Option<String>,
-    /// Where the last set is kept.
+    /// Whether the Secrets are watched that IdentityProviders may read.
+    pub secrets: bool,
+    /// Where the last set is kept, without Secrets.
     pub snapshot: Option<PathBuf>,
 }
 

@@ -16,6 +16,7 @@ pub mod stats;
 pub mod token;
 mod touch;
 pub mod view;
+mod vouched;
 
 #[cfg(test)]
 mod fixtures;
@@ -40,6 +41,7 @@ pub use self::respond::{NotDone, Responded};
 use self::stats::SessionsStats;
 use self::token::{RandomFailed, TokenKeys};
 use self::view::{Link, View};
+use self::vouched::VouchedJwts;
 use crate::authz::credential::AccessToken;
 use crate::authz::session::{Claims, Device, Provider, Realm, SecretAge, Session, SessionId, Timestamp};
 use crate::authz::verdict::Lookup;
@@ -176,8 +178,8 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// A look-up that found no live session.
-    fn without(lookup: Lookup) -> Self {
+    /// A look-up that found no live session, or that was none of ours.
+    pub fn without(lookup: Lookup) -> Self {
         Self { lookup, entry: None, secret: None }
     }
 }
@@ -194,6 +196,8 @@ pub struct Sessions {
     keyring: Arc<KeyRing>,
     clock: Arc<Clock>,
     stats: Arc<SessionsStats>,
+    /// JWTs minted where no session is.
+    vouched: VouchedJwts,
     /// Changes that wait for their turn.
     changes: Arc<Changes>,
     /// Read by each end of a session while it is under way.
@@ -240,7 +244,8 @@ impl Sessions {
         let changes = Changes::new(Arc::clone(&store), Arc::clone(&view), Arc::clone(&keyring), tasks.clone());
         let writes = Arc::new(Semaphore::new(MAX_BACKGROUND_WRITES));
         let (changes, ending) = (Arc::new(changes), Arc::default());
-        Self { config, store, view, token_keys, keyring, clock, stats, changes, ending, tasks, writes }
+        let vouched = VouchedJwts::default();
+        Self { config, store, view, token_keys, keyring, clock, stats, vouched, changes, ending, tasks, writes }
     }
 
     /// What has been done, counted.

@@ -13,6 +13,9 @@ use cloakroom::ext_authz::metrics::CheckMetrics;
 use cloakroom::ext_authz::record::Decisions;
 use cloakroom::ext_authz::service::{Gate, GateConfig};
 use cloakroom::folder;
+use cloakroom::identity::Identities;
+use cloakroom::identity::outbound::OutboundConfig;
+use cloakroom::identity::stats::ProviderStats;
 use cloakroom::sessions::clock::Clock;
 use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
 use cloakroom::sessions::keyring::{KeyRing, KeyRingConfig, ceremony};
@@ -91,7 +94,9 @@ impl Scene {
             decisions: Decisions::None,
         };
         let metrics = CheckMetrics::register(&prometheus::Registry::new()).expect("metrics");
-        let gate = Gate::new(config, policies, sessions, clock, metrics);
+        let stats = Arc::new(ProviderStats::new().expect("good names"));
+        let identities = Arc::new(Identities::new(&OutboundConfig::default(), stats).expect("no file"));
+        let gate = Gate::new(config, policies, sessions, identities, clock, metrics);
         Self { runtime, gate, token: issued.token.reveal().to_string() }
     }
 

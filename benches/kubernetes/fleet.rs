@@ -58,11 +58,17 @@ async fn spell(cluster: &Cluster, gates: &[Cloakroom], server: &Usage, table: &m
     while began.elapsed() < SPELL {
         ticks.tick().await;
         changes += 1;
-        cluster.write("changing", "changing.example", &json!([{ "name": format!("v{changes}"), "access": "Public" }])).await?;
+        cluster
+            .write("changing", "changing.example", &json!([{ "name": format!("v{changes}"), "access": "Public" }]))
+            .await?;
     }
     let took = began.elapsed();
     let cpu = before.until(&server.read()?, 1).cpu;
-    table.push(Row::number(format!("API server, CPU, {CHANGES} changes a second, {count} gates"), share(cpu, took), "% of a core"));
+    table.push(Row::number(
+        format!("API server, CPU, {CHANGES} changes a second, {count} gates"),
+        share(cpu, took),
+        "% of a core",
+    ));
     table.push(Row::number(
         format!("API server, CPU of a change above rest, {count} gates"),
         (cpu - rest / 100.0 * took.as_nanos() as f64) / f64::from(changes) / 1e6,

@@ -132,6 +132,18 @@ pub fn jose() -> Result<PathBuf> {
     })
 }
 
+/// The folder of the npm package `oidc-provider`, an OpenID provider that is certified.
+///
+/// # Errors
+/// When it is not there and cannot be installed.
+pub fn oidc_provider() -> Result<PathBuf> {
+    node()?;
+    install("oidc-provider-9.13.3", |folder| {
+        say("oidc-provider 9.13.3 (npm): installing");
+        npm_ci("oidc-provider", folder)
+    })
+}
+
 /// Installs what `e2e/tools/<name>/package-lock.json` pins.
 fn npm_ci(name: &str, folder: &Path) -> Result<()> {
     if on_path("npm").is_none() {

@@ -15,6 +15,9 @@ use cloakroom::ext_authz::metrics::CheckMetrics;
 use cloakroom::ext_authz::record::Decisions;
 use cloakroom::ext_authz::service::{Gate, GateConfig};
 use cloakroom::ext_authz::{request, wire};
+use cloakroom::identity::Identities;
+use cloakroom::identity::outbound::OutboundConfig;
+use cloakroom::identity::stats::ProviderStats;
 use cloakroom::sessions::clock::Clock;
 use cloakroom::sessions::keyring::algorithm::SigningAlgorithm;
 use cloakroom_fuzz::{ask, install, servers};
@@ -44,7 +47,10 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
         decisions: Decisions::All,
     };
     let metrics = CheckMetrics::register(&prometheus::Registry::new()).expect("an empty registry");
-    let gate = Gate::new(config, Arc::new(arc_swap::ArcSwap::new(Arc::clone(&index))), sessions, clock, metrics);
+    let policies = Arc::new(arc_swap::ArcSwap::new(Arc::clone(&index)));
+    let stats = Arc::new(ProviderStats::new().expect("good names"));
+    let identities = Arc::new(Identities::new(&OutboundConfig::default(), stats).expect("no file"));
+    let gate = Gate::new(config, policies, sessions, identities, clock, metrics);
     House { index, gate, runtime: install::runtime() }
 });
 
@@ -121,7 +127,7 @@ fn open(decision: Decision, raw: &RawRequest<'_>, attributes: &RequestAttributes
         Decision::Deny(_) => return None,
         Decision::Anonymous { rule, take_off, audit, .. } => (rule, take_off, audit),
     };
-    let presented = install::install().carriers.present(attributes);
+    let presented = install::install().carriers.present(attributes, &[]);
     match rule.rule.split('-').next() {
         _ if audit.is_some() => assert_eq!(&*rule.policy.name, "trial", "only one policy is in Audit mode"),
         Some("public") => {}

@@ -28,8 +28,8 @@ fuzz_target!(|input: &[u8]| {
         ..RawRequest::default()
     };
     let Ok(request) = RequestAttributes::read(raw) else { return };
-    let presented = INSTALL.carriers.present(&request);
-    let off = INSTALL.carriers.take_off(&request, &INSTALL.own_headers);
+    let presented = INSTALL.carriers.present(&request, &[]);
+    let off = INSTALL.carriers.take_off(&request, &INSTALL.own_headers, &[]);
     assert!(off.headers.is_empty());
 
     let joined = lines.join(&b","[..]);

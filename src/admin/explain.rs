@@ -15,11 +15,12 @@ use super::session_api::document::TokenText;
 use super::session_api::read::JsonBody;
 use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::plan::Plan;
-use crate::authz::plan::explain::{ExplainedJwt, Explanation, SessionFacts};
+use crate::authz::plan::explain::{ExplainedJwt, Explanation, IdentityFacts, SessionFacts};
+use crate::authz::plan::{Plan, Wanted};
 use crate::authz::policy::{PolicyIndex, PolicyProblem, PolicySummary};
 use crate::authz::reason::DenyReason;
 use crate::authz::{self};
+use crate::identity::Identities;
 use crate::sessions::Sessions;
 use crate::sessions::clock::Clock;
 
@@ -32,6 +33,8 @@ pub struct ExplainParts {
     pub report: Report,
     /// The sessions.
     pub sessions: Arc<Sessions>,
+    /// Those whom identity providers vouch for.
+    pub identities: Arc<Identities>,
     /// The process's clock.
     pub clock: Arc<Clock>,
     /// Where tokens travel; one that comes beside the request is put into the first place.
@@ -186,10 +189,12 @@ struct JwtDescription {
     iss: String,
     aud: String,
     sub: String,
-    sid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<String>,
-    auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     scope: String,
     roles: Vec<String>,
     claims: Vec<String>,
@@ -201,11 +206,25 @@ impl JwtDescription {
             iss: format!("{issuer}/ns/{}", jwt.namespace),
             aud: jwt.audience.clone(),
             sub: session.subject.clone(),
-            sid: session.sid.to_string(),
+            sid: Some(session.sid.to_string()),
             acr: session.acr.clone(),
-            auth_time: session.auth_time.as_secs(),
+            auth_time: Some(session.auth_time.as_secs()),
             scope: session.scopes.join(" "),
             roles: session.roles.clone(),
+            claims: jwt.claims.clone(),
+        }
+    }
+
+    fn of_identity(jwt: &ExplainedJwt, identity: &IdentityFacts, issuer: &str) -> Self {
+        Self {
+            iss: format!("{issuer}/ns/{}", jwt.namespace),
+            aud: jwt.audience.clone(),
+            sub: identity.subject.clone(),
+            sid: None,
+            acr: identity.acr.clone(),
+            auth_time: identity.auth_time.map(|proved| proved.as_secs()),
+            scope: identity.scopes.join(" "),
+            roles: identity.roles.clone(),
             claims: jwt.claims.clone(),
         }
     }
@@ -223,19 +242,22 @@ async fn explain(
             let (index, now) = (parts.policies.load_full(), parts.clock.now());
             let found = match authz::plan(&index, &request) {
                 Plan::Settled(_) => None,
-                Plan::Lookup(pending) => {
-                    Some(parts.sessions.resolve(pending.wanted(), pending.realm(), now).await.lookup)
-                }
+                Plan::Lookup(pending) => Some(match pending.wanted() {
+                    Wanted::Foreign(credential, provider) => parts.identities.resolve(credential, provider, now).await,
+                    wanted => parts.sessions.resolve(wanted, pending.realm(), now).await.lookup,
+                }),
             };
             authz::explain(&index, &request, found.as_ref(), |permit| parts.sessions.refusal(permit, now), now)
         }
     };
-    let facts = explanation.session.as_ref().and_then(|session| session.facts.as_ref());
-    let jwt = explanation.jwt.as_ref().zip(facts);
-    let set_headers = jwt.map(|(jwt, facts)| SetHeader {
-        name: parts.jwt_header.clone(),
-        jwt: JwtDescription::of(jwt, facts, &parts.issuer),
+    let session = explanation.session.as_ref().and_then(|session| session.facts.as_ref());
+    let identity = explanation.provider.as_ref().and_then(|provider| provider.facts.as_ref());
+    let jwt = explanation.jwt.as_ref().and_then(|jwt| match (session, identity) {
+        (Some(session), _) => Some(JwtDescription::of(jwt, session, &parts.issuer)),
+        (None, Some(identity)) => Some(JwtDescription::of_identity(jwt, identity, &parts.issuer)),
+        (None, None) => None,
     });
+    let set_headers = jwt.map(|jwt| SetHeader { name: parts.jwt_header.clone(), jwt });
     Ok(Json(ExplainAnswer { set_headers: set_headers.into_iter().collect(), explanation }))
 }
 

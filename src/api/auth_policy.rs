@@ -269,14 +269,14 @@ pub struct SessionMethod {
 pub struct CarrierRef {
     /// A cookie of this name, 1 to 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = validation::TOKEN))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = validation::TOKEN))]
     pub cookie: Option<String>,
     /// The header `Authorization` with the scheme `Bearer`: `bearer: {}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Nothing>,
     /// A header of this name, 1 to 255 bytes, that holds the credential and nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = validation::TOKEN))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = validation::TOKEN))]
     pub header: Option<String>,
 }
 
@@ -291,12 +291,12 @@ pub struct Nothing {}
 pub struct SessionJwtMethod {
     /// The audiences that the JWT may have been minted for, each of 1 to 255 bytes; 1 to 16.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 16), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(!default, length(min = 1, max = 16), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
     /// The namespaces whose keys may have signed the JWT, each of 1 to 63 bytes; 1 to 16.
     #[serde(default)]
     #[schemars(
-        required,
+        !default,
         length(min = 1, max = 16),
         inner(length(min = 1, max = 63)),
         transform = validation::entries(validation::LABEL),
@@ -366,7 +366,7 @@ pub struct ClaimRequirement {
     /// The values of which one will do: texts of at most 1,024 bytes, whole numbers, true or false; 1 to 64. A claim that is a
     /// list has the value when one of its elements is it. Values of different types are never equal: `1` is not `"1"`.
     #[serde(default)]
-    #[schemars(required, length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(!default, length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub values: Vec<ClaimValue>,
 }
 
@@ -382,6 +382,10 @@ pub enum ClaimValue {
     Text(String),
 }
 
+/// As good as the largest `i64`. The API server keeps bounds as doubles: a larger one overflows where it is compared, and another one
+/// near it is not stored as it is written.
+const MAX_NUMBER: i64 = 9_223_372_036_854_775_000;
+
 impl JsonSchema for ClaimValue {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "ClaimValue".into()
@@ -394,8 +398,8 @@ impl JsonSchema for ClaimValue {
             "x-kubernetes-preserve-unknown-fields": true,
             "maxLength": 1024,
             "multipleOf": 1,
-            "minimum": i64::MIN,
-            "maximum": i64::MAX,
+            "minimum": -MAX_NUMBER,
+            "maximum": MAX_NUMBER,
             "maxItems": 0,
             "maxProperties": 0,
         })

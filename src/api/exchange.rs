@@ -19,11 +19,11 @@ use super::validation;
 pub struct Exchange {
     /// The response header that holds the JWT and nothing else; 1 to 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = validation::TOKEN))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = validation::TOKEN))]
     pub header: Option<String>,
     /// The cookie that the response sets to the JWT; 1 to 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), extend("x-kubernetes-validations" = validation::TOKEN))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = validation::TOKEN))]
     pub cookie: Option<String>,
     /// The member of the JSON body that is the JWT: 1 to 4 names from the outside in, with dots between them, each of 1 to 63
     /// letters, digits, `_` and `-`.
@@ -104,7 +104,7 @@ pub struct Jwks {
     pub inline: Option<JwkSet>,
     /// Where the issuer publishes it: an `https` URL of 1 to 2,048 bytes. Not in a rule's `exchange`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = validation::HTTPS_URL))]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = validation::URL))]
     pub uri: Option<String>,
     /// Where the issuer publishes it is what its discovery document says (OpenID Connect Discovery 1.0 §4). The document must name
     /// the same `issuer`, byte for byte. Not in a rule's `exchange`.

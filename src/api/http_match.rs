@@ -30,6 +30,7 @@ pub struct HttpRouteMatch {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = MAX_NAMES),
+        transform = validation::names_are_tokens,
         transform = validation::entries(validation::HEADER_MATCH),
         extend("x-kubernetes-list-type" = "atomic")
     )]

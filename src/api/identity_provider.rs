@@ -82,7 +82,7 @@ pub struct JwtProvider {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IntrospectionProvider {
     /// The server's introspection endpoint: an `https` URL of 1 to 2,048 bytes. It is sent the token in a POST.
-    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = validation::HTTPS_URL))]
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = validation::URL))]
     pub endpoint: String,
     /// Who we are to the server (HTTP Basic, RFC 6749 §2.3.1): 1 to 255 bytes.
     #[schemars(length(min = 1, max = 255))]

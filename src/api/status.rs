@@ -104,7 +104,7 @@ pub struct Condition {
     pub status: ConditionStatus,
     /// The `metadata.generation` of the object that this is about; at least 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = i64::MAX))]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub observed_generation: Option<i64>,
     /// When `status` last became another (RFC 3339, whole seconds).
     #[schemars(extend("format" = "date-time"), length(max = 64))]

@@ -3,6 +3,7 @@
 mod authorization;
 mod carriers;
 mod cookie;
+mod foreign;
 mod token;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 pub use self::carriers::{CarrierError, Carriers};
+pub use self::foreign::ForeignCredential;
 use super::session::SessionId;
 
 /// The opaque access token a client presents (RFC 6749 §1.4), taken apart: `ckr_` + base64url of `sid` ‖ `secret` ‖ `tag`.
@@ -84,7 +86,9 @@ pub enum Credential {
     Token(AccessToken),
     /// A JWT that calls itself a session JWT.
     SessionJwt(PresentedJwt),
-    /// Something in one of our places that is neither; never evaluated, always bad.
+    /// Something that an identity provider may know.
+    Foreign(ForeignCredential),
+    /// Something in one of our places that is none of these; never evaluated, always bad.
     Other,
 }
 

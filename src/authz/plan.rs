@@ -4,6 +4,7 @@
 //! Most requests have one policy. Where `Required` policies stand further out, each is asked in turn, the outermost first: all
 //! must let the request pass, and the most specific one that asked for a session says what the service is told.
 
+mod choose;
 pub mod explain;
 mod redirect;
 #[cfg(test)]
@@ -13,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attributes::RequestAttributes;
-use super::credential::{AccessToken, Carrier, Credential, Presented, PresentedJwt, TakeOff};
-use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, SessionJwtRule};
+use super::credential::{AccessToken, Carrier, Credential, ForeignCredential, Presented, PresentedJwt, TakeOff};
+use super::identity::{Facts, Holder, Identity};
+use super::policy::provider::{IdentityProvider, ProviderRef};
+use super::policy::{Access, AuthRule, Judge, Located, PolicyIndex, Refusal, RuleProvider, SessionJwtRule};
 use super::reason::{DenyReason, RefusalClass};
 use super::response::ResponseScope;
 use super::session::{Realm, Session, Timestamp};
@@ -29,7 +32,7 @@ pub const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 pub enum Plan {
     /// Nothing has to be looked up.
     Settled(Box<Decision>),
-    /// The decision hangs on a session.
+    /// The decision hangs on a session, or on what an identity provider says.
     Lookup(Box<Pending>),
 }
 
@@ -63,6 +66,18 @@ pub enum Wanted {
     Token(AccessToken),
     /// The session of this JWT, verified with the keys of the namespaces and for the audiences that the rule names.
     SessionJwt(PresentedJwt, SessionJwtRule),
+    /// Whom this credential belongs to, by the word of this provider.
+    Foreign(ForeignCredential, Arc<IdentityProvider>),
+}
+
+impl Wanted {
+    /// The identity provider that is asked.
+    pub fn provider(&self) -> Option<&Arc<IdentityProvider>> {
+        match self {
+            Self::Foreign(_, provider) => Some(provider),
+            Self::Token(_) | Self::SessionJwt(..) => None,
+        }
+    }
 }
 
 impl Pending {
@@ -101,7 +116,8 @@ pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
         let Err(refusal) = session(found, &wanted, &asking.judge, now) else { continue };
         if let Err(reason) = audited(&asking.judge, refusal.reason) {
             let redirect_to = asking.redirect_to.clone();
-            return Decision::Deny(denial(&asking.judge, reason, refusal.challenge, redirect_to, Some(&carrier)));
+            let denial = denial(&asking.judge, reason, refusal.challenge, redirect_to, Some(&carrier));
+            return Decision::Deny(Denial { provider: provider_name(&wanted), ..denial });
         }
         audit.get_or_insert(refusal.reason);
     }
@@ -109,7 +125,12 @@ pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
     if inner.logs_in() {
         return log_in(&inner, found, &wanted, &carrier, take_off, audit, now);
     }
-    let (None, Lookup::Active(session), Some(asking)) = (audit, found, asking.last()) else {
+    let holder = match found {
+        Lookup::Active(session) => Some(Holder::Session(session.clone())),
+        Lookup::Vouched(identity) => Some(Holder::Identity(identity.clone())),
+        _ => None,
+    };
+    let (None, Some(holder), Some(asking)) = (audit, holder, asking.last()) else {
         return Decision::Anonymous { rule: inner.rule().name.clone(), take_off, audit, scope: None };
     };
     let judge = &asking.judge;
@@ -118,10 +139,15 @@ pub fn settle(pending: Pending, found: &Lookup, now: Timestamp) -> Decision {
         return Decision::Deny(bare(judge, DenyReason::Internal));
     };
     // What the service may do is said by the rule that it stands behind, and not by one further out.
-    let scope = scope(&inner, Some(session), Some(&carrier)).map(Box::new);
+    // Behind an identity of somebody else there is no session that it could change.
+    let session = match &holder {
+        Holder::Session(session) => Some(&**session),
+        Holder::Identity(_) => None,
+    };
+    let scope = scope(&inner, session, Some(&carrier)).map(Box::new);
     let may_end = inner.grants().is_some_and(|grants| grants.end);
-    let (session, rule, mint) = (session.clone(), judge.rule().name.clone(), mint.clone());
-    Decision::Permit(Box::new(Permit { session, rule, mint, carrier, take_off, scope, may_end }))
+    let (rule, mint) = (judge.rule().name.clone(), mint.clone());
+    Decision::Permit(Box::new(Permit { holder, rule, mint, carrier, take_off, scope, may_end }))
 }
 
 /// A request to log in passes without identity. What it presented is known only to be ended, or to be forgotten when it is
@@ -138,7 +164,9 @@ fn log_in(
     let (mut session, mut dead) = (None, false);
     let is_token = matches!(wanted, Wanted::Token(_));
     match alive(found, wanted, &inner.form().realm, now) {
-        Ok(found) => session = is_token.then_some(&**found),
+        Ok(Alive::Session(found)) => session = is_token.then_some(&**found),
+        // Nothing of ours stands behind it.
+        Ok(Alive::Identity(_)) => {}
         // Whether there is a session to be ended cannot be known, and a log-in that left it alive would break a promise (P15).
         Err(refusal) if refusal.reason.class() == RefusalClass::Unavailable => {
             if let Err(reason) = audited(inner, refusal.reason) {
@@ -171,18 +199,33 @@ fn scope(judge: &Judge, session: Option<&Session>, carrier: Option<&Carrier>) ->
     })
 }
 
-/// Whether the session found will do for this rule.
+/// Who it was that was found, alive.
+enum Alive<'a> {
+    Session(&'a Arc<Session>),
+    Identity(&'a Arc<Identity>),
+}
+
+impl Alive<'_> {
+    fn facts(&self) -> Facts<'_> {
+        match self {
+            Self::Session(session) => session.facts(),
+            Self::Identity(identity) => identity.facts(),
+        }
+    }
+}
+
+/// Whether what was found will do for this rule.
 fn session(found: &Lookup, wanted: &Wanted, judge: &Judge, now: Timestamp) -> Result<(), Refusal> {
-    let session = alive(found, wanted, &judge.form().realm, now)?;
+    let who = alive(found, wanted, &judge.form().realm, now)?;
     match &judge.rule().access {
-        Access::Authenticate(rule) => rule.require.check(session, now),
+        Access::Authenticate(rule) => rule.require.check(who.facts(), now),
         Access::Public => Ok(()),
         Access::Deny(reason) => Err((*reason).into()),
     }
 }
 
-/// The session found, if it is alive and the one asked for.
-fn alive<'a>(found: &'a Lookup, wanted: &Wanted, realm: &Realm, now: Timestamp) -> Result<&'a Arc<Session>, Refusal> {
+/// The session or the identity found, if it is alive and the one asked for.
+fn alive<'a>(found: &'a Lookup, wanted: &Wanted, realm: &Realm, now: Timestamp) -> Result<Alive<'a>, Refusal> {
     let session = match found {
         Lookup::Active(session) => session,
         Lookup::Expired => return Err(DenyReason::ExpiredSession.into()),
@@ -193,18 +236,35 @@ fn alive<'a>(found: &'a Lookup, wanted: &Wanted, realm: &Realm, now: Timestamp) 
             return Err(match wanted {
                 Wanted::Token(_) => DenyReason::InvalidToken,
                 Wanted::SessionJwt(..) => DenyReason::InvalidSessionJwt,
+                Wanted::Foreign(..) => DenyReason::InvalidCredential,
             }
             .into());
         }
-        Lookup::Unavailable(reason) => return Err((*reason).into()),
+        Lookup::Vouched(identity) => return is_vouched(identity, wanted, now).map(|()| Alive::Identity(identity)),
+        Lookup::Refused(reason) | Lookup::Unavailable(reason) => return Err((*reason).into()),
     };
     is_alive(session, wanted, realm, now)?;
-    Ok(session)
+    Ok(Alive::Session(session))
+}
+
+/// What no look-up may be trusted with alone: that it was this provider that was asked, and that the credential has not ended.
+fn is_vouched(identity: &Identity, wanted: &Wanted, now: Timestamp) -> Result<(), Refusal> {
+    if wanted.provider().is_none_or(|provider| provider.name != identity.provider) {
+        return Err(DenyReason::Internal.into());
+    }
+    if identity.ends.is_some_and(|ends| ends <= now) {
+        return Err(DenyReason::ExpiredCredential.into());
+    }
+    Ok(())
 }
 
 /// What no look-up may be trusted with alone: that the session is the one asked for, of this realm, and within its times.
 fn is_alive(session: &Session, wanted: &Wanted, realm: &Realm, now: Timestamp) -> Result<(), Refusal> {
-    let is_other = matches!(wanted, Wanted::Token(token) if token.sid() != session.id);
+    let is_other = match wanted {
+        Wanted::Token(token) => token.sid() != session.id,
+        Wanted::SessionJwt(..) => false,
+        Wanted::Foreign(..) => true,
+    };
     if is_other || session.realm != *realm {
         return Err(DenyReason::UnknownSession.into());
     }
@@ -224,13 +284,24 @@ struct Draft {
     presented: Option<Presented>,
     /// What all rules that take a session JWT agree about.
     jwt_rule: Option<SessionJwtRule>,
+    /// The provider that all rules which take the credential of somebody else agree about.
+    provider: Option<Arc<IdentityProvider>>,
+    /// Where the providers of all rules look.
+    places: Vec<Carrier>,
     audit: Option<DenyReason>,
 }
 
 impl Draft {
     /// Asks every rule what it wants; the first that refuses is the answer.
     fn begin(index: &PolicyIndex, request: &RequestAttributes<'_>, located: &Located) -> Result<Self, Denial> {
-        let mut draft = Self { asking: Vec::new(), presented: None, jwt_rule: None, audit: None };
+        let mut draft = Self {
+            asking: Vec::new(),
+            presented: None,
+            jwt_rule: None,
+            provider: None,
+            places: places(located),
+            audit: None,
+        };
         for judge in located.judges() {
             let reason = match &judge.rule().access {
                 Access::Public => continue,
@@ -259,12 +330,30 @@ impl Draft {
         rule: &AuthRule,
     ) -> Result<(), DenyReason> {
         if self.presented.is_none() {
-            self.presented = Some(index.carriers.present(request)?);
+            self.presented = Some(index.carriers.present(request, &self.places)?);
         }
         let Some((credential, carrier)) = self.presented.as_ref().and_then(|it| it.credential.as_ref()) else {
-            return if rule.anonymous { Ok(()) } else { Err(DenyReason::NoCredential) };
+            // Where a missing provider would look nobody knows, so that none may be there that was not found (P6).
+            return if choose::misses_provider(rule) {
+                Err(DenyReason::ProviderMissing)
+            } else if rule.anonymous {
+                Ok(())
+            } else {
+                Err(DenyReason::NoCredential)
+            };
         };
         match (credential, &rule.session, &rule.session_jwt) {
+            (Credential::Foreign(foreign), ..) => {
+                let chosen = choose::provider(rule, foreign, carrier)?;
+                // One credential is judged once: what one provider says counts for no rule that trusts another.
+                if self.provider.as_ref().is_some_and(|other| !Arc::ptr_eq(other, chosen)) {
+                    return Err(DenyReason::InvalidCredential);
+                }
+                self.provider = Some(chosen.clone());
+            }
+            (Credential::Other, ..) if *carrier != Carrier::Bearer && self.places.contains(carrier) => {
+                return Err(DenyReason::InvalidCredential);
+            }
             (Credential::Other, ..) => return Err(DenyReason::InvalidToken),
             (Credential::Token(_), Some(carriers), _) => {
                 if carriers.as_ref().is_some_and(|carriers| !carriers.contains(carrier)) {
@@ -288,7 +377,8 @@ impl Draft {
     /// Where a request logs in, what it presents is looked for too: to be ended, never as an identity.
     fn log_in(&mut self, index: &PolicyIndex, request: &RequestAttributes<'_>, inner: &Judge) -> Result<(), Denial> {
         if self.presented.is_none() {
-            self.presented = Some(index.carriers.present(request).map_err(|reason| bare(inner, reason))?);
+            let presented = index.carriers.present(request, &self.places);
+            self.presented = Some(presented.map_err(|reason| bare(inner, reason))?);
         }
         let credential = self.presented.as_ref().and_then(|presented| presented.credential.as_ref());
         let by_cookie = matches!(credential, Some((Credential::Token(_), Carrier::Cookie(_))));
@@ -306,12 +396,15 @@ impl Draft {
         if logs_in && let Err(denial) = self.log_in(index, request, &inner) {
             return Plan::Settled(Box::new(Decision::Deny(denial)));
         }
-        let Self { asking, presented, jwt_rule, audit } = self;
-        let take_off = index.take_off(request);
+        let Self { asking, presented, jwt_rule, provider, places, audit } = self;
+        let take_off = index.take_off(request, &places);
         let credential = presented.and_then(|it| it.credential).filter(|_| logs_in || !asking.is_empty());
-        let (wanted, carrier) = match (credential, jwt_rule) {
-            (Some((Credential::Token(token), carrier)), _) => (Wanted::Token(token), carrier),
-            (Some((Credential::SessionJwt(jwt), carrier)), Some(rule)) => (Wanted::SessionJwt(jwt, rule), carrier),
+        let (wanted, carrier) = match (credential, jwt_rule, provider) {
+            (Some((Credential::Token(token), carrier)), ..) => (Wanted::Token(token), carrier),
+            (Some((Credential::SessionJwt(jwt), carrier)), Some(rule), _) => (Wanted::SessionJwt(jwt, rule), carrier),
+            (Some((Credential::Foreign(foreign), carrier)), _, Some(provider)) => {
+                (Wanted::Foreign(foreign, provider), carrier)
+            }
             _ => {
                 let scope = scope(&inner, None, None).filter(|_| logs_in).map(Box::new);
                 let rule = inner.rule().name.clone();
@@ -320,6 +413,24 @@ impl Draft {
         };
         Plan::Lookup(Box::new(Pending { asking, wanted, carrier, take_off, audit, inner }))
     }
+}
+
+/// Where the identity providers of the rules that judge a request look for credentials.
+fn places(located: &Located) -> Vec<Carrier> {
+    let mut places = Vec::new();
+    for judge in located.judges() {
+        let Access::Authenticate(rule) = &judge.rule().access else { continue };
+        for place in rule.providers.iter().filter_map(RuleProvider::known).flat_map(|provider| &provider.places) {
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+    }
+    places
+}
+
+fn provider_name(wanted: &Wanted) -> Option<ProviderRef> {
+    wanted.provider().map(|provider| provider.name.clone())
 }
 
 /// A cookie comes along with whatever makes the browser send a request; other carriers need a script of ours (P14).
@@ -369,6 +480,7 @@ fn denial(
             Some(Carrier::Cookie(name)) if is_dead(reason) => Some(name.clone()),
             _ => None,
         },
+        provider: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod install;
 mod objects;
 mod port;
 mod problem;
+pub mod provider;
 mod redirect;
 mod require;
 mod routed;
@@ -39,16 +40,19 @@ pub(super) use self::form::{Access, AuthRule};
 pub use self::gather::{ObjectHeader, PolicyInput, Unusable};
 pub use self::grants::{Fingerprint, Grants};
 pub use self::install::{HostsFrom, Install, Namespaces, ObjectName, OwnPod, RealmRights, RouteIdentity};
-pub use self::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
+pub use self::objects::{Origin, PolicyObject, PolicyObjects, ProviderObject, Sourced, Unreadable};
 use self::port::Port;
 pub use self::problem::{PolicyProblem, ProblemKind};
+pub(super) use self::provider::RuleProvider;
+use self::provider::{IdentityProvider, Providers};
 pub(super) use self::require::Refusal;
 use self::routed::NamedRoutes;
 pub(super) use self::rule::carrier_text;
 pub(super) use self::scope::{Judge, Located};
 pub use self::summary::PolicySummary;
+use super::attributes::RequestAttributes;
 use super::attributes::own_headers::OwnHeaders;
-use super::credential::Carriers;
+use super::credential::{Carrier, Carriers, TakeOff};
 use super::matching::HostTable;
 use super::session::Realm;
 use crate::api::auth_policy::AuthPolicy;
@@ -155,6 +159,8 @@ pub struct PolicyIndex {
     good: HashMap<PolicyName, Arc<Form>>,
     /// The closed form of each policy that never had a good one.
     closed: HashMap<PolicyName, Arc<Form>>,
+    /// The identity providers in force.
+    providers: Providers,
     /// How many rules there are.
     rules: usize,
     /// What the next compilation takes over.
@@ -175,6 +181,7 @@ impl PolicyIndex {
             ports: Vec::new(),
             good: HashMap::new(),
             closed: HashMap::new(),
+            providers: Providers::default(),
             rules: 0,
             kept: Kept::default(),
         }
@@ -208,8 +215,15 @@ impl PolicyIndex {
         self.rules
     }
 
-    /// What must be taken off the request for its service (P7, P11).
-    pub(super) fn take_off(&self, request: &super::attributes::RequestAttributes<'_>) -> super::credential::TakeOff {
-        self.carriers.take_off(request, &self.own_headers)
+    /// The identity providers that rules name, each as often as it is named.
+    pub fn named_providers(&self) -> impl Iterator<Item = &Arc<IdentityProvider>> {
+        let rules = self.good.values().flat_map(|form| &form.rules);
+        rules.flat_map(form::CompiledRule::providers).filter_map(RuleProvider::known)
+    }
+
+    /// What must be taken off the request for its service (P7, P11): what is ours, and what is in the places where the rules that
+    /// judge it look for credentials of others.
+    pub(super) fn take_off(&self, request: &RequestAttributes<'_>, places: &[Carrier]) -> TakeOff {
+        self.carriers.take_off(request, &self.own_headers, places)
     }
 }

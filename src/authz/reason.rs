@@ -83,6 +83,18 @@ reasons! {
     IdleSession = "idle_session", Unauthorized;
     /// A session JWT that does not verify, or is not for an audience and namespace that the rule names.
     InvalidSessionJwt = "invalid_session_jwt", Unauthorized;
+    /// A JWT of an issuer that no identity provider of the rule has.
+    UnknownIssuer = "unknown_issuer", Unauthorized;
+    /// A JWT that its identity provider refuses: its signature, algorithm, type, audience, times or claims are wrong.
+    InvalidJwt = "invalid_jwt", Unauthorized;
+    /// An API key that is in none of the Secrets of the rule's identity providers.
+    UnknownApiKey = "unknown_api_key", Unauthorized;
+    /// A token that its authorization server does not call active, or not for us.
+    InactiveToken = "inactive_token", Unauthorized;
+    /// A credential of somebody else that has ended.
+    ExpiredCredential = "expired_credential", Unauthorized;
+    /// In the place of a credential of somebody else stands what cannot be one, or what no identity provider of the rule judges.
+    InvalidCredential = "invalid_credential", Unauthorized;
     /// The session's `acr` is not one the rule accepts.
     InsufficientAcr = "insufficient_acr", StepUp;
     /// The owner proved who they are too long ago for the rule.
@@ -116,6 +128,10 @@ reasons! {
     StoreUnavailable = "store_unavailable", Unavailable;
     /// Too many look-ups wait already, or the check did not come whole: in time, or into the room for those that are not.
     Overloaded = "overloaded", Unavailable;
+    /// An identity provider that the rule names is not there, or never had a good form.
+    ProviderMissing = "provider_missing", Unavailable;
+    /// An identity provider did not answer, or its keys are too old.
+    ProviderUnavailable = "provider_unavailable", Unavailable;
     /// No key to sign with.
     KeysUnavailable = "keys_unavailable", Unavailable;
     /// The clock stands before the session's own times.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::credential::{Carrier, TakeOff};
+use super::identity::{Facts, Holder, Identity};
+use super::policy::provider::ProviderRef;
 use super::policy::{MintSpec, RuleRef};
 use super::reason::DenyReason;
 use super::response::ResponseScope;
@@ -27,14 +29,18 @@ pub enum Lookup {
     Unknown,
     /// The token's tag, or the JWT's signature, is wrong.
     Invalid,
+    /// An identity provider vouches for whom the credential belongs to.
+    Vouched(Arc<Identity>),
+    /// An identity provider refuses the credential, for this reason.
+    Refused(DenyReason),
     /// The truth cannot be known now.
     Unavailable(DenyReason),
 }
 
-/// The proof that a request may pass with a session's identity. Made by [`super::settle`] alone: no permit, no signature.
+/// The proof that a request may pass with an identity: that of a session, or one that a provider vouches for. Made by [`super::settle`] alone: no permit, no signature.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    pub(super) session: Arc<Session>,
+    pub(super) holder: Holder,
     pub(super) rule: RuleRef,
     pub(super) mint: Arc<MintSpec>,
     pub(super) carrier: Carrier,
@@ -44,9 +50,14 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The session.
-    pub fn session(&self) -> &Arc<Session> {
-        &self.session
+    /// Who passes.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// What rules and JWTs read of who passes.
+    pub fn facts(&self) -> Facts<'_> {
+        self.holder.facts()
     }
 
     /// The rule that allowed it.
@@ -77,7 +88,8 @@ impl Permit {
     /// A permit that no rule gave, for the tests of what is done with one.
     #[cfg(test)]
     pub(crate) fn for_test(session: Arc<Session>, rule: RuleRef, mint: Arc<MintSpec>, carrier: Carrier) -> Self {
-        Self { session, rule, mint, carrier, take_off: TakeOff::default(), scope: None, may_end: false }
+        let holder = Holder::Session(session);
+        Self { holder, rule, mint, carrier, take_off: TakeOff::default(), scope: None, may_end: false }
     }
 
     /// The same by a rule whose service may end the session.
@@ -95,6 +107,10 @@ impl Permit {
             set_cookie,
             handle,
             audit: None,
+            provider: match self.holder {
+                Holder::Session(_) => None,
+                Holder::Identity(identity) => Some(identity.provider.clone()),
+            },
         })
     }
 }
@@ -102,7 +118,7 @@ impl Permit {
 /// What the rules say, before a JWT is made.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Pass with the session's identity.
+    /// Pass with an identity.
     Permit(Box<Permit>),
     /// Pass without identity: `access: Public`, or `anonymous` where no credential was.
     Anonymous {
@@ -143,6 +159,8 @@ pub struct Allow {
     pub handle: Option<Box<str>>,
     /// What an `Audit` policy would have refused it for.
     pub audit: Option<DenyReason>,
+    /// The identity provider that vouches for it, where no session does.
+    pub provider: Option<ProviderRef>,
 }
 
 impl fmt::Debug for Allow {
@@ -154,6 +172,7 @@ impl fmt::Debug for Allow {
             .field("set_cookie", &self.set_cookie.is_some())
             .field("handle", &self.handle.is_some())
             .field("audit", &self.audit)
+            .field("provider", &self.provider)
             .finish()
     }
 }
@@ -172,12 +191,21 @@ pub struct Denial {
     pub challenge: Challenge,
     /// A dead cookie of ours to expire, by its name.
     pub expire_cookie: Option<Arc<str>>,
+    /// The identity provider that judged the credential, if one did.
+    pub provider: Option<ProviderRef>,
 }
 
 impl Denial {
     /// A denial for `reason` that says nothing more.
     pub fn bare(reason: DenyReason) -> Self {
-        Self { reason, rule: None, redirect_to: None, challenge: Challenge::default(), expire_cookie: None }
+        Self {
+            reason,
+            rule: None,
+            redirect_to: None,
+            challenge: Challenge::default(),
+            expire_cookie: None,
+            provider: None,
+        }
     }
 }
 

@@ -39,3 +39,23 @@ pub fn run(args: CrdsArgs) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_a_kind_is_written_and_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("new/crds");
+        for _ in 0..2 {
+            run(CrdsArgs { dir: Some(dir.clone()) }).unwrap();
+        }
+        for crd in crds::all() {
+            assert_eq!(std::fs::read_to_string(dir.join(crd.file_name())).unwrap(), crd.yaml());
+        }
+        let file = dir.join(crds::all()[0].file_name());
+        let error = format!("{:#}", run(CrdsArgs { dir: Some(file.clone()) }).unwrap_err());
+        assert!(error.contains(&format!("cannot make {}", file.display())), "{error}");
+    }
+}

@@ -13,7 +13,7 @@ use super::written::WrittenArgs;
 use crate::admin::explain::{ExplainRequest, HeaderField};
 use crate::admin::session_api::document::TokenText;
 use crate::authz;
-use crate::authz::attributes::{RawRequest, RequestAttributes};
+use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::plan::explain::Explanation;
 use crate::authz::policy::PolicyIndex;
 use crate::authz::session::Timestamp;
@@ -85,10 +85,15 @@ pub async fn run_to(args: ExplainArgs, out: &mut dyn Write) -> anyhow::Result<()
             token.is_none(),
             "--token-file: sessions are known to a running gate only: leave out --policies and --kubernetes"
         );
-        let (index, _) = args.written.compile(&args.policies).await?;
+        let (index, problems) = args.written.compile(&args.policies).await?;
+        let named = |text| {
+            RouteClaim::parse(text).with_context(|| format!("--route: `{text}` is no route: HTTPRoute/NAMESPACE/NAME"))
+        };
+        let route = args.route.as_deref().map(named).transpose()?;
         let headers = headers.iter().map(|it| (it.name.as_bytes(), it.value.as_bytes())).collect();
         let (method, host, path) = (args.method.as_bytes(), host.as_bytes(), path.as_bytes());
-        let answer = by(&index, RawRequest { method, host, path, headers, pinned: None, route: None })?;
+        let mut answer = by(&index, RawRequest { method, host, path, headers, pinned: None, route })?;
+        answer["policyProblems"] = problems.iter().filter(|problem| problem.kind.is_error()).count().into();
         return answered(&answer, args.output, out);
     }
     let request = ExplainRequest {
@@ -139,11 +144,15 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     let text = |pointer: &str| answer.pointer(pointer).map(plain_value);
     let verdict = match answer["verdict"].as_str() {
         Some("allowSession") => "ALLOWED, with the session's identity".to_owned(),
+        Some("allowIdentity") => "ALLOWED, with the identity that a provider vouches for".to_owned(),
         Some("allowAnonymous") => "ALLOWED, without identity".to_owned(),
-        Some("needsSession") => "UNDECIDED: it hangs on the session".to_owned(),
+        Some("needsSession") => "UNDECIDED: it hangs on the session, or on a provider".to_owned(),
         _ => format!("REFUSED with {}: {}", plain_value(&answer["status"]), plain_value(&answer["reason"])),
     };
     writeln!(out, "{}\n", output::plain(&verdict))?;
+    if answer["policyProblems"].as_u64().is_some_and(|problems| problems > 0) {
+        writeln!(out, "Not every policy is in force as it is written: cloakroom policy check says which\n")?;
+    }
     let mut table = Table::of_pairs();
     for (name, pointer) in [
         ("policy", "/policy"),
@@ -153,6 +162,13 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
         ("audit policy refuses it for", "/audit"),
         ("credential", "/credential/kind"),
         ("carried in", "/credential/carrier"),
+        ("identity provider", "/provider/name"),
+        ("  kind", "/provider/kind"),
+        ("  says", "/provider/found"),
+        ("  subject", "/provider/subject"),
+        ("  acr", "/provider/acr"),
+        ("  scopes", "/provider/scopes"),
+        ("  roles", "/provider/roles"),
         ("session", "/session/found"),
         ("  sid", "/session/sid"),
         ("  subject", "/session/subject"),
@@ -222,6 +238,44 @@ mod tests {
         ] {
             let got = target(url).ok();
             assert_eq!(got.as_ref().map(|(host, path)| (*host, path.as_ref())), want, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn policies_are_explained_as_they_are_written() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            explain: ExplainArgs,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, spec: &str| {
+            let path = folder.path().join(name);
+            let head = "apiVersion: cloakroom.dev/v1alpha1\nkind: AuthPolicy\nmetadata: { name: a, namespace: shop }\n";
+            std::fs::write(&path, format!("{head}spec: {spec}\n")).unwrap();
+            path.display().to_string()
+        };
+        let good = file("good.yaml", "{ hosts: [a.example], rules: [{ name: open, access: Public }] }");
+        let bad = file("bad.yaml", "{ hosts: [a.example], rules: [{ name: open, access: Pubic }] }");
+        let session = file("session.yaml", "{ hosts: [a.example] }");
+        for (policies, more, want) in [
+            (&good, &[][..], Ok("ALLOWED, without identity")),
+            (&good, &["--token-file", "/dev/null"], Err("sessions are known to a running gate only")),
+            (&bad, &[], Ok("Not every policy is in force as it is written")),
+            (&bad, &[], Ok("REFUSED with 403: broken_policy")),
+            (&session, &[], Ok("REFUSED with 401: no_credential")),
+            (&session, &["-o", "json"], Ok("\"policyProblems\": 0")),
+        ] {
+            let line = ["explain", "GET", "https://a.example/", "--policies", policies];
+            let line = <Line as clap::Parser>::try_parse_from(line.iter().chain(more)).unwrap();
+            let mut out = Vec::new();
+            let ran = run_to(line.explain, &mut out).await.map_err(|error| error.to_string());
+            let got = ran.map(|()| String::from_utf8(out).unwrap());
+            let fits = match (&got, want) {
+                (Ok(got), Ok(want)) | (Err(got), Err(want)) => got.contains(want),
+                _ => false,
+            };
+            assert!(fits, "{policies} {more:?}: {got:?}");
         }
     }
 

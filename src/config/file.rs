@@ -18,6 +18,7 @@ pub(super) struct File {
     pub(super) jwt: JwtFile,
     pub(super) policies: PoliciesFile,
     pub(super) proxy: ProxyFile,
+    pub(super) providers: ProvidersFile,
     pub(super) api: ApiFile,
     pub(super) telemetry: TelemetryFile,
     pub(super) shutdown: ShutdownFile,
@@ -192,6 +193,7 @@ pub(super) struct KubernetesFile {
     pub(super) selector: Option<String>,
     pub(super) gateways: Option<Vec<String>>,
     pub(super) install_namespace: Option<String>,
+    pub(super) secrets: Option<bool>,
     pub(super) snapshot: Option<String>,
     pub(super) kubeconfig: Option<String>,
     pub(super) context: Option<String>,
@@ -202,6 +204,14 @@ pub(super) struct KubernetesFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct ProxyFile {
     pub(super) route_identity: Option<String>,
+}
+
+/// `providers`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ProvidersFile {
+    pub(super) networks: Option<Vec<String>>,
+    pub(super) ca_file: Option<String>,
 }
 
 /// `api`.

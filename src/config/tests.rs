@@ -101,6 +101,9 @@ fn wrong_values_name_the_key_and_the_cure() {
             vec!["realms.shop.create", "`login` may not use the realm", "realms.shop.use"],
         ),
         ("realms: { shop: { use: [shop], write: [login] } }", vec!["realms.shop.write", "add it to realms.shop.use"]),
+        ("providers: { networks: ['10.0.0.0'] }", vec!["providers.networks", "`10.0.0.0`", "10.0.0.0/8"]),
+        ("providers: { networks: ['10.0.0.1/8'] }", vec!["providers.networks", "is not a network"]),
+        ("providers: { network: [] }", vec!["`network`", "`networks`"]),
         ("listen: { grpc: '0.0.0.0:9443' }", vec!["listen.grpc", "local proxy"]),
         ("listen: { grpc: 'localhost:9443' }", vec!["listen.grpc", "IP:PORT"]),
         (
@@ -211,7 +214,8 @@ fn wrong_places_in_redis_name_the_key_and_the_cure() {
         ("url: 'redis://a', database: -1", vec!["redis.database", "0 to 1023"]),
         ("cluster: { addresses: ['a:1'] }, database: 1", vec!["redis.database", "0 to 0"]),
         ("cluster: { addresses: [] }", vec!["cluster.addresses", "1 to 64"]),
-        ("cluster: { addresses: ['a'] }", vec!["cluster.addresses", "`a`", "HOST:PORT"]),
+        ("cluster: { addresses: ['a'] }", vec!["cluster.addresses", "entry 1", "HOST:PORT"]),
+        ("cluster: { addresses: ['redis://:secret-word@a:1'] }", vec!["cluster.addresses", "HOST:PORT"]),
         ("sentinel: { master: 'a b', addresses: ['a:1'] }", vec!["sentinel.master"]),
         ("sentinel: { master: m, addresses: ['a:1', 'a:1'] }", vec!["sentinel.addresses", "twice"]),
         ("sentinel: { master: m }", vec!["addresses"]),
@@ -247,6 +251,7 @@ fn policies_come_from_a_folder_or_from_a_cluster() {
         selector: Some("team in (shop, web)".to_owned()),
         gateways: Some([("infra".to_owned(), "web".to_owned())].into()),
         install_namespace: Some("cloakroom".to_owned()),
+        secrets: false,
         snapshot: Some("/etc/cloakroom/run/policies".into()),
     };
     assert_eq!(cluster(all).unwrap(), want);

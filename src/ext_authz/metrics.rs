@@ -18,6 +18,7 @@ const BUCKETS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 
 #[derive(Clone, Debug)]
 pub struct CheckMetrics {
     session: IntCounter,
+    provider: IntCounter,
     anonymous: IntCounter,
     cancelled: IntCounter,
     /// One for each reason, at its place in the enum.
@@ -53,6 +54,7 @@ impl CheckMetrics {
         let of_reasons = |verdict| DenyReason::ALL.iter().map(|reason| series(verdict, reason.label())).collect();
         Ok(Self {
             session: series("allow", "session"),
+            provider: series("allow", "provider"),
             anonymous: series("allow", "anonymous"),
             cancelled: series("cancelled", "cancelled"),
             denied: of_reasons("deny"),
@@ -96,6 +98,7 @@ impl InFlight<'_> {
             Verdict::Deny(denial) => &self.metrics.denied[denial.reason as usize],
             Verdict::Allow(allow) => match allow.audit {
                 Some(reason) => &self.metrics.audited[reason as usize],
+                None if allow.provider.is_some() => &self.metrics.provider,
                 None if allow.jwt.is_some() => &self.metrics.session,
                 None => &self.metrics.anonymous,
             },

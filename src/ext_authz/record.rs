@@ -11,6 +11,7 @@ use prometheus::IntCounter;
 use self::shown::{Place, Shown};
 use super::request::Hints;
 use crate::authz::policy::RuleRef;
+use crate::authz::policy::provider::ProviderRef;
 use crate::authz::reason::{DenyReason, RefusalClass};
 use crate::authz::session::SessionId;
 use crate::authz::verdict::{Allow, Denial};
@@ -64,12 +65,12 @@ impl Records {
     /// Records an allow that is wanted.
     pub(super) fn allowed(&self, allow: &Allow, sid: Option<SessionId>, hints: &Hints) {
         let verdict = if allow.audit.is_some() { "audit" } else { "allow" };
-        self.write(verdict, allow.audit, Some(&allow.rule), sid, hints);
+        self.write(verdict, allow.audit, Some(&allow.rule), allow.provider.as_ref(), sid, hints);
     }
 
     /// Records a denial.
     pub(super) fn denied(&self, denial: &Denial, sid: Option<SessionId>, hints: &Hints) {
-        self.write("deny", Some(denial.reason), denial.rule.as_ref(), sid, hints);
+        self.write("deny", Some(denial.reason), denial.rule.as_ref(), denial.provider.as_ref(), sid, hints);
     }
 
     fn write(
@@ -77,6 +78,7 @@ impl Records {
         verdict: &'static str,
         reason: Option<DenyReason>,
         rule: Option<&RuleRef>,
+        provider: Option<&ProviderRef>,
         sid: Option<SessionId>,
         hints: &Hints,
     ) {
@@ -95,6 +97,7 @@ impl Records {
             class = reason.map(|reason| class_label(reason.class())),
             policy = rule.map(|rule| display(&rule.policy)),
             rule = rule.map(|rule| &*rule.rule),
+            provider = provider.map(display),
             sid = sid.map(display),
             method = %Shown(&hints.method, Place::Plain),
             host = %Shown(&hints.host, Place::Plain),

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,8 +29,9 @@ use crate::authz::reason::DenyReason;
 use crate::authz::session::{Realm, SessionId};
 use crate::authz::verdict::{Decision, Denial, Verdict};
 use crate::grpc::unary::Unreadable;
-use crate::sessions::Sessions;
+use crate::identity::Identities;
 use crate::sessions::clock::Clock;
+use crate::sessions::{Resolved, Sessions};
 
 /// How checks are answered.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ pub struct GateConfig {
 pub struct Gate {
     policies: Arc<ArcSwap<PolicyIndex>>,
     sessions: Arc<Sessions>,
+    identities: Arc<Identities>,
     clock: Arc<Clock>,
     jwt_header: Box<str>,
     deadline: Duration,
@@ -77,11 +80,12 @@ impl Judged {
 }
 
 impl Gate {
-    /// A gate over these policies and sessions. Both change under it; it always uses what is there.
+    /// A gate over these policies, sessions and identities of others. They change under it; it always uses what is there.
     pub fn new(
         config: GateConfig,
         policies: Arc<ArcSwap<PolicyIndex>>,
         sessions: Arc<Sessions>,
+        identities: Arc<Identities>,
         clock: Arc<Clock>,
         metrics: CheckMetrics,
     ) -> Self {
@@ -91,6 +95,7 @@ impl Gate {
         Self {
             policies,
             sessions,
+            identities,
             clock,
             jwt_header: config.jwt_header,
             deadline: config.deadline,
@@ -106,7 +111,10 @@ impl Gate {
     pub async fn check(&self, message: Result<Bytes, Unreadable>) -> Bytes {
         let in_flight = self.metrics.start();
         let Judged { verdict, sid } = match &message {
-            Ok(message) => bounded(self.deadline, pin!(self.judge(message))).await,
+            Ok(message) => {
+                let asks_provider = AtomicBool::new(false);
+                bounded(self.deadline, pin!(self.judge(message, &asks_provider)), &asks_provider).await
+            }
             Err(Unreadable::Unfinished) => Judged::deny(DenyReason::Overloaded),
             Err(Unreadable::Malformed | Unreadable::Broken) => Judged::deny(DenyReason::MalformedRequest),
         };
@@ -119,17 +127,26 @@ impl Gate {
         answer
     }
 
-    async fn judge(&self, message: &[u8]) -> Judged {
+    async fn judge(&self, message: &[u8], asks_provider: &AtomicBool) -> Judged {
         let pending = match self.plan(message) {
             Ok(Plan::Lookup(pending)) => pending,
             Ok(Plan::Settled(decision)) => return Judged { verdict: self.without_session(*decision), sid: None },
             Err(malformed) => return Judged::deny(malformed),
         };
         let now = self.clock.now();
-        let resolved = self.sessions.resolve(pending.wanted(), pending.realm(), now).await;
+        let resolved = match pending.wanted() {
+            Wanted::Foreign(credential, provider) => {
+                asks_provider.store(true, Ordering::Relaxed);
+                // Boxed: a check of a session must not carry the room for one that asks somebody else.
+                Resolved::without(Box::pin(self.identities.resolve(credential, provider, now)).await)
+            }
+            Wanted::Token(_) | Wanted::SessionJwt(..) => {
+                self.sessions.resolve(pending.wanted(), pending.realm(), now).await
+            }
+        };
         let sid = match pending.wanted() {
             Wanted::Token(token) => Some(token.sid()),
-            Wanted::SessionJwt(..) => None,
+            Wanted::SessionJwt(..) | Wanted::Foreign(..) => None,
         };
         let decision = authz::settle(*pending, &resolved.lookup, now);
         Judged { verdict: self.sessions.render(decision, &resolved, now).await, sid }
@@ -178,9 +195,13 @@ impl Gate {
 }
 
 /// Runs a judgement to its end, or to the refusal that takes its place: a panic is a defect of ours, and what waits can only be
-/// waiting for the store. A cached session never waits, and so costs neither a timer nor the room for one: the server moves a
+/// waiting for the store, or for an identity provider. A cached session never waits, and so costs neither a timer nor the room for one: the server moves a
 /// check's future through its layers by value.
-async fn bounded(deadline: Duration, work: Pin<&mut impl Future<Output = Judged>>) -> Judged {
+async fn bounded(
+    deadline: Duration,
+    work: Pin<&mut impl Future<Output = Judged>>,
+    asks_provider: &AtomicBool,
+) -> Judged {
     let mut work = AssertUnwindSafe(work).catch_unwind();
     let defect = |_| Judged::deny(DenyReason::Internal);
     if let Poll::Ready(judged) = poll_fn(|cx| Poll::Ready(work.poll_unpin(cx))).await {
@@ -188,6 +209,7 @@ async fn bounded(deadline: Duration, work: Pin<&mut impl Future<Output = Judged>
     }
     match Box::pin(tokio::time::timeout(deadline, work)).await {
         Ok(judged) => judged.unwrap_or_else(defect),
+        Err(_) if asks_provider.load(Ordering::Relaxed) => Judged::deny(DenyReason::ProviderUnavailable),
         Err(_) => Judged::deny(DenyReason::StoreUnavailable),
     }
 }

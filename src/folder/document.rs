@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{FileError, Found, origin};
 use crate::api::meta::ObjectMeta;
 use crate::api::read::ReadError;
-use crate::authz::policy::{ObjectHeader, Origin, PolicyInput, PolicyProblem, Unusable};
+use crate::authz::policy::{ObjectHeader, Origin, PolicyInput, Unusable};
 
 const MAX_OBJECTS: usize = 16_384;
 const MAX_NESTING: usize = 32;
@@ -65,13 +65,6 @@ impl Gathering {
             // Nobody knows what to close: the file is at fault.
             Err(Unusable::Field(error)) => return Err(document.field_error(&error)),
             Err(Unusable::Kind(words)) => return Err(document.error(words)),
-            Err(Unusable::PassedOver(problem, words)) => self.found.notes.push(PolicyProblem {
-                origin,
-                object: format!("{kind} {namespace}/{name}"),
-                path: String::new(),
-                kind: problem,
-                words: words.to_owned(),
-            }),
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::api::exchange::JwtAlgorithm;
-use crate::authz::policy::exchange::{TrustedIssuer, media_type};
+use crate::api::exchange::{ExchangeClaims, JwtAlgorithm};
+use crate::authz::policy::exchange::{KeySet, TrustedIssuer, media_type};
 use crate::authz::response::NewIdentity;
 use crate::authz::session::{Claims, Provider, Timestamp};
 use crate::authz::unique::UniqueObject;
@@ -69,18 +69,33 @@ pub enum JwtRefusal {
 /// # Errors
 /// The first check that it does not pass.
 pub fn verify(issuer: &TrustedIssuer, jwt: &str, now: Timestamp) -> Result<NewIdentity, JwtRefusal> {
-    let claims = signed_claims(issuer, jwt)?;
-    check_audience(issuer, &claims)?;
-    check_times(&claims, &issuer.claims.auth_time, now)?;
+    let claims = verified_claims(issuer, &issuer.keys, jwt, now)?;
+    identity(&issuer.claims, &issuer.issuer, claims, now)
+}
+
+/// The claims of a JWT that has all that it must have, signed by one of `keys`.
+pub(super) fn verified_claims(
+    issuer: &TrustedIssuer,
+    keys: &KeySet,
+    jwt: &str,
+    now: Timestamp,
+) -> Result<Map<String, Value>, JwtRefusal> {
+    let claims = signed_claims(issuer, keys, jwt)?;
+    check_issuer(&issuer.issuer, &claims)?;
+    check_audience(&issuer.audiences, &claims)?;
+    let ends = check_times(&claims, &issuer.claims.auth_time, now)?.ok_or(JwtRefusal::Claim("exp"))?;
+    if ends.plus(LEEWAY) <= now {
+        return Err(JwtRefusal::Expired);
+    }
     // A log-out token or another security event (RFC 8417 §2.2) has issuer and audience of a log-in, and often no `typ`.
     if claims.contains_key("events") {
         return Err(JwtRefusal::Type);
     }
-    identity(issuer, claims, now)
+    Ok(claims)
 }
 
-/// The claims, when the issuer's key has signed them.
-fn signed_claims(issuer: &TrustedIssuer, jwt: &str) -> Result<Map<String, Value>, JwtRefusal> {
+/// The claims, when one of the issuer's keys has signed them.
+fn signed_claims(issuer: &TrustedIssuer, keys: &KeySet, jwt: &str) -> Result<Map<String, Value>, JwtRefusal> {
     if jwt.len() > MAX_BYTES {
         return Err(JwtRefusal::TooLarge);
     }
@@ -105,7 +120,7 @@ fn signed_claims(issuer: &TrustedIssuer, jwt: &str) -> Result<Map<String, Value>
         return Err(JwtRefusal::Type);
     }
     let kid = optional_text(&header, "kid").map_err(|()| JwtRefusal::Malformed)?;
-    let key = issuer.key(kid, algorithm).ok_or(JwtRefusal::UnknownKey)?;
+    let key = keys.key(kid, algorithm).ok_or(JwtRefusal::UnknownKey)?;
     key.verify_sig(message.as_bytes(), &signature).map_err(|_| JwtRefusal::Signature)?;
     parse(&payload)
 }
@@ -123,11 +138,12 @@ fn parse(json: &[u8]) -> Result<Map<String, Value>, JwtRefusal> {
     serde_json::from_slice::<UniqueObject>(json).map(|object| object.0).map_err(|_| JwtRefusal::Malformed)
 }
 
-fn check_audience(issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result<(), JwtRefusal> {
-    if claims.get("iss").and_then(Value::as_str) != Some(&*issuer.issuer) {
-        return Err(JwtRefusal::Issuer);
-    }
-    let ours = |audience: &Value| audience.as_str().is_some_and(|it| issuer.audiences.iter().any(|ours| ours == it));
+pub(super) fn check_issuer(issuer: &str, claims: &Map<String, Value>) -> Result<(), JwtRefusal> {
+    if claims.get("iss").and_then(Value::as_str) == Some(issuer) { Ok(()) } else { Err(JwtRefusal::Issuer) }
+}
+
+pub(super) fn check_audience(audiences: &[String], claims: &Map<String, Value>) -> Result<(), JwtRefusal> {
+    let ours = |audience: &Value| audience.as_str().is_some_and(|it| audiences.iter().any(|ours| ours == it));
     let named = match claims.get("aud") {
         // RFC 7519 §4.1.3: one text, or a list of them.
         Some(Value::Array(audiences)) => audiences.iter().all(Value::is_string) && audiences.iter().any(ours),
@@ -137,17 +153,19 @@ fn check_audience(issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result
     if named { Ok(()) } else { Err(JwtRefusal::Audience) }
 }
 
-fn check_times(claims: &Map<String, Value>, auth_time: &str, now: Timestamp) -> Result<(), JwtRefusal> {
-    let ends = moment(claims, "exp", "exp")?.ok_or(JwtRefusal::Claim("exp"))?;
-    if ends.plus(LEEWAY) <= now {
-        return Err(JwtRefusal::Expired);
-    }
+/// When it ends, if it says so; nothing in it may be from the future.
+pub(super) fn check_times(
+    claims: &Map<String, Value>,
+    auth_time: &str,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, JwtRefusal> {
+    let ends = moment(claims, "exp", "exp")?;
     for (name, what) in [("nbf", "nbf"), ("iat", "iat"), ("auth_time", "auth_time"), (auth_time, "authTime")] {
         if moment(claims, name, what)?.is_some_and(|moment| moment > now.plus(LEEWAY)) {
             return Err(JwtRefusal::NotYetValid);
         }
     }
-    Ok(())
+    Ok(ends)
 }
 
 /// A `NumericDate` (RFC 7519 §2), which may have a fraction.
@@ -161,8 +179,13 @@ fn moment(claims: &Map<String, Value>, name: &str, what: &'static str) -> Result
     Ok(Some(Timestamp::from_millis(millis)))
 }
 
-fn identity(issuer: &TrustedIssuer, mut claims: Map<String, Value>, now: Timestamp) -> Result<NewIdentity, JwtRefusal> {
-    let names = &issuer.claims;
+/// Whom these claims, of which `names` mean what, are about.
+pub(super) fn identity(
+    names: &ExchangeClaims,
+    issuer: &str,
+    mut claims: Map<String, Value>,
+    now: Timestamp,
+) -> Result<NewIdentity, JwtRefusal> {
     let text = |name: &str, what| match optional_text(&claims, name) {
         Ok(text) => Ok(text.map(str::to_owned)),
         Err(()) => Err(JwtRefusal::Claim(what)),
@@ -186,7 +209,7 @@ fn identity(issuer: &TrustedIssuer, mut claims: Map<String, Value>, now: Timesta
         roles,
         claims: Claims::from_object(&kept).ok_or(JwtRefusal::Claim("claims"))?,
         device: None,
-        provider: Some(Provider { iss: issuer.issuer.to_string(), sid }),
+        provider: Some(Provider { iss: issuer.to_owned(), sid }),
     })
 }
 
@@ -218,7 +241,7 @@ fn terms(
     terms.ok_or(JwtRefusal::Claim(what))
 }
 
-fn optional_text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ()> {
+pub(super) fn optional_text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ()> {
     object.get(name).map(|value| value.as_str().ok_or(())).transpose()
 }
 

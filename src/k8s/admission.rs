@@ -19,8 +19,10 @@ pub use self::tls::{TlsError, TlsFiles};
 use crate::api::auth_policy::AuthPolicy;
 use crate::api::identity_provider::IdentityProvider;
 use crate::api::read::read;
+use crate::authz::policy::provider::ProviderName;
 use crate::authz::policy::{
-    Install, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, ProblemKind, Sourced,
+    Install, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, ProblemKind, ProviderObject,
+    Sourced,
 };
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -129,12 +131,26 @@ fn judge(request: Request, install: &Install) -> Judgement {
     let Some(object) = request.object else { return Judgement::default() };
     match request.kind.kind.as_str() {
         "AuthPolicy" => policy(object, install),
-        "IdentityProvider" => match read::<IdentityProvider>(object) {
-            Ok(_) => Judgement::default(),
-            Err(error) => Judgement { reasons: vec![error.to_string()], ..Judgement::default() },
-        },
+        "IdentityProvider" => provider(object, install),
         _ => Judgement::default(),
     }
+}
+
+fn provider(object: Value, install: &Install) -> Judgement {
+    let provider: IdentityProvider = match read(object) {
+        Ok(provider) => provider,
+        Err(error) => return Judgement { reasons: vec![error.to_string()], ..Judgement::default() },
+    };
+    let (namespace, name) = (provider.metadata.namespace.as_str().into(), provider.metadata.name.as_str().into());
+    let object = ProviderObject { name: ProviderName { namespace, name }, body: Ok(Arc::new(provider)) };
+    let alone = PolicyObjects {
+        identity_providers: vec![Sourced { origin: Origin("admission".into()), object }],
+        ..PolicyObjects::default()
+    };
+    let (_, problems) = PolicyIndex::compile(&alone, install, None);
+    // What it advises is about Secrets, which are not here.
+    let reasons = problems.iter().filter(|it| it.kind == ProblemKind::Invalid).map(words).collect();
+    Judgement { reasons, warnings: Vec::new() }
 }
 
 fn policy(object: Value, install: &Install) -> Judgement {

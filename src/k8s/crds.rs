@@ -56,31 +56,28 @@ pub fn all() -> Vec<Crd> {
                     the service behind is told of it; and what the service may do to sessions. Everything on a target of a \
                     policy without rules needs a live session.",
             // Tools that show which policies affect an object look for it (GEP-713).
-            labels: json!({ "gateway.networking.k8s.io/policy": "inherited" }),
+            labels: Some(json!({ "gateway.networking.k8s.io/policy": "inherited" })),
             columns: json!([
-                column("Targets", "string", ".spec.targetRefs[*].name", 0, "The names of the objects that it judges."),
-                column("Hosts", "string", ".spec.hosts", 0, "The hosts that it judges by name."),
+                column("Targets", "string", ".spec.targetRefs[*].name", "The first object that it judges."),
+                column("Hosts", "string", ".spec.hosts", "The hosts that it judges by name."),
                 column(
                     "Accepted",
                     "string",
                     ".status.ancestors[*].conditions[?(@.type==\"Accepted\")].status",
-                    0,
-                    "Whether it is valid and has its targets.",
+                    "Whether it is valid and counts at its first target.",
                 ),
                 column(
                     "Programmed",
                     "string",
                     ".status.ancestors[*].conditions[?(@.type==\"Programmed\")].status",
-                    0,
-                    "Whether the gates follow it.",
+                    "Whether it is in force at its first target.",
                 ),
-                column("Rules", "string", ".spec.rules[*].name", 1, "The names of its rules."),
-                column(
+                wide("Rules", "string", ".spec.rules[*].name", "The first rule that has a name."),
+                wide(
                     "Reason",
                     "string",
                     ".status.ancestors[*].conditions[?(@.type==\"Accepted\")].reason",
-                    1,
-                    "Why it is accepted or not, in one word.",
+                    "Why it is accepted or not at its first target, in one word.",
                 ),
                 age(),
             ]),
@@ -94,22 +91,20 @@ pub fn all() -> Vec<Crd> {
             short: "cidp",
             about: "An IdentityProvider says how credentials of others are checked: JWTs of an issuer, opaque tokens of an \
                     authorization server, or API keys. The policies of its own namespace name it in `authenticate`.",
-            labels: json!({}),
+            labels: None,
             columns: json!([
-                column("Issuer", "string", ".spec.jwt.issuer", 0, "Whose JWTs it checks."),
-                column("Endpoint", "string", ".spec.introspection.endpoint", 0, "The server that it asks about tokens."),
+                column("Issuer", "string", ".spec.jwt.issuer", "Whose JWTs it checks."),
+                column("Endpoint", "string", ".spec.introspection.endpoint", "The server that it asks about tokens."),
                 column(
                     "Accepted",
                     "string",
                     ".status.conditions[?(@.type==\"Accepted\")].status",
-                    0,
                     "Whether it is valid.",
                 ),
-                column(
+                wide(
                     "Reason",
                     "string",
                     ".status.conditions[?(@.type==\"Accepted\")].reason",
-                    1,
                     "Why it is accepted or not, in one word.",
                 ),
                 age(),
@@ -127,7 +122,7 @@ struct Kind {
     plural: &'static str,
     short: &'static str,
     about: &'static str,
-    labels: Value,
+    labels: Option<Value>,
     columns: Value,
     spec: Value,
     status: Value,
@@ -136,10 +131,10 @@ struct Kind {
 impl Kind {
     fn definition(self) -> Crd {
         let name = format!("{}.{GROUP}", self.plural);
-        let object = json!({
+        let mut object = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
-            "metadata": { "name": name, "labels": self.labels },
+            "metadata": { "name": name },
             "spec": {
                 "group": GROUP,
                 "scope": "Namespaced",
@@ -175,6 +170,9 @@ impl Kind {
                 }],
             },
         });
+        if let Some(labels) = self.labels {
+            object["metadata"]["labels"] = labels;
+        }
         Crd { name, object: sorted(object) }
     }
 }
@@ -192,13 +190,20 @@ fn described(mut schema: Value, words: &str) -> Value {
     schema
 }
 
-/// A column of `kubectl get`; with `wide` 1 only of `kubectl get -o wide`.
-fn column(name: &str, kind: &str, path: &str, wide: u8, what: &str) -> Value {
-    json!({ "name": name, "type": kind, "jsonPath": path, "priority": wide, "description": what })
+/// A column of `kubectl get`. Of a path that leads to several values the API server prints the first.
+fn column(name: &str, kind: &str, path: &str, what: &str) -> Value {
+    json!({ "name": name, "type": kind, "jsonPath": path, "description": what })
+}
+
+/// A column of `kubectl get -o wide`.
+fn wide(name: &str, kind: &str, path: &str, what: &str) -> Value {
+    let mut column = column(name, kind, path, what);
+    column["priority"] = 1.into();
+    column
 }
 
 fn age() -> Value {
-    column("Age", "date", ".metadata.creationTimestamp", 0, "How long it has been there.")
+    column("Age", "date", ".metadata.creationTimestamp", "How long it has been there.")
 }
 
 /// With the members of every object in the order of their names, whatever the map is made of.

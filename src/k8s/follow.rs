@@ -145,7 +145,7 @@ struct ListMeta {
 
 impl Asking {
     pub(super) fn new(client: Client, source: Source, selector: Option<&String>) -> Self {
-        let selector = selector.filter(|_| source.kind.is_selected()).cloned();
+        let selector = source.kind.selector(selector);
         Self { client, source, selector, version: 0 }
     }
 

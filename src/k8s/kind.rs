@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A kind that is watched. A kind more (Secrets with keys of API clients) is a line in each of these tables.
+/// The label, with the value `true`, of Secrets that IdentityProviders may read: no other Secret is asked for.
+pub(super) const SECRETS: &str = "cloakroom.dev/provider-secret";
+
+/// A kind that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Kind {
     AuthPolicy,
@@ -15,9 +18,12 @@ pub(super) enum Kind {
     GrpcRoute,
     Gateway,
     ReferenceGrant,
+    /// Only where `policies.kubernetes.secrets` says so.
+    Secret,
 }
 
 impl Kind {
+    /// Those that hold no secret.
     pub(super) const ALL: [Self; 6] = [
         Self::AuthPolicy,
         Self::IdentityProvider,
@@ -36,12 +42,14 @@ impl Kind {
             Self::GrpcRoute => "GRPCRoute",
             Self::Gateway => "Gateway",
             Self::ReferenceGrant => "ReferenceGrant",
+            Self::Secret => "Secret",
         }
     }
 
     pub(super) const fn group(self) -> &'static str {
         match self {
             Self::AuthPolicy | Self::IdentityProvider => "cloakroom.dev",
+            Self::Secret => "",
             _ => crate::api::gateway::GROUP,
         }
     }
@@ -50,7 +58,7 @@ impl Kind {
     pub(super) const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::AuthPolicy | Self::IdentityProvider => &["v1alpha1"],
-            Self::HttpRoute | Self::GrpcRoute | Self::Gateway => &["v1"],
+            Self::HttpRoute | Self::GrpcRoute | Self::Gateway | Self::Secret => &["v1"],
             Self::ReferenceGrant => &["v1", "v1beta1"],
         }
     }
@@ -64,12 +72,22 @@ impl Kind {
             Self::GrpcRoute => "grpcroutes",
             Self::Gateway => "gateways",
             Self::ReferenceGrant => "referencegrants",
+            Self::Secret => "secrets",
         }
     }
 
-    /// Whether `policies.kubernetes.selector` is about it.
-    pub(super) const fn is_selected(self) -> bool {
-        matches!(self, Self::AuthPolicy | Self::IdentityProvider)
+    /// Which of its objects count, by their labels, where `policies.kubernetes.selector` is this.
+    pub(super) fn selector(self, given: Option<&String>) -> Option<String> {
+        match self {
+            Self::AuthPolicy | Self::IdentityProvider => given.cloned(),
+            Self::Secret => Some(format!("{SECRETS}=true")),
+            _ => None,
+        }
+    }
+
+    /// Whether its objects may be kept on disk.
+    pub(super) const fn is_kept(self) -> bool {
+        !matches!(self, Self::Secret)
     }
 
     /// Whether there can be policies where the server does not know it: without Gateway API there are no routes, and
@@ -80,9 +98,11 @@ impl Kind {
 
     /// The path of its objects.
     pub(super) fn path(self, version: &str, namespace: Option<&str>) -> String {
-        let group = self.group();
         let namespace = namespace.map(|it| format!("/namespaces/{it}")).unwrap_or_default();
-        format!("/apis/{group}/{version}{namespace}/{}", self.plural())
+        match self.group() {
+            "" => format!("/api/{version}{namespace}/{}", self.plural()),
+            group => format!("/apis/{group}/{version}{namespace}/{}", self.plural()),
+        }
     }
 }
 

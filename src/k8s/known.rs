@@ -12,7 +12,7 @@ use crate::api::gateway::{GrpcRoute, HttpRoute};
 use crate::api::read::ReadError;
 use crate::authz::policy::{
     ObjectHeader, Origin, PolicyIndex, PolicyInput, PolicyName, PolicyObject, PolicyObjects, PolicyProblem,
-    ProblemKind, Unreadable, Unusable,
+    ProblemKind, ProviderObject, Unreadable, Unusable,
 };
 
 /// Namespace and name.
@@ -213,11 +213,11 @@ impl Held {
             Ok(object @ PolicyInput::Policy(PolicyObject { body: Err(_), .. })) => {
                 return Self { version, object: Some(object), is_good: false, trouble: None, raw: Some(value) };
             }
-            Ok(object) => return Self { version, object: Some(object), is_good: true, trouble: None, raw: None },
-            Err(Unusable::PassedOver(kind, words)) => {
-                let trouble = Some(problem(String::new(), kind, words.to_owned()));
-                return Self { version, object: None, is_good: false, trouble, raw: Some(value) };
+            // Nor a provider: its last good form stays in the index too.
+            Ok(object @ PolicyInput::Provider(ProviderObject { body: Err(_), .. })) => {
+                return Self { version, object: Some(object), is_good: false, trouble: None, raw: Some(value) };
             }
+            Ok(object) => return Self { version, object: Some(object), is_good: true, trouble: None, raw: None },
             Err(Unusable::Kind(problem)) => ReadError { path: "kind".to_owned(), problem },
             Err(Unusable::Field(error)) => error,
         };
@@ -238,7 +238,7 @@ impl Held {
         let is_good = before.is_some_and(|before| before.is_good);
         let words = format!("{words} (it does not read: {effect})");
         let trouble = Some(problem(path.clone(), ProblemKind::Invalid, words));
-        Self { version, object, is_good, trouble, raw: Some(value) }
+        Self { version, object, is_good, trouble, raw: kind.is_kept().then_some(value) }
     }
 }
 
@@ -311,7 +311,7 @@ mod disk {
                 let objects = part.objects.values().map(|held| held.keep(in_force)).collect::<Result<_, _>>()?;
                 Ok(KeptPart { source: part.source.clone(), version: part.version.clone(), objects })
             };
-            self.0.iter().map(part).collect()
+            self.0.iter().filter(|part| part.source.kind.is_kept()).map(part).collect()
         }
 
         /// Takes up what was kept, and gives the last good forms of the policies. Parts of other sources are left out.
@@ -331,7 +331,9 @@ mod disk {
                     let name = newest.name.clone();
                     part.insert(newest, before.as_ref());
                     let held = before.or_else(|| part.objects.get(&name).cloned());
-                    if let Some(policy @ PolicyInput::Policy(_)) = held.and_then(|held| held.object) {
+                    if let Some(policy @ (PolicyInput::Policy(_) | PolicyInput::Provider(_))) =
+                        held.and_then(|held| held.object)
+                    {
                         good.add(origin(), policy);
                     }
                 }
@@ -369,6 +371,11 @@ mod disk {
             PolicyInput::GrpcRoute(route) => serde_json::to_value(route)?,
             PolicyInput::Gateway(gateway) => serde_json::to_value(gateway)?,
             PolicyInput::ReferenceGrant(grant) => serde_json::to_value(grant)?,
+            PolicyInput::Provider(provider) => match &provider.body {
+                Ok(provider) => serde_json::to_value(&**provider)?,
+                Err(_) => return Ok(None),
+            },
+            PolicyInput::Secret(_) => return Ok(None),
         }))
     }
 }

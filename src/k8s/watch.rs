@@ -64,7 +64,11 @@ struct State {
 
 /// What is listed and watched.
 pub(super) fn sources(settings: &ClusterSettings) -> Vec<Source> {
-    let kinds = |namespace: Option<String>| Kind::ALL.map(|kind| Source { kind, namespace: namespace.clone() });
+    let secrets = settings.secrets.then_some(Kind::Secret);
+    let kinds = |namespace: Option<String>| {
+        let kinds = Kind::ALL.into_iter().chain(secrets);
+        kinds.map(|kind| Source { kind, namespace: namespace.clone() }).collect::<Vec<_>>()
+    };
     settings.namespaces().into_iter().flat_map(kinds).collect()
 }
 

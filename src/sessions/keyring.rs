@@ -32,6 +32,7 @@ use self::folder::KeyRingError;
 use self::key::SigningKey;
 use self::namespaces::{Keys, Loaded};
 use self::timeline::Jwks;
+use crate::authz::identity::Facts;
 use crate::authz::policy::{MintSpec, SessionJwtRule};
 use crate::authz::session::{Session, SessionId, Timestamp};
 use crate::authz::verdict::Permit;
@@ -115,7 +116,7 @@ pub enum MintError {
     /// No key is in its signing time.
     #[error("no key to sign with")]
     NoKey,
-    /// The session ends within this second, so that no JWT could live and not outlive it.
+    /// The session, or the credential, ends within this second, so that no JWT could live and not outlive it.
     #[error("the session is ending")]
     SessionEnding,
     /// The JWT would be over `jwt.maxBytes`.
@@ -181,16 +182,16 @@ impl KeyRing {
 
     /// Signs a session JWT for this permit. No permit, no signature.
     pub fn mint(&self, permit: &Permit, now: Timestamp) -> Result<Minted, MintError> {
-        self.mint_for(permit.session(), permit.mint(), now)
+        self.sign(&permit.facts(), permit.mint(), now)
     }
 
     /// Whether [`Self::mint`] would sign now, found out without a signature, for those who explain.
     pub fn check(&self, permit: &Permit, now: Timestamp) -> Result<(), MintError> {
-        let (session, spec) = (permit.session(), permit.mint());
+        let (facts, spec) = (permit.facts(), permit.mint());
         let keys = self.keys();
         let key = keys.of(&spec.namespace).and_then(|ring| ring.signing(now)).ok_or(MintError::NoKey)?;
-        let life = self.life(session, now)?;
-        let payload = claims::payload(session, spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
+        let life = self.life(&facts, now)?;
+        let payload = claims::payload(&facts, spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
         self.fits(compact_len(key, payload.len()))
     }
 
@@ -198,7 +199,7 @@ impl KeyRing {
     pub fn size_of(&self, session: &Session, spec: &MintSpec) -> usize {
         // Dates have ten digits until the year 2286, whatever they are.
         let life = Life { issued: 9_999_999_999, expires: 9_999_999_999 };
-        let payload = claims::payload(session, spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
+        let payload = claims::payload(&session.facts(), spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
         let keys = self.keys();
         let keys = keys.all().flat_map(|ring| ring.keys());
         keys.map(|(key, _)| compact_len(key, payload.len())).max().unwrap_or(usize::MAX)
@@ -239,12 +240,17 @@ impl KeyRing {
     }
 
     /// [`Self::mint`] without its proof, for tests.
+    #[cfg(test)]
     pub(crate) fn mint_for(&self, session: &Session, spec: &MintSpec, now: Timestamp) -> Result<Minted, MintError> {
+        self.sign(&session.facts(), spec, now)
+    }
+
+    fn sign(&self, facts: &Facts<'_>, spec: &MintSpec, now: Timestamp) -> Result<Minted, MintError> {
         let keys = self.keys();
         let key = keys.of(&spec.namespace).and_then(|ring| ring.signing(now)).ok_or(MintError::NoKey)?;
-        let life = self.life(session, now)?;
+        let life = self.life(facts, now)?;
         let jti = claims::unique().map_err(MintError::Signing)?;
-        let payload = claims::payload(session, spec, &self.config.issuer_of(&spec.namespace), jti, life);
+        let payload = claims::payload(facts, spec, &self.config.issuer_of(&spec.namespace), jti, life);
         let size = compact_len(key, payload.len());
         self.fits(size)?;
 
@@ -262,10 +268,10 @@ impl KeyRing {
         Ok(Minted { jwt: jwt.into(), key: key.id().clone(), fresh_until })
     }
 
-    /// Both times are rounded down: a JWT neither begins in the future nor outlives its session.
-    fn life(&self, session: &Session, now: Timestamp) -> Result<Life, MintError> {
+    /// Both times are rounded down: a JWT neither begins in the future nor outlives its session, or the credential it stands for.
+    fn life(&self, facts: &Facts<'_>, now: Timestamp) -> Result<Life, MintError> {
         let issued = now.as_secs();
-        let end = now.plus(self.config.lifetime).min(session.ends()).min(session.absolute_end);
+        let end = now.plus(self.config.lifetime).min(facts.ends);
         let expires = end.as_secs();
         if expires > issued { Ok(Life { issued, expires }) } else { Err(MintError::SessionEnding) }
     }

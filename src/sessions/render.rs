@@ -8,10 +8,11 @@ use super::keyring::MintError;
 use super::view::{Entry, Jwt};
 use super::{Resolved, Sessions};
 use crate::authz::credential::{Carrier, TakeOff};
+use crate::authz::identity::{Holder, Identity};
 use crate::authz::policy::RuleRef;
 use crate::authz::reason::DenyReason;
 use crate::authz::response::ResponseScope;
-use crate::authz::session::Timestamp;
+use crate::authz::session::{Session, Timestamp};
 use crate::authz::verdict::{Allow, Decision, Denial, Permit, Verdict};
 
 impl Sessions {
@@ -25,13 +26,23 @@ impl Sessions {
                 return self.anonymous(rule, take_off, audit, scope.as_deref(), now);
             }
         };
-        // A permit comes from an active look-up, and that has an entry.
+        let session = match permit.holder() {
+            Holder::Session(session) => session,
+            Holder::Identity(identity) => {
+                let jwt = self.vouched_jwt(&permit, identity, now);
+                return match (jwt, self.handle(permit.scope(), now)) {
+                    (Ok(jwt), Ok(handle)) => permit.with_jwt(jwt, None, handle),
+                    (Err(reason), _) | (_, Err(reason)) => refused(&permit, reason),
+                };
+            }
+        };
+        // A permit for a session comes from an active look-up, and that has an entry.
         let Some(entry) = &resolved.entry else {
             return refused(&permit, DenyReason::Internal);
         };
-        let jwt = match self.session_jwt(&permit, entry, now) {
+        let jwt = match self.session_jwt(&permit, session, entry, now) {
             Ok(jwt) => jwt,
-            Err(DenyReason::ExpiredSession) => return Verdict::Deny(ending(&permit, now)),
+            Err(DenyReason::ExpiredSession) => return Verdict::Deny(ending(&permit, session, now)),
             Err(reason) => return refused(&permit, reason),
         };
         self.touch(entry, now);
@@ -52,7 +63,9 @@ impl Sessions {
         now: Timestamp,
     ) -> Verdict {
         match self.handle(scope, now) {
-            Ok(handle) => Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit }),
+            Ok(handle) => {
+                Verdict::Allow(Allow { rule, jwt: None, take_off, set_cookie: None, handle, audit, provider: None })
+            }
             Err(reason) => Verdict::Deny(Denial { rule: Some(rule), ..Denial::bare(reason) }),
         }
     }
@@ -66,10 +79,15 @@ impl Sessions {
 
     /// A JWT for this permit: a kept one until half of its life is spent, or until the session's version, the audience or the
     /// signing key changes (DESIGN 4).
-    fn session_jwt(&self, permit: &Permit, entry: &Arc<Entry>, now: Timestamp) -> Result<Bytes, DenyReason> {
+    fn session_jwt(
+        &self,
+        permit: &Permit,
+        session: &Session,
+        entry: &Arc<Entry>,
+        now: Timestamp,
+    ) -> Result<Bytes, DenyReason> {
         let key = self.keyring.signing_key(&permit.mint().namespace, now).ok_or(DenyReason::KeysUnavailable)?;
-        let version = permit.session().version;
-        let jwt = entry.shelf.jwt(permit.mint(), version, &key, now, || self.keyring.mint(permit, now));
+        let jwt = entry.shelf.jwt(permit.mint(), session.version, &key, now, || self.keyring.mint(permit, now));
         match jwt {
             Ok(Jwt::Kept(jwt)) => {
                 self.stats.reuses.inc();
@@ -80,22 +98,42 @@ impl Sessions {
                 self.view.reweigh(entry);
                 Ok(minted.jwt)
             }
-            Err(error) => {
-                if let MintError::Signing(_) = error {
-                    tracing::error!(error = &error as &dyn std::error::Error, "session JWT not signed");
-                }
-                Err(reason(&error))
-            }
+            Err(error) => Err(unsigned(&error)),
         }
+    }
+
+    /// The same where no session is: a JWT is kept for as long as the very same word of the provider.
+    fn vouched_jwt(&self, permit: &Permit, identity: &Arc<Identity>, now: Timestamp) -> Result<Bytes, DenyReason> {
+        let key = self.keyring.signing_key(&permit.mint().namespace, now).ok_or(DenyReason::KeysUnavailable)?;
+        if let Some(jwt) = self.vouched.kept(identity, permit.mint(), &key, now) {
+            self.stats.reuses.inc();
+            return Ok(jwt);
+        }
+        let minted = self.keyring.mint(permit, now).map_err(|error| match unsigned(&error) {
+            DenyReason::ExpiredSession => DenyReason::ExpiredCredential,
+            reason => reason,
+        })?;
+        self.stats.mints.inc();
+        Ok(self.vouched.keep(identity, permit.mint(), minted))
     }
 
     /// What [`Self::render`] would refuse this permit with, for those who explain and use nothing.
     pub fn refusal(&self, permit: &Permit, now: Timestamp) -> Option<Denial> {
         match reason(&self.keyring.check(permit, now).err()?) {
-            DenyReason::ExpiredSession => Some(ending(permit, now)),
+            DenyReason::ExpiredSession => Some(match permit.holder() {
+                Holder::Session(session) => ending(permit, session, now),
+                Holder::Identity(_) => denial(permit, DenyReason::ExpiredCredential),
+            }),
             reason => Some(denial(permit, reason)),
         }
     }
+}
+
+fn unsigned(error: &MintError) -> DenyReason {
+    if let MintError::Signing(_) = error {
+        tracing::error!(error = error as &dyn std::error::Error, "session JWT not signed");
+    }
+    reason(error)
 }
 
 fn reason(error: &MintError) -> DenyReason {
@@ -113,16 +151,20 @@ fn refused(permit: &Permit, reason: DenyReason) -> Verdict {
 
 /// A session whose life is too short for a JWT of whole seconds. At its absolute end it looks like one that is over (P37): the
 /// cookie is taken back. At its idle end it may live on, so the cookie stays.
-fn ending(permit: &Permit, now: Timestamp) -> Denial {
+fn ending(permit: &Permit, session: &Session, now: Timestamp) -> Denial {
     let expire_cookie = match permit.carrier() {
-        Carrier::Cookie(name) if permit.session().absolute_end.as_secs() <= now.as_secs() => Some(Arc::clone(name)),
+        Carrier::Cookie(name) if session.absolute_end.as_secs() <= now.as_secs() => Some(Arc::clone(name)),
         _ => None,
     };
     Denial { expire_cookie, ..denial(permit, DenyReason::ExpiredSession) }
 }
 
 fn denial(permit: &Permit, reason: DenyReason) -> Denial {
-    Denial { rule: Some(Arc::clone(permit.rule())), ..Denial::bare(reason) }
+    let provider = match permit.holder() {
+        Holder::Session(_) => None,
+        Holder::Identity(identity) => Some(identity.provider.clone()),
+    };
+    Denial { rule: Some(Arc::clone(permit.rule())), provider, ..Denial::bare(reason) }
 }
 
 #[cfg(test)]

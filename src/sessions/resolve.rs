@@ -31,6 +31,8 @@ impl Sessions {
                 // The JWT is the proof of identity; the session must be alive now all the same (P9).
                 Some(sid) => without_secret(self.view.find(realm, sid, Seq::ANY, now).await, now),
             },
+            // Whoever asks here for what is not ours has a defect, and a defect refuses (P2).
+            Wanted::Foreign(..) => Resolved::without(Lookup::Unavailable(DenyReason::Internal)),
         }
     }
 

@@ -86,7 +86,8 @@ fn expression(expression: &str) -> String {
     )
 }
 
-#[tokio::test]
+// kubectl is waited for on one thread, and the webhook answers it on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p26_what_can_never_work_is_refused_before_it_is_stored() -> Result<()> {
     let server = ApiServer::spawn(ApiServerOptions::default()).await?;
     definitions::install(&server).await?;

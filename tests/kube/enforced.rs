@@ -1,9 +1,13 @@
 //! Policies written with the API of Kubernetes, felt through Envoy.
 
+use std::time::Instant;
+
 use anyhow::Result;
+use e2e::checker::Checker;
 use e2e::envoy::{Envoy, EnvoyConfig};
 use e2e::gate::Cloakroom;
 use e2e::http1::exchange;
+use e2e::measure::Percentiles;
 use e2e::process::wait_until;
 use e2e::sloppy::Sloppy;
 use e2e::tools::EnvoyVersion;
@@ -105,4 +109,41 @@ async fn p27_hosts_are_for_the_install_s_own_namespace_and_selectors_choose() ->
     // A policy that leaves the selection is gone.
     server.apply(&labelled(house::public("mine"), "c")).await?;
     house::comes_to(&gate, "mine.example", 403).await
+}
+
+/// Prints how long a change takes from the API server's answer to its effect at the gate. What it prints is no assertion.
+#[tokio::test(flavor = "multi_thread")]
+async fn p29_how_long_a_change_takes_to_be_in_force() -> Result<()> {
+    let server = house::server().await?;
+    let lists = async || -> Result<u64> {
+        let metrics = server.api(http::Method::GET, "/metrics", None).await?.1;
+        let lines = metrics.as_str().unwrap_or_default().lines().filter(|line| {
+            line.starts_with("apiserver_request_total{") && line.contains("authpolicies") && line.contains("\"LIST\"")
+        });
+        Ok(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
+    };
+    let before = lists().await?;
+    let gate = Cloakroom::spawn(house::options(&server)?).await?;
+    println!("lists of policies beside streamed ones: {}", lists().await? - before);
+    let checker = Checker::connect(&gate.grpc()?).await?;
+    let (mut changed, mut deleted) = (Vec::new(), Vec::new());
+    for round in 0..200 {
+        let (times, want) = match round % 4 {
+            0 | 2 => (&mut changed, 200),
+            1 => (&mut changed, 403),
+            _ => (&mut deleted, 403),
+        };
+        match round % 4 {
+            0 | 2 => drop(server.apply(&house::public("timed")).await?),
+            1 => drop(server.apply(&house::closed("timed")).await?),
+            _ => house::delete(&server, "timed").await?,
+        }
+        let written = Instant::now();
+        let is_so = async || checker.get("timed.example", "/", "x").await.is_ok_and(|answer| answer.status == want);
+        wait_until(PATIENCE, "effect", is_so).await?;
+        times.push(written.elapsed());
+    }
+    println!("written to enforced: {:?}", Percentiles::of(changed));
+    println!("deleted to enforced: {:?}", Percentiles::of(deleted));
+    Ok(())
 }

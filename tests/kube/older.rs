@@ -1,7 +1,8 @@
-//! An API server that answers what it answered before: one that lags behind the others, or a cache in front of it.
+//! An API server that answers late, or what it answered before: one that lags behind the others, or a cache in front of it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use axum::Router;
@@ -35,6 +36,8 @@ struct Front {
     repeated: std::sync::atomic::AtomicUsize,
     /// Ends every watch.
     cut: Mutex<CancellationToken>,
+    /// How long everything takes on its way.
+    delay: Mutex<Duration>,
 }
 
 const POLICIES: &str = "/apis/cloakroom.dev/v1alpha1/authpolicies";
@@ -49,6 +52,7 @@ impl Repeater {
             old: Mutex::default(),
             repeated: Default::default(),
             cut: Mutex::default(),
+            delay: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -90,18 +94,30 @@ impl Repeater {
         std::mem::take(&mut *self.front.cut.lock().unwrap()).cancel();
     }
 
+    /// Everything takes this long on its way, and every watch is over.
+    fn slow(&self, delay: Duration) {
+        *self.front.delay.lock().unwrap() = delay;
+        self.cut();
+    }
+
     fn repeated(&self) -> usize {
         self.front.repeated.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 
 impl Front {
+    async fn dawdle(&self) {
+        let delay = *self.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
+    }
+
     async fn ask(&self, path: &str) -> Result<reqwest::Response> {
         Ok(self.client.get(format!("{}{path}", self.server)).bearer_auth(&self.token).send().await?)
     }
 }
 
 async fn pass(State(front): State<Arc<Front>>, request: Request) -> Response {
+    front.dawdle().await;
     let target = request.uri().path_and_query().unwrap().to_string();
     let is_policies = target.starts_with(POLICIES);
     let is_watch = target.contains("watch=true");
@@ -123,6 +139,7 @@ async fn pass(State(front): State<Arc<Front>>, request: Request) -> Response {
     let code = answer.status();
     tokio::spawn(cut.run_until_cancelled_owned(async move {
         while let Ok(Some(chunk)) = answer.chunk().await {
+            front.dawdle().await;
             if tell.send(Ok(chunk)).await.is_err() {
                 return;
             }
@@ -188,4 +205,18 @@ async fn unchanged_but_new(gate: &Cloakroom) -> Result<()> {
         ensure!(house::status(gate, host).await? == 403, "{host}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p34_a_slow_api_server_delays_changes_and_nothing_else() -> Result<()> {
+    let server = house::server().await?;
+    let repeater = Repeater::before(&server).await?;
+    let gate = Cloakroom::spawn(house::following(repeater.kubeconfig(&server)?)).await?;
+    let load = Load::begin(&server, &gate).await?;
+    for (delay, policy, want) in [(2, public("a"), 200), (3, closed("a"), 403), (0, public("a"), 200)] {
+        repeater.slow(Duration::from_secs(delay));
+        server.apply(&policy).await?;
+        comes_to(&gate, "a.example", want).await?;
+    }
+    load.end().await
 }

@@ -133,6 +133,9 @@ async fn check(server: &ApiServer, kind: &str, plural: &str, rows: &[Row]) -> Re
         let short: String = row.spec.to_string().chars().take(300).collect();
         match (&row.outcome, said) {
             (Outcome::Refused(words), Some(said)) => {
+                if said.contains("PRIVATE") {
+                    wrong.push(format!("{short}\n  is quoted: {said:?}"));
+                }
                 for missing in words.iter().filter(|it| !said.contains(**it)) {
                     wrong.push(format!("{short}\n  says {said:?}\n  and not {missing:?}"));
                 }

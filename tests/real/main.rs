@@ -14,6 +14,7 @@ mod faults;
 mod http2_peers;
 mod jwt;
 mod parts;
+mod providers;
 mod renamed;
 mod scene;
 mod shipped_envoy;

@@ -51,5 +51,6 @@ fn the_independent_verifier_refuses_what_is_no_jwt() -> Result<()> {
         assert!(error.contains("ERR_JWS_INVALID"), "{error}");
     }
     assert!(Path::new(&e2e::tools::jose()?).join("node_modules/jose").is_dir());
+    assert!(Path::new(&e2e::tools::oidc_provider()?).join("node_modules/oidc-provider").is_dir());
     Ok(())
 }

@@ -82,7 +82,7 @@ async fn renamed(version: EnvoyVersion) -> Result<()> {
     Ok(())
 }
 
-/// Who forgets it in the rules of the check: Envoy drops what the check sets, and the service sees nobody.
+/// Who forgets it in the rules of the check: Envoy refuses what the check may not touch, and the service sees nobody.
 async fn half(version: EnvoyVersion) -> Result<()> {
     let town = town().await?;
     for setting in Setting::all(version) {

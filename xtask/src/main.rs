@@ -61,7 +61,8 @@ fn run(command: Command) -> Result<ExitCode> {
 
 fn tools() -> Result<ExitCode> {
     use e2e::tools::{
-        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, jose, kube_apiserver, kubectl, node, redis_server,
+        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, jose, kube_apiserver, kubectl, node, oidc_provider,
+        redis_server,
     };
     for version in EnvoyVersion::ALL {
         terminal::line(&format!("Envoy {}: {}", version.number(), envoy(version)?.display()));
@@ -69,6 +70,7 @@ fn tools() -> Result<ExitCode> {
     terminal::line(&format!("Chromium: {}", chromium()?.display()));
     terminal::line(&format!("Node.js: {}", node()?.display()));
     terminal::line(&format!("jose: {}", jose()?.display()));
+    terminal::line(&format!("oidc-provider: {}", oidc_provider()?.display()));
     terminal::line(&format!("Redis: {}", redis_server()?.display()));
     terminal::line(&format!("etcd: {}", etcd()?.display()));
     terminal::line(&format!("kubectl: {}", kubectl()?.display()));

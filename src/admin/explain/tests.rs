@@ -17,6 +17,9 @@ use crate::authz::policy::{
     HostsFrom, Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, RouteIdentity, Sourced,
 };
 use crate::authz::session::Realm;
+use crate::identity::Identities;
+use crate::identity::outbound::OutboundConfig;
+use crate::identity::stats::ProviderStats;
 
 /// A gate's admin listener beside a session API.
 pub(crate) struct Admin {
@@ -58,6 +61,9 @@ impl Admin {
             policies: Arc::new(ArcSwap::from_pointee(index)),
             report: Report::new(move || PolicyReport { generation: 3, problems: problems.clone(), errors: Vec::new() }),
             sessions: Arc::clone(&rig.sessions),
+            identities: Arc::new(
+                Identities::new(&OutboundConfig::default(), Arc::new(ProviderStats::new().unwrap())).unwrap(),
+            ),
             clock: Arc::clone(&rig.clock),
             carriers,
             jwt_header: "x-session-jwt".into(),

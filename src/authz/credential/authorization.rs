@@ -40,6 +40,11 @@ pub(super) fn is_ours(field: &[u8]) -> bool {
     }
 }
 
+/// Whether the field holds a bearer's credential, of whomever.
+pub(super) fn is_bearer(field: &[u8]) -> bool {
+    matches!(read(field), Authorization::Bearer(_))
+}
+
 /// Whether something that begins like a token of ours stands in it, and not inside other text.
 fn holds_token(field: &[u8]) -> bool {
     let prefix = AccessToken::PREFIX.as_bytes();

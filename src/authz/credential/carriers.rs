@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::authorization::{self, Authorization};
 use super::cookie::{self, Cookie};
-use super::{AccessToken, Carrier, Credential, Presented, PresentedJwt, TakeOff};
+use super::{AccessToken, Carrier, Credential, ForeignCredential, Presented, PresentedJwt, TakeOff};
 use crate::authz::attributes::RequestAttributes;
 use crate::authz::attributes::headers::{HeaderView, NAME_BYTES, same_name};
 use crate::authz::attributes::own_headers::OwnHeaders;
@@ -81,11 +81,11 @@ impl Carriers {
     }
 
     /// What the request carries in them. `Authorization` is always looked at, since a session JWT that a service passes on
-    /// comes there. URLs are not.
+    /// comes there. URLs are not. `others` are the places where the identity providers of the request's rules look.
     ///
     /// # Errors
     /// [`DenyReason::AmbiguousCredential`] when it carries two credentials, or one that servers would find differently.
-    pub fn present(&self, request: &RequestAttributes<'_>) -> Result<Presented, DenyReason> {
+    pub fn present(&self, request: &RequestAttributes<'_>, others: &[Carrier]) -> Result<Presented, DenyReason> {
         let mut found = Presented { credential: None };
         let mut add = |credential: Credential, carrier: &Carrier| match found.credential {
             None => {
@@ -95,29 +95,35 @@ impl Carriers {
             Some(_) => Err(DenyReason::AmbiguousCredential),
         };
         let headers = &request.headers;
-        if let Some(credential) = self.bearer(headers)? {
+        if let Some(credential) = self.bearer(headers, others.contains(&Carrier::Bearer))? {
             add(credential, &Carrier::Bearer)?;
         }
         let cookies = headers.get("cookie");
+        let held = |carrier: &Carrier| match carrier {
+            Carrier::Bearer => Ok(None),
+            Carrier::Cookie(name) => match cookie::find(cookies.as_deref().unwrap_or_default(), name.as_bytes()) {
+                Cookie::Absent => Ok(None),
+                Cookie::Value(value) => Ok(Some(value)),
+                Cookie::Ambiguous => Err(DenyReason::AmbiguousCredential),
+            },
+            Carrier::Header(name) => header(headers, name),
+        };
         for carrier in &self.0 {
-            let value = match carrier {
-                Carrier::Bearer => None,
-                Carrier::Cookie(name) => match cookie::find(cookies.as_deref().unwrap_or_default(), name.as_bytes()) {
-                    Cookie::Absent => None,
-                    Cookie::Value(value) => Some(value),
-                    Cookie::Ambiguous => return Err(DenyReason::AmbiguousCredential),
-                },
-                Carrier::Header(name) => header(headers, name)?,
-            };
-            if let Some(value) = value {
+            if let Some(value) = held(carrier)? {
                 add(AccessToken::parse(value).map_or(Credential::Other, Credential::Token), carrier)?;
+            }
+        }
+        for carrier in others {
+            if let Some(value) = held(carrier)? {
+                add(ForeignCredential::read(value).map_or(Credential::Other, Credential::Foreign), carrier)?;
             }
         }
         Ok(found)
     }
 
-    /// The credential in `Authorization`. A foreign bearer is one only where tokens of ours may travel in its place.
-    fn bearer(&self, headers: &HeaderView<'_>) -> Result<Option<Credential>, DenyReason> {
+    /// The credential in `Authorization`. A foreign bearer is one only where tokens of ours may travel in its place, or a provider
+    /// looks there.
+    fn bearer(&self, headers: &HeaderView<'_>, is_read: bool) -> Result<Option<Credential>, DenyReason> {
         let Some(field) = headers.get("authorization") else {
             return Ok(None);
         };
@@ -132,44 +138,56 @@ impl Carriers {
         if authorization::is_session_jwt(token) {
             return Ok(Some(Credential::SessionJwt(PresentedJwt(Bytes::copy_from_slice(token)))));
         }
-        Ok((self.0.contains(&Carrier::Bearer) || token.starts_with(AccessToken::PREFIX.as_bytes()))
+        if is_read && let Some(foreign) = ForeignCredential::read(token) {
+            return Ok(Some(Credential::Foreign(foreign)));
+        }
+        Ok((is_read || self.0.contains(&Carrier::Bearer) || token.starts_with(AccessToken::PREFIX.as_bytes()))
             .then_some(Credential::Other))
     }
 
     /// What must be taken off the request, whatever becomes of its credentials: every cookie of our name, a token or session JWT
-    /// in `Authorization`, the header carriers, and what only we may say, in every spelling.
-    pub fn take_off(&self, request: &RequestAttributes<'_>, own: &OwnHeaders) -> TakeOff {
+    /// in `Authorization`, the header carriers, and what only we may say, in every spelling; and whatever is in the places `others`,
+    /// where identity providers of the request's rules look.
+    pub fn take_off(&self, request: &RequestAttributes<'_>, own: &OwnHeaders, others: &[Carrier]) -> TakeOff {
+        let reads_bearer = others.contains(&Carrier::Bearer);
         let mut off = TakeOff::default();
         for &(name, value) in request.headers.lines() {
             let is_ours = if name.eq_ignore_ascii_case(b"cookie") {
                 false
             } else if name.eq_ignore_ascii_case(b"authorization") {
-                authorization::is_ours(value) || request.headers.values("authorization").nth(1).is_some()
+                authorization::is_ours(value)
+                    || (reads_bearer && authorization::is_bearer(value))
+                    || request.headers.values("authorization").nth(1).is_some()
             } else {
-                own.owns(name) || self.header_names().any(|it| same_name(it.as_bytes(), name))
+                own.owns(name)
+                    || header_names(&self.0).chain(header_names(others)).any(|it| same_name(it.as_bytes(), name))
             };
             if is_ours && !off.headers.iter().any(|it| it == name) {
                 off.headers.push(Bytes::copy_from_slice(name));
             }
         }
-        off.cookie = cookie::without(request.headers.values("cookie"), self.cookie_names());
+        off.cookie = cookie::without(request.headers.values("cookie"), self.cookie_names().chain(cookie_names(others)));
         off
     }
 
     /// The names of the cookies that carry tokens.
     pub fn cookie_names(&self) -> impl Iterator<Item = &str> + Clone {
-        self.0.iter().filter_map(|carrier| match carrier {
-            Carrier::Cookie(name) => Some(&**name),
-            Carrier::Bearer | Carrier::Header(_) => None,
-        })
+        cookie_names(&self.0)
     }
+}
 
-    fn header_names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|carrier| match carrier {
-            Carrier::Header(name) => Some(&**name),
-            Carrier::Bearer | Carrier::Cookie(_) => None,
-        })
-    }
+fn cookie_names(carriers: &[Carrier]) -> impl Iterator<Item = &str> + Clone {
+    carriers.iter().filter_map(|carrier| match carrier {
+        Carrier::Cookie(name) => Some(&**name),
+        Carrier::Bearer | Carrier::Header(_) => None,
+    })
+}
+
+fn header_names(carriers: &[Carrier]) -> impl Iterator<Item = &str> {
+    carriers.iter().filter_map(|carrier| match carrier {
+        Carrier::Header(name) => Some(&**name),
+        Carrier::Bearer | Carrier::Cookie(_) => None,
+    })
 }
 
 /// What a header carrier holds: one value, under its own name.

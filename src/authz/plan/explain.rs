@@ -3,11 +3,12 @@
 
 use serde::Serialize;
 
-use super::{Pending, Plan, plan_located, settle};
+use super::{Pending, Plan, places, plan_located, settle};
 use crate::api::auth_policy::{Inheritance, Mode};
 use crate::api::http_match::HttpRouteMatch;
 use crate::authz::attributes::RequestAttributes;
-use crate::authz::credential::{CookieRest, Credential, TakeOff};
+use crate::authz::credential::{Carrier, CookieRest, Credential, TakeOff};
+use crate::authz::identity::{Holder, Identity};
 use crate::authz::policy::{ClaimPath, ForwardClaims, Grants, Judge, Located, MintSpec, PolicyIndex, carrier_text};
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Session, SessionId, Timestamp};
@@ -47,6 +48,9 @@ pub struct Explanation {
     /// What was found behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<ExplainedSession>,
+    /// The identity provider that judges the credential, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ExplainedProvider>,
     /// What the session JWT would say to the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<ExplainedJwt>,
@@ -73,11 +77,13 @@ pub struct Explanation {
 pub enum Saying {
     /// It passes with the session's identity.
     AllowSession,
+    /// It passes with the identity that a provider vouches for.
+    AllowIdentity,
     /// It passes without identity.
     AllowAnonymous,
     /// It is refused.
     Deny,
-    /// It hangs on the session, and none was looked up.
+    /// It hangs on the session, or on what an identity provider says, and that was not looked up.
     NeedsSession,
 }
 
@@ -116,7 +122,7 @@ pub enum Matched {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainedCredential {
-    /// `token`, `sessionJwt`, `other`, `none`, or `ambiguous`.
+    /// `token`, `sessionJwt`, `jwt`, `opaque`, `other`, `none`, or `ambiguous`.
     pub kind: &'static str,
     /// Where, as written in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +138,43 @@ pub struct ExplainedSession {
     /// The facts, of an active one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub facts: Option<SessionFacts>,
+}
+
+/// An identity provider, and what it says of the credential.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainedProvider {
+    /// Its `namespace/name`.
+    pub name: String,
+    /// `jwt`, `introspection` or `apiKeys`.
+    pub kind: &'static str,
+    /// `accepted`, `refused` or `unavailable`; nothing when it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<&'static str>,
+    /// Whom the credential belongs to.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<IdentityFacts>,
+}
+
+/// Facts of whom an identity provider vouches for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityFacts {
+    /// Who it is.
+    pub subject: String,
+    /// When they proved it, in milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<Timestamp>,
+    /// When the credential ends, in milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
+    /// `acr`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// Roles.
+    pub roles: Vec<String>,
 }
 
 /// Facts of a session.
@@ -205,8 +248,10 @@ pub fn explain(
     unsigned: impl FnOnce(&Permit) -> Option<Denial>,
     now: Timestamp,
 ) -> Explanation {
-    let credential = credential(index, request);
-    let located = match index.locate(request) {
+    let located = index.locate(request);
+    let places = located.as_ref().map(places).unwrap_or_default();
+    let credential = credential(index, request, &places);
+    let located = match located {
         Ok(located) => located,
         Err(reason) => return Explanation::of_denial(&Denial::bare(reason), credential),
     };
@@ -214,20 +259,25 @@ pub fn explain(
     let (route, route_found_by) =
         located.selected.route.as_ref().map(|(route, by)| (route.to_string(), by.label())).unzip();
     let judges = located.clone();
-    let (explanation, looked_up) = match (plan_located(index, request, located), found) {
-        (Plan::Settled(decision), _) => (Explanation::of(&decision, credential), None),
+    let (explanation, looked_up, provider) = match (plan_located(index, request, located), found) {
+        (Plan::Settled(decision), _) => (Explanation::of(&decision, credential), None, None),
         (Plan::Lookup(pending), Some(found)) => {
+            let provider = ExplainedProvider::of(&pending, Some(found));
             let decision = match settle(*pending, found, now) {
                 Decision::Permit(permit) => unsigned(&permit).map_or(Decision::Permit(permit), Decision::Deny),
                 other => other,
             };
-            (Explanation::of(&decision, credential), Some(ExplainedSession::of(found)))
+            let session = provider.is_none().then(|| ExplainedSession::of(found));
+            (Explanation::of(&decision, credential), session, provider)
         }
-        (Plan::Lookup(pending), None) => (Explanation::unfinished(&pending, &judges, credential), None),
+        (Plan::Lookup(pending), None) => {
+            let provider = ExplainedProvider::of(&pending, None);
+            (Explanation::unfinished(&pending, &judges, credential), None, provider)
+        }
     };
     let response = judges.inner.grants().filter(|_| explanation.verdict != Saying::Deny);
     let response = response.map(|grants| granted(grants)).unwrap_or_default();
-    Explanation { rules, route, route_found_by, session: looked_up, response, ..explanation }
+    Explanation { rules, route, route_found_by, session: looked_up, provider, response, ..explanation }
 }
 
 /// What the service may do to sessions by its response, in the words of the policy.
@@ -242,13 +292,15 @@ fn granted(grants: &Grants) -> Vec<String> {
     words
 }
 
-fn credential(index: &PolicyIndex, request: &RequestAttributes<'_>) -> ExplainedCredential {
-    let (kind, carrier) = match index.carriers.present(request) {
+fn credential(index: &PolicyIndex, request: &RequestAttributes<'_>, places: &[Carrier]) -> ExplainedCredential {
+    let (kind, carrier) = match index.carriers.present(request, places) {
         Err(_) => ("ambiguous", None),
         Ok(presented) => match presented.credential {
             None => ("none", None),
             Some((Credential::Token(_), carrier)) => ("token", Some(carrier)),
             Some((Credential::SessionJwt(_), carrier)) => ("sessionJwt", Some(carrier)),
+            Some((Credential::Foreign(foreign), carrier)) if foreign.is_jwt() => ("jwt", Some(carrier)),
+            Some((Credential::Foreign(_), carrier)) => ("opaque", Some(carrier)),
             Some((Credential::Other, carrier)) => ("other", Some(carrier)),
         },
     };
@@ -274,6 +326,7 @@ impl Explanation {
             rules: Vec::new(),
             credential,
             session: None,
+            provider: None,
             jwt: None,
             take_off: None,
             response: Vec::new(),
@@ -298,7 +351,13 @@ impl Explanation {
                 rule: Some(permit.rule().rule.to_string()),
                 jwt: Some(permit.mint().as_ref().into()),
                 take_off: Some((&permit.take_off).into()),
-                ..Self::new(Saying::AllowSession, credential)
+                ..Self::new(
+                    match permit.holder() {
+                        Holder::Session(_) => Saying::AllowSession,
+                        Holder::Identity(_) => Saying::AllowIdentity,
+                    },
+                    credential,
+                )
             },
         }
     }
@@ -355,9 +414,41 @@ impl ExplainedSession {
             Lookup::Revoked => ("revoked", None),
             Lookup::Unknown => ("unknown", None),
             Lookup::Invalid => ("invalid", None),
+            // Not of a session, and so not shown as one.
+            Lookup::Vouched(_) | Lookup::Refused(_) => ("unknown", None),
             Lookup::Unavailable(_) => ("unavailable", None),
         };
         Self { found, facts }
+    }
+}
+
+impl ExplainedProvider {
+    fn of(pending: &Pending, found: Option<&Lookup>) -> Option<Self> {
+        let provider = pending.wanted().provider()?;
+        let found = found.map(|found| match found {
+            Lookup::Vouched(identity) => ("accepted", Some(IdentityFacts::of(identity))),
+            Lookup::Unavailable(_) => ("unavailable", None),
+            _ => ("refused", None),
+        });
+        Some(Self {
+            name: provider.name.to_string(),
+            kind: provider.kind.name(),
+            found: found.as_ref().map(|(found, _)| *found),
+            facts: found.and_then(|(_, facts)| facts),
+        })
+    }
+}
+
+impl IdentityFacts {
+    fn of(identity: &Identity) -> Self {
+        Self {
+            subject: identity.subject.clone(),
+            auth_time: identity.auth_time,
+            ends: identity.ends,
+            acr: identity.acr.clone(),
+            scopes: identity.scopes.clone(),
+            roles: identity.roles.clone(),
+        }
     }
 }
 

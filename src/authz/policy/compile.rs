@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::attach::{Attachments, TargetKey};
 use super::bind::Binder;
-use super::form::Form;
+use super::form::{CompiledRule, Form};
 use super::hosts;
 use super::install::Install;
 use super::objects::{Origin, PolicyObject, PolicyObjects, Sourced};
 use super::problem::{Findings, IS_CLOSED, IS_NOWHERE, LAST_GOOD_STAYS};
+use super::provider::{NamespaceProviders, Providers, RuleProvider};
 use super::{PolicyIndex, PolicyName, PolicyProblem, ProblemKind};
 use crate::api::auth_policy::Salvage;
 use crate::api::meta::ObjectMeta;
+use crate::api::read::{listed, nearest};
 
 impl PolicyIndex {
     /// Compiles a set of objects, whole, and says what is wrong with any of them.
@@ -24,7 +26,8 @@ impl PolicyIndex {
         let mut problems = Vec::new();
         let mut policies: Vec<&Sourced<PolicyObject>> = objects.policies.iter().collect();
         policies.sort_by_cached_key(age);
-        let forms = forms(&policies, install, previous, &mut problems);
+        let providers = Providers::compile(objects, install, previous, &mut problems);
+        let forms = forms(&policies, install, &providers, previous, &mut problems);
         let kept = previous.map(|index| &index.kept);
         let mut binder = Binder::after(kept.map(|kept| &kept.bounds));
         let attachments = Attachments::resolve(objects, install, &forms, kept, &mut binder, &mut problems);
@@ -45,6 +48,7 @@ impl PolicyIndex {
             rules: forms.iter().map(|it| it.form.rules.len()).sum(),
             good: by_name(good),
             closed: by_name(closed),
+            providers,
             kept: attachments.kept.with(binder.finish()),
         };
         problems.sort_by(|a, b| (&a.origin, &a.object, &a.path).cmp(&(&b.origin, &b.object, &b.path)));
@@ -79,6 +83,7 @@ fn age<'a>(policy: &&'a Sourced<PolicyObject>) -> (Seniority<'a>, &'a Origin) {
 fn forms(
     policies: &[&Sourced<PolicyObject>],
     install: &Install,
+    providers: &Providers,
     previous: Option<&PolicyIndex>,
     problems: &mut Vec<PolicyProblem>,
 ) -> Vec<Formed> {
@@ -94,7 +99,9 @@ fn forms(
             continue;
         }
         let good = previous.and_then(|index| index.good.get(name));
-        let form = form(policy, install, good, problems);
+        let own = providers.namespace(&name.namespace);
+        let form = form(policy, install, own, good, problems);
+        missing(origin, &form, own, problems);
         forms.push(Formed { origin: origin.clone(), form });
     }
     forms
@@ -103,16 +110,17 @@ fn forms(
 fn form(
     policy: &Sourced<PolicyObject>,
     install: &Install,
+    providers: NamespaceProviders<'_>,
     good: Option<&Arc<Form>>,
     problems: &mut Vec<PolicyProblem>,
 ) -> Arc<Form> {
     let Sourced { origin, object: PolicyObject { name, body, .. } } = policy;
     let (findings, salvage) = match body {
-        // An unchanged policy needs no second compilation.
-        Ok(object) if good.is_some_and(|good| good.source.as_ref() == Some(object)) => {
+        // An unchanged policy needs no second compilation, unless its providers are others now.
+        Ok(object) if good.is_some_and(|good| good.source.as_ref() == Some(object) && good.is_current(providers)) => {
             return good.expect("the guard has looked").clone();
         }
-        Ok(object) => match Form::compile(name, object, install) {
+        Ok(object) => match Form::compile(name, object, install, providers) {
             Ok(form) => return Arc::new(form),
             Err(findings) => {
                 let spec = &object.spec;
@@ -133,14 +141,45 @@ fn form(
     };
     let effect = match good {
         Some(_) => LAST_GOOD_STAYS,
-        None if salvage == Salvage::default() => IS_NOWHERE,
+        None if body.is_err() && salvage == Salvage::default() => IS_NOWHERE,
         None => IS_CLOSED,
     };
     for (path, words) in findings.into_iter() {
         let words = format!("{words}{effect}");
         problems.push(PolicyProblem::of_policy(origin, name, path, ProblemKind::Invalid, words));
     }
-    good.cloned().unwrap_or_else(|| Arc::new(Form::closed(name, &salvage, install)))
+    let last = good.and_then(|good| match &good.source {
+        // What a provider accepted and accepts no more has no last good form.
+        Some(source) if !good.is_current(providers) => {
+            Form::compile(name, source, install, providers).ok().map(Arc::new)
+        }
+        _ => Some(good.clone()),
+    });
+    last.unwrap_or_else(|| Arc::new(Form::closed(name, &salvage, install)))
+}
+
+/// Says which providers of the policy's rules are not there.
+fn missing(origin: &Origin, form: &Form, providers: NamespaceProviders<'_>, problems: &mut Vec<PolicyProblem>) {
+    for provider in form.rules.iter().flat_map(CompiledRule::providers) {
+        let RuleProvider::Missing { at, name } = provider else { continue };
+        let namespace = &form.name.namespace;
+        let hint = match nearest(name, providers.names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => match providers.names().collect::<Vec<_>>() {
+                names if names.is_empty() => "there is none at all".to_owned(),
+                mut names => {
+                    names.sort_unstable();
+                    names.truncate(8);
+                    format!("there are {}", listed(&names))
+                }
+            },
+        };
+        let words = format!(
+            "no IdentityProvider `{name}` that is good in namespace `{namespace}`: {hint}. Until it is there, what it would have to \
+             judge is answered with 503"
+        );
+        problems.push(PolicyProblem::of_policy(origin, &form.name, &**at, ProblemKind::ProviderNotFound, words));
+    }
 }
 
 /// Says that `older` has the target already.

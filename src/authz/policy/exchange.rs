@@ -4,9 +4,11 @@ mod keys;
 #[cfg(test)]
 pub(crate) mod tests;
 
+#[cfg(test)]
 use aws_lc_rs::signature::ParsedPublicKey;
 
-use self::keys::TrustedKey;
+pub use self::keys::KeySet;
+pub(super) use self::keys::inline_keys;
 use super::install::Install;
 use super::problem::Findings;
 use super::rule::check_text;
@@ -75,20 +77,14 @@ pub struct TrustedIssuer {
     pub(crate) typ: Option<Box<str>>,
     /// Which claims mean what.
     pub(crate) claims: ExchangeClaims,
-    keys: Box<[TrustedKey]>,
+    pub(crate) keys: KeySet,
 }
 
 impl TrustedIssuer {
-    /// The key that must have signed a JWT whose header names these, ready for that algorithm and no other: the key called
-    /// `kid`; without one, the only key that fits. Nothing else in a JWT's header is ever followed.
+    /// The key that must have signed a JWT whose header names these; see [`KeySet::key`].
+    #[cfg(test)]
     pub(crate) fn key(&self, kid: Option<&str>, algorithm: JwtAlgorithm) -> Option<&ParsedPublicKey> {
-        let mut fitting = self
-            .keys
-            .iter()
-            .filter(|key| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid)))
-            .filter_map(|key| key.verifier(algorithm));
-        let first = fitting.next()?;
-        fitting.next().is_none().then_some(first)
+        self.keys.key(kid, algorithm)
     }
 }
 
@@ -105,8 +101,16 @@ pub(crate) fn media_type(typ: &str) -> String {
 /// What `spec` says, or findings below the path `at`.
 pub(super) fn exchange(spec: &api::Exchange, at: &str, install: &Install, findings: &mut Findings) -> Option<Exchange> {
     let place = place(spec, at, install, findings);
-    let issuer = trusted_issuer(spec, at, findings);
-    Some(Exchange { place: place?, issuer: issuer? })
+    let terms = IssuerTerms {
+        issuer: &spec.issuer,
+        audiences: &spec.audiences,
+        algorithms: &spec.algorithms,
+        typ: spec.typ.as_deref(),
+        claims: &spec.claims,
+    };
+    let issuer = trusted_issuer(&terms, at, findings);
+    let keys = keys::trusted_keys(&spec.jwks, &spec.algorithms, at, findings);
+    Some(Exchange { place: place?, issuer: TrustedIssuer { keys: keys?, ..issuer } })
 }
 
 fn place(spec: &api::Exchange, at: &str, install: &Install, findings: &mut Findings) -> Option<ExchangePlace> {
@@ -196,19 +200,19 @@ fn body_field(path: &str) -> Result<Box<[Box<str>]>, String> {
     ))
 }
 
-fn trusted_issuer(spec: &api::Exchange, at: &str, findings: &mut Findings) -> Option<TrustedIssuer> {
-    if !(1..=MAX_ISSUER).contains(&spec.issuer.len()) || spec.issuer.chars().any(char::is_control) {
-        findings.add(format!("{at}.issuer"), "1 to 1,024 bytes without control characters are needed");
-    }
-    if !(1..=MAX_AUDIENCES).contains(&spec.audiences.len()) {
-        findings.add(
-            format!("{at}.audiences"),
-            format!("name 1 to {MAX_AUDIENCES}: a JWT counts only where one of its `aud` is named"),
-        );
-    }
-    for (i, audience) in spec.audiences.iter().enumerate().take(MAX_AUDIENCES) {
-        check_text(audience, &format!("{at}.audiences[{i}]"), findings);
-    }
+/// What a JWT must have, as written.
+pub(super) struct IssuerTerms<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) audiences: &'a [String],
+    pub(super) algorithms: &'a [JwtAlgorithm],
+    pub(super) typ: Option<&'a str>,
+    pub(super) claims: &'a ExchangeClaims,
+}
+
+/// The issuer, without its keys; or findings below `at`.
+pub(super) fn trusted_issuer(spec: &IssuerTerms<'_>, at: &str, findings: &mut Findings) -> TrustedIssuer {
+    check_issuer(spec.issuer, &format!("{at}.issuer"), findings);
+    check_audiences(spec.audiences, &format!("{at}.audiences"), "a JWT counts only where one of its", findings);
     if spec.algorithms.is_empty() {
         let known = JwtAlgorithm::ALL.map(JwtAlgorithm::name);
         findings.add(
@@ -221,25 +225,40 @@ fn trusted_issuer(spec: &api::Exchange, at: &str, findings: &mut Findings) -> Op
             findings.add(format!("{at}.algorithms[{i}]"), format!("{} is named twice", algorithm.name()));
         }
     }
-    if let Some(typ) = &spec.typ
+    if let Some(typ) = spec.typ
         && !((1..=127).contains(&typ.len()) && typ.bytes().all(|b| NAME_BYTES[usize::from(b)] || b == b'/'))
     {
         findings
             .add(format!("{at}.typ"), format!("{typ:?} is not a media type, like `at+jwt` or `application/at+jwt`"));
     }
-    check_claims(&spec.claims, &format!("{at}.claims"), findings);
-    let keys = keys::trusted_keys(&spec.jwks, &spec.algorithms, at, findings)?;
-    Some(TrustedIssuer {
-        issuer: spec.issuer.as_str().into(),
-        audiences: spec.audiences.clone().into(),
-        algorithms: spec.algorithms.clone().into(),
-        typ: spec.typ.as_deref().map(|typ| media_type(typ).into()),
+    check_claims(spec.claims, &format!("{at}.claims"), findings);
+    TrustedIssuer {
+        issuer: spec.issuer.into(),
+        audiences: spec.audiences.into(),
+        algorithms: spec.algorithms.into(),
+        typ: spec.typ.map(|typ| media_type(typ).into()),
         claims: spec.claims.clone(),
-        keys,
-    })
+        keys: KeySet::default(),
+    }
 }
 
-fn check_claims(claims: &ExchangeClaims, at: &str, findings: &mut Findings) {
+pub(super) fn check_issuer(issuer: &str, at: &str, findings: &mut Findings) {
+    if !(1..=MAX_ISSUER).contains(&issuer.len()) || issuer.chars().any(char::is_control) {
+        findings.add(at, "1 to 1,024 bytes without control characters are needed");
+    }
+}
+
+/// `what` goes before "`aud` is named".
+pub(super) fn check_audiences(audiences: &[String], at: &str, what: &str, findings: &mut Findings) {
+    if !(1..=MAX_AUDIENCES).contains(&audiences.len()) {
+        findings.add(at, format!("name 1 to {MAX_AUDIENCES}: {what} `aud` is named"));
+    }
+    for (i, audience) in audiences.iter().enumerate().take(MAX_AUDIENCES) {
+        check_text(audience, &format!("{at}[{i}]"), findings);
+    }
+}
+
+pub(super) fn check_claims(claims: &ExchangeClaims, at: &str, findings: &mut Findings) {
     for (field, name) in [
         ("subject", &claims.subject),
         ("scopes", &claims.scopes),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::grants::{self, Grants};
 use super::install::Install;
 use super::problem::Findings;
+use super::provider::{NamespaceProviders, RuleProvider};
 use super::redirect::Redirect;
 use super::require::Requirements;
 use super::rule;
@@ -68,6 +69,16 @@ pub(crate) struct CompiledRule {
     pub(crate) grants: Option<Arc<Grants>>,
 }
 
+impl CompiledRule {
+    /// The identity providers that it names.
+    pub(super) fn providers(&self) -> impl Iterator<Item = &RuleProvider> {
+        match &self.access {
+            Access::Authenticate(auth) => auth.providers.iter(),
+            Access::Public | Access::Deny(_) => [].iter(),
+        }
+    }
+}
+
 /// What a rule does with the requests it judges.
 #[derive(Debug)]
 pub(crate) enum Access {
@@ -86,6 +97,8 @@ pub(crate) struct AuthRule {
     pub(crate) session: Option<Option<Arc<[Carrier]>>>,
     /// A session JWT counts.
     pub(crate) session_jwt: Option<SessionJwtRule>,
+    /// A credential counts that one of these accepts; in the order written.
+    pub(crate) providers: Vec<RuleProvider>,
     /// No credential at all will do.
     pub(crate) anonymous: bool,
     pub(crate) require: Requirements,
@@ -100,6 +113,7 @@ impl AuthRule {
         Self {
             session: None,
             session_jwt: None,
+            providers: Vec::new(),
             anonymous: false,
             require: Requirements::default(),
             audience: None,
@@ -115,7 +129,12 @@ impl AuthRule {
 
 impl Form {
     /// Compiles `policy`, or says everything that is wrong with it.
-    pub(super) fn compile(name: &PolicyName, policy: &Arc<AuthPolicy>, install: &Install) -> Result<Self, Findings> {
+    pub(super) fn compile(
+        name: &PolicyName,
+        policy: &Arc<AuthPolicy>,
+        install: &Install,
+        providers: NamespaceProviders<'_>,
+    ) -> Result<Self, Findings> {
         let mut findings = Findings::default();
         let spec = &policy.spec;
         if policy.api_version != API_VERSION {
@@ -143,7 +162,7 @@ impl Form {
         let hosts = targets::hosts(spec, &name.namespace, install, &mut findings);
         let realm = findings.catch("spec.realm", install.realm(spec.realm.as_deref(), &name.namespace));
         let allowed_origins = targets::origins(&spec.allowed_origins, &mut findings);
-        let (table, rules) = rules(name, realm.as_ref(), spec.default, &spec.rules, install, &mut findings);
+        let (table, rules) = rules(name, realm.as_ref(), spec.default, &spec.rules, install, providers, &mut findings);
         match realm {
             Some(realm) if findings.is_empty() => Ok(Self {
                 name: name.clone(),
@@ -195,6 +214,11 @@ impl Form {
         }
     }
 
+    /// Whether its rules name the providers that there are now.
+    pub(super) fn is_current(&self, providers: NamespaceProviders<'_>) -> bool {
+        self.rules.iter().flat_map(CompiledRule::providers).all(|provider| provider.is_current(providers))
+    }
+
     /// The rule that judges what no other one matches.
     pub(super) fn fallback(&self) -> Hit {
         Hit { rule: self.rules.len() - 1, written: None }
@@ -207,6 +231,7 @@ fn rules(
     default: DefaultAccess,
     written: &[Rule],
     install: &Install,
+    providers: NamespaceProviders<'_>,
     findings: &mut Findings,
 ) -> (MatchTable<Hit>, Vec<CompiledRule>) {
     if written.len() > MAX_RULES {
@@ -235,7 +260,7 @@ fn rules(
         };
         compile_matches(i, rule, &at, &mut matches, findings);
         let name = rule_ref(policy, &name);
-        let access = rule::access(rule, &at, install, findings);
+        let access = rule::access(rule, &at, install, providers, findings);
         let grants = grants::compile(&name, realm, rule, &at, install, findings).map(Arc::new);
         rules.push(CompiledRule { name, access, grants });
     }

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::objects::{Origin, PolicyObject, PolicyObjects, Sourced, Unreadable};
-use super::{PolicyName, ProblemKind};
+use super::PolicyName;
+use super::objects::{Origin, PolicyObject, PolicyObjects, ProviderObject, Sourced, Unreadable};
+use super::provider::ProviderName;
 use crate::api::auth_policy::{API_VERSION, AuthPolicy, Salvage};
 use crate::api::gateway::{GROUP, Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
+use crate::api::identity_provider::IdentityProvider;
 use crate::api::meta::ObjectMeta;
 use crate::api::read::{ReadError, listed, nearest, read};
+use crate::api::secret::Secret;
 
 const OURS: &str = "cloakroom.dev";
-const KINDS: [&str; 5] = ["AuthPolicy", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant"];
+const KINDS: [&str; 7] =
+    ["AuthPolicy", "IdentityProvider", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant", "Secret"];
 
 /// What every object begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,10 @@ pub enum PolicyInput {
     Gateway(Gateway),
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
+    /// An IdentityProvider, readable or not.
+    Provider(ProviderObject),
+    /// A Secret, with what providers need of it.
+    Secret(Secret),
 }
 
 /// Why a value is none of these objects.
@@ -47,8 +55,6 @@ pub enum Unusable {
     Field(ReadError),
     /// Its kind has no place here: what would be right.
     Kind(String),
-    /// It is known, and passed over: what to say of it.
-    PassedOver(ProblemKind, &'static str),
 }
 
 impl ObjectHeader {
@@ -93,16 +99,18 @@ impl PolicyInput {
             (GROUP, "GRPCRoute") => read(value).map(|it| Self::GrpcRoute(Arc::new(it))).map_err(Unusable::Field),
             (GROUP, "Gateway") => read(value).map(Self::Gateway).map_err(Unusable::Field),
             (GROUP, "ReferenceGrant") => read(value).map(Self::ReferenceGrant).map_err(Unusable::Field),
-            (OURS, "IdentityProvider") => Err(Unusable::PassedOver(
-                ProblemKind::Invalid,
-                "identity providers are not in this version: remove it; rules accept sessions made with the session API",
-            )),
-            ("", "Secret") => Err(Unusable::PassedOver(
-                ProblemKind::Advice,
-                "is passed over: nothing in this version reads Secrets, so it had better not lie here",
-            )),
+            (OURS, "IdentityProvider") => {
+                let PolicyName { namespace, name } = header.name();
+                let body = read::<IdentityProvider>(value).map(Arc::new);
+                Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, body }))
+            }
+            ("", "Secret") => read(value).map(Self::Secret).map_err(Unusable::Field),
             (_, kind) if KINDS.contains(&kind) => {
-                let right = if kind == "AuthPolicy" { API_VERSION } else { "gateway.networking.k8s.io/v1" };
+                let right = match kind {
+                    "AuthPolicy" | "IdentityProvider" => API_VERSION,
+                    "Secret" => "v1",
+                    _ => "gateway.networking.k8s.io/v1",
+                };
                 Err(Unusable::Kind(format!("{kind} is of `{right}`, not of `{}`", header.api_version)))
             }
             (_, kind) => Err(Unusable::Kind(match nearest(kind, KINDS) {
@@ -132,6 +140,8 @@ impl PolicyObjects {
             PolicyInput::GrpcRoute(object) => self.grpc_routes.push(Sourced { origin, object }),
             PolicyInput::Gateway(object) => self.gateways.push(Sourced { origin, object }),
             PolicyInput::ReferenceGrant(object) => self.reference_grants.push(Sourced { origin, object }),
+            PolicyInput::Provider(object) => self.identity_providers.push(Sourced { origin, object }),
+            PolicyInput::Secret(object) => self.secrets.push(Sourced { origin, object }),
         }
     }
 }

@@ -4,9 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::PolicyName;
+use super::provider::ProviderName;
 use crate::api::auth_policy::{AuthPolicy, Salvage};
 use crate::api::gateway::{Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
+use crate::api::identity_provider::IdentityProvider;
 use crate::api::read::ReadError;
+use crate::api::secret::Secret;
 
 /// Where an object was written, for people: `policies/shop.yaml:12`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +50,15 @@ pub struct Unreadable {
     pub salvage: Salvage,
 }
 
+/// An IdentityProvider, readable or not.
+#[derive(Clone, Debug)]
+pub struct ProviderObject {
+    /// Its name.
+    pub name: ProviderName,
+    /// The object, or why it does not read.
+    pub body: Result<Arc<IdentityProvider>, ReadError>,
+}
+
 /// The set that an index is compiled from. No order is expected. What is the same value as before costs a compilation nothing: so
 /// policies and routes are shared.
 #[derive(Clone, Debug, Default)]
@@ -61,4 +73,8 @@ pub struct PolicyObjects {
     pub gateways: Vec<Sourced<Gateway>>,
     /// ReferenceGrants.
     pub reference_grants: Vec<Sourced<ReferenceGrant>>,
+    /// IdentityProviders.
+    pub identity_providers: Vec<Sourced<ProviderObject>>,
+    /// Secrets: those that providers may name.
+    pub secrets: Vec<Sourced<Secret>>,
 }

@@ -37,6 +37,10 @@ pub enum ProblemKind {
     TargetNotFound,
     /// The target is in a namespace that did not consent.
     RefNotPermitted,
+    /// The identity provider that a rule names is not in the policy's namespace, or never had a good form.
+    ProviderNotFound,
+    /// The Secret that a provider names is not in its namespace, or lacks the value.
+    SecretNotFound,
     /// Everything works, and something probably does not do what was meant.
     Advice,
 }
@@ -49,13 +53,15 @@ impl ProblemKind {
             Self::Conflicted => "Conflicted",
             Self::TargetNotFound => "TargetNotFound",
             Self::RefNotPermitted => "RefNotPermitted",
+            Self::ProviderNotFound => "ProviderNotFound",
+            Self::SecretNotFound => "SecretNotFound",
             Self::Advice => "Advice",
         }
     }
 
     /// Whether it is about what the object names, and not about the object.
     pub const fn is_about_a_reference(self) -> bool {
-        matches!(self, Self::TargetNotFound | Self::RefNotPermitted)
+        matches!(self, Self::TargetNotFound | Self::RefNotPermitted | Self::ProviderNotFound | Self::SecretNotFound)
     }
 
     /// Whether something that was written is not in force.

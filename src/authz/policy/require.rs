@@ -8,8 +8,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::api::auth_policy::ClaimValue;
+use crate::authz::identity::Facts;
 use crate::authz::reason::DenyReason;
-use crate::authz::session::{Session, Timestamp};
+use crate::authz::session::Timestamp;
 use crate::authz::verdict::Challenge;
 
 /// All of it must hold. What a session lacks never satisfies (P6).
@@ -53,25 +54,25 @@ impl Requirements {
             && self.max_age.is_none()
     }
 
-    /// Whether `session` has all of it at `now`. What no new log-in can give is asked first, so that nobody is sent to
+    /// Whether a session or an identity has all of it at `now`. What no new log-in can give is asked first, so that nobody is sent to
     /// authenticate again for something they may not do anyway.
-    pub(crate) fn check(&self, session: &Session, now: Timestamp) -> Result<(), Refusal> {
-        if !self.roles.iter().all(|role| session.roles.contains(role)) {
+    pub(crate) fn check(&self, facts: Facts<'_>, now: Timestamp) -> Result<(), Refusal> {
+        if !self.roles.iter().all(|role| facts.roles.contains(role)) {
             return Err(DenyReason::MissingRole.into());
         }
-        if !self.claims.is_empty() && !self.claims_hold(session) {
+        if !self.claims.is_empty() && !self.claims_hold(facts) {
             return Err(DenyReason::MissingClaim.into());
         }
-        if !self.scopes.iter().all(|scope| session.scopes.contains(scope)) {
+        if !self.scopes.iter().all(|scope| facts.scopes.contains(scope)) {
             let challenge = Challenge { scopes: self.scopes.clone(), ..Challenge::default() };
             return Err(Refusal { reason: DenyReason::MissingScope, challenge });
         }
-        if !self.acr.is_empty() && !session.acr.as_ref().is_some_and(|acr| self.acr.contains(acr)) {
+        if !self.acr.is_empty() && !facts.acr.is_some_and(|acr| self.acr.iter().any(|known| known == acr)) {
             let challenge = Challenge { acr_values: self.acr.clone(), ..Challenge::default() };
             return Err(Refusal { reason: DenyReason::InsufficientAcr, challenge });
         }
         if let Some(max_age) = self.max_age
-            && now.since(session.auth_time) > max_age
+            && facts.auth_time.is_none_or(|proved| now.since(proved) > max_age)
         {
             let challenge = Challenge { max_age: Some(max_age), ..Challenge::default() };
             return Err(Refusal { reason: DenyReason::AuthenticationTooOld, challenge });
@@ -79,9 +80,9 @@ impl Requirements {
         Ok(())
     }
 
-    fn claims_hold(&self, session: &Session) -> bool {
+    fn claims_hold(&self, facts: Facts<'_>) -> bool {
         // Only the claims that are asked for are parsed. Text that does not parse holds nothing.
-        let Ok(claims) = serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(session.claims.as_json()) else {
+        let Ok(claims) = serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(facts.claims.as_json()) else {
             return false;
         };
         self.claims.iter().all(|required| {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::form::{Access, AuthRule};
 use super::install::Install;
 use super::problem::Findings;
+use super::provider::{NamespaceProviders, RuleProvider};
 use super::redirect::Redirect;
 use super::require::{RequiredClaim, Requirements};
 use super::{ClaimPath, ForwardClaims, SessionJwtRule};
 use crate::api::auth_policy::{self as api, ClaimValue};
-use crate::api::meta::is_label;
+use crate::api::meta::{is_label, is_subdomain};
 use crate::api::read::{listed, nearest};
 use crate::authz::credential::Carrier;
 use crate::authz::reason::DenyReason;
@@ -21,9 +22,15 @@ const MAX_METHODS: usize = 8;
 const MAX_JWT_ISSUERS: usize = 16;
 
 /// What `rule` says, or findings below the path `at`.
-pub(super) fn access(rule: &api::Rule, at: &str, install: &Install, findings: &mut Findings) -> Access {
+pub(super) fn access(
+    rule: &api::Rule,
+    at: &str,
+    install: &Install,
+    providers: NamespaceProviders<'_>,
+    findings: &mut Findings,
+) -> Access {
     let Some(fixed) = rule.access else {
-        return Access::Authenticate(Box::new(authenticate(rule, at, install, findings)));
+        return Access::Authenticate(Box::new(authenticate(rule, at, install, providers, findings)));
     };
     let word = match fixed {
         api::Access::Public => "Public",
@@ -47,7 +54,13 @@ pub(super) fn access(rule: &api::Rule, at: &str, install: &Install, findings: &m
     }
 }
 
-fn authenticate(rule: &api::Rule, at: &str, install: &Install, findings: &mut Findings) -> AuthRule {
+fn authenticate(
+    rule: &api::Rule,
+    at: &str,
+    install: &Install,
+    providers: NamespaceProviders<'_>,
+    findings: &mut Findings,
+) -> AuthRule {
     let mut auth = AuthRule::nobody();
     if rule.authenticate.is_empty() {
         auth.session = Some(None);
@@ -56,12 +69,12 @@ fn authenticate(rule: &api::Rule, at: &str, install: &Install, findings: &mut Fi
         findings.add(format!("{at}.authenticate"), format!("more than {MAX_METHODS} ways to authenticate"));
     }
     for (i, method) in rule.authenticate.iter().take(MAX_METHODS).enumerate() {
-        add_method(&mut auth, method, &format!("{at}.authenticate[{i}]"), install, findings);
+        add_method(&mut auth, method, &format!("{at}.authenticate[{i}]"), install, providers, findings);
     }
     if let Some(require) = &rule.require {
         auth.require = requirements(require, &format!("{at}.require"), findings);
     }
-    if auth.anonymous && auth.session.is_none() && auth.session_jwt.is_none() {
+    if auth.anonymous && auth.session.is_none() && auth.session_jwt.is_none() && auth.providers.is_empty() {
         findings.add(
             format!("{at}.authenticate"),
             "`anonymous` alone would refuse everybody who has a session: add `session: {}`, or say `access: Public` instead",
@@ -82,11 +95,21 @@ fn authenticate(rule: &api::Rule, at: &str, install: &Install, findings: &mut Fi
     auth
 }
 
-fn add_method(auth: &mut AuthRule, method: &api::Authenticate, at: &str, install: &Install, findings: &mut Findings) {
+fn add_method(
+    auth: &mut AuthRule,
+    method: &api::Authenticate,
+    at: &str,
+    install: &Install,
+    providers: NamespaceProviders<'_>,
+    findings: &mut Findings,
+) {
     let given =
         [method.session.is_some(), method.session_jwt.is_some(), method.anonymous.is_some(), method.provider.is_some()];
     if given.into_iter().filter(|it| *it).count() != 1 {
-        findings.add(at, "exactly one of `session`, `sessionJwt` and `anonymous` is needed, like `- session: {}`");
+        findings.add(
+            at,
+            "exactly one of `session`, `sessionJwt`, `provider` and `anonymous` is needed, like `- session: {}`",
+        );
         return;
     }
     let twice = method.session.is_some() && auth.session.is_some()
@@ -103,14 +126,37 @@ fn add_method(auth: &mut AuthRule, method: &api::Authenticate, at: &str, install
         auth.session_jwt = session_jwt(jwt, &format!("{at}.sessionJwt"), findings);
     }
     auth.anonymous |= method.anonymous.is_some();
-    if let Some(provider) = &method.provider {
+    if let Some(method) = &method.provider {
+        add_provider(auth, &method.name, format!("{at}.provider.name"), providers, findings);
+    }
+}
+
+/// A provider that is not there is no fault of the policy: what it would have to judge is refused as long as it is missing.
+fn add_provider(
+    auth: &mut AuthRule,
+    name: &str,
+    at: String,
+    providers: NamespaceProviders<'_>,
+    findings: &mut Findings,
+) {
+    let same = |other: &RuleProvider| match other {
+        RuleProvider::Known(known) => &*known.name.name == name,
+        RuleProvider::Missing { name: missing, .. } => &**missing == name,
+    };
+    if !is_subdomain(name) {
         findings.add(
-            format!("{at}.provider"),
+            at,
             format!(
-                "identity providers are not in this version, so nothing can check `{}`: accept a `session` here, made with the session API",
-                provider.name
+                "{name:?} is not a name: an IdentityProvider of the policy's own namespace is meant, by its name alone"
             ),
         );
+    } else if auth.providers.iter().any(same) {
+        findings.add(at, "the same provider twice");
+    } else {
+        auth.providers.push(match providers.get(name) {
+            Some(provider) => RuleProvider::Known(provider.clone()),
+            None => RuleProvider::Missing { at: at.into(), name: name.into() },
+        });
     }
 }
 

@@ -9,7 +9,6 @@ use crate::admin::explain::tests::Admin;
 use crate::admin::session_api::tests::rig::Rig;
 
 #[derive(Parser)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it does not live long")]
 enum Cli {
     Session(SessionArgs),
     Explain(ExplainArgs),

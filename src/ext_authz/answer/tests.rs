@@ -81,6 +81,7 @@ fn pass(jwt: Option<&str>, take_off: TakeOff) -> Allow {
         set_cookie: None,
         handle: None,
         audit: None,
+        provider: None,
     }
 }
 
@@ -208,7 +209,7 @@ mod properties {
             let handle = handle.map(String::into_boxed_str);
             let cookie = rest.map(|rest| rest.map_or(CookieRest::Nothing, |rest| CookieRest::Others(rest.into())));
             let headers = headers.into_iter().map(Bytes::from).collect();
-            Allow { rule: rule(), jwt: jwt.map(Bytes::from), take_off: TakeOff { cookie, headers }, set_cookie, handle, audit }
+            Allow { rule: rule(), jwt: jwt.map(Bytes::from), take_off: TakeOff { cookie, headers }, set_cookie, handle, audit, provider: None }
         }
     }
 

@@ -17,6 +17,7 @@ fn allow(jwt: Option<&'static str>, audit: Option<DenyReason>) -> Verdict {
         set_cookie: None,
         handle: None,
         audit,
+        provider: None,
     })
 }
 

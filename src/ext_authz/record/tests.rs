@@ -38,7 +38,15 @@ fn rule() -> RuleRef {
 }
 
 fn allowed(audit: Option<DenyReason>) -> Allow {
-    Allow { rule: rule(), jwt: None, take_off: Default::default(), set_cookie: None, handle: None, audit }
+    Allow {
+        rule: rule(),
+        jwt: None,
+        take_off: Default::default(),
+        set_cookie: None,
+        handle: None,
+        audit,
+        provider: None,
+    }
 }
 
 fn hints() -> Hints {

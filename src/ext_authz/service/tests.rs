@@ -20,6 +20,9 @@ use crate::authz::policy::{HostsFrom, Install, RouteIdentity};
 use crate::authz::session::Claims;
 use crate::folder;
 use crate::grpc::unary::PREFIX_LEN;
+use crate::identity::Identities;
+use crate::identity::outbound::OutboundConfig;
+use crate::identity::stats::ProviderStats;
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::{KeyRing, KeyRingConfig, ceremony};
 use crate::sessions::token::TokenKeys;
@@ -122,7 +125,9 @@ impl House {
             decisions: Decisions::All,
         };
         let policies = Arc::new(ArcSwap::from_pointee(index));
-        let gate = Gate::new(config, policies, sessions.clone(), clock.clone(), metrics);
+        let stats = Arc::new(ProviderStats::new().unwrap());
+        let identities = Arc::new(Identities::new(&OutboundConfig::default(), stats).unwrap());
+        let gate = Gate::new(config, policies, sessions.clone(), identities, clock.clone(), metrics);
         Self { gate, sessions, clock, registry, _folder: folder }
     }
 
@@ -210,17 +215,23 @@ fn reason(judged: &Judged) -> DenyReason {
 #[tokio::test]
 async fn p02_whatever_goes_wrong_ends_in_a_refusal_of_its_own() {
     let deadline = Duration::from_millis(20);
-    let panics_at_once = bounded(deadline, pin!(async { panic!("at once") })).await;
+    let store = AtomicBool::new(false);
+    let panics_at_once = bounded(deadline, pin!(async { panic!("at once") }), &store).await;
     let panics_later = pin!(async {
         tokio::task::yield_now().await;
         panic!("later")
     });
     assert_eq!(reason(&panics_at_once), DenyReason::Internal);
-    assert_eq!(reason(&bounded(deadline, panics_later).await), DenyReason::Internal);
-    assert_eq!(reason(&bounded(deadline, pin!(ready(Judged::deny(DenyReason::NoPolicy)))).await), DenyReason::NoPolicy);
+    assert_eq!(reason(&bounded(deadline, panics_later, &store).await), DenyReason::Internal);
+    assert_eq!(
+        reason(&bounded(deadline, pin!(ready(Judged::deny(DenyReason::NoPolicy))), &store).await),
+        DenyReason::NoPolicy
+    );
 
     let started = std::time::Instant::now();
-    assert_eq!(reason(&bounded(deadline, pin!(pending())).await), DenyReason::StoreUnavailable);
+    assert_eq!(reason(&bounded(deadline, pin!(pending()), &store).await), DenyReason::StoreUnavailable);
+    let provider = AtomicBool::new(true);
+    assert_eq!(reason(&bounded(deadline, pin!(pending()), &provider).await), DenyReason::ProviderUnavailable);
     assert!(started.elapsed() >= deadline);
 }
 

@@ -55,7 +55,7 @@ fn all_kinds_of_objects_are_found() {
                 "{ gatewayClassName: x, listeners: [{ name: http, port: 80, protocol: HTTP }] }",
             ),
             object("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", "{ from: [], to: [] }"),
-            "apiVersion: v1\nkind: Secret\nmetadata: { name: x }\ndata: {}\n---\n".to_owned(),
+            "apiVersion: v1\nkind: Secret\nmetadata: { name: x }\ndata: { key: aGk= }\n---\n".to_owned(),
             object("cloakroom.dev/v1alpha1", "IdentityProvider", "{ jwt: {} }"),
         ]
         .concat(),
@@ -67,12 +67,14 @@ fn all_kinds_of_objects_are_found() {
         objects.grpc_routes.len(),
         objects.gateways.len(),
         objects.reference_grants.len(),
+        objects.secrets.len(),
+        objects.identity_providers.len(),
         found.notes.len(),
     ];
-    assert_eq!(counts, [1, 1, 1, 1, 2]);
-    assert!(found.notes[0].words.contains("is passed over: nothing in this version reads Secrets"));
-    assert!(found.notes[1].words.contains("identity providers are not in this version"));
-    assert!(!found.notes[0].kind.is_error() && found.notes[1].kind.is_error());
+    assert_eq!(counts, [1, 1, 1, 1, 1, 1, 0]);
+    assert_eq!(objects.secrets[0].object.get("key").map(|value| value.reveal()), Some(&b"hi"[..]));
+    // It reads as an object, and not as a provider: its own trouble, told when it is compiled.
+    assert!(objects.identity_providers[0].object.body.is_err());
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn a_file_that_does_not_read_is_told_with_its_line_and_cure() {
         (head.replace("AuthPolicy", "AuthPolcy"), "a.yaml:1: unknown kind `AuthPolcy`: did you mean `AuthPolicy`?"),
         (
             head.replace("AuthPolicy", "Deployment"),
-            "a.yaml:1: unknown kind `Deployment`: this folder is for `AuthPolicy`, `HTTPRoute`, `GRPCRoute`, `Gateway` and `ReferenceGrant`",
+            "a.yaml:1: unknown kind `Deployment`: this folder is for `AuthPolicy`, `IdentityProvider`, `HTTPRoute`, `GRPCRoute`, `Gateway`, `ReferenceGrant` and `Secret`",
         ),
         (
             head.replace("AuthPolicy", "HTTPRoute"),
@@ -228,4 +230,13 @@ mod properties {
             prop_assert!(gathering.found.objects.policies.len() <= parts.len());
         }
     }
+}
+
+#[test]
+fn the_example_of_providers_is_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers.yaml");
+    let (index, problems) = check(&[file], &install()).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    let names: Vec<_> = index.named_providers().map(|provider| provider.name.to_string()).collect();
+    assert_eq!(names, ["shop/company", "shop/partners"]);
 }

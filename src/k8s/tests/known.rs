@@ -54,6 +54,12 @@ fn p26_an_object_that_does_not_read_is_its_own_trouble() {
     bad["spec"]["rulez"] = json!([]);
     house.known.apply(POLICIES, arrived(Kind::AuthPolicy, bad));
     assert_eq!(house.publish().judged("c.example"), "broken_policy");
+    let mut unknown = policy("d", "one", 9);
+    unknown["spec"] = json!(42);
+    house.known.apply(POLICIES, arrived(Kind::AuthPolicy, unknown));
+    assert_eq!(house.publish().judged("d.example"), "no_policy");
+    let of_d: Vec<_> = house.problems().into_iter().filter(|it| it.contains("shop/d")).collect();
+    assert!(of_d.len() == 1 && of_d[0].ends_with("so nothing is refused for it)"), "{of_d:?}");
     // It reads, and is wrong: no rule has such a name.
     assert!(house.known.apply(POLICIES, arrived_policy("a", "a rule", 10)));
     assert_eq!(house.publish().judged("a.example"), "one");

@@ -6,8 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::authz::identity::Facts;
 use crate::authz::policy::{ClaimPath, ForwardClaims, MintSpec};
-use crate::authz::session::{Claims, Session, SessionId};
+use crate::authz::session::{Claims, Realm, SessionId};
 
 /// The times of one JWT, in whole seconds since the epoch (`NumericDate`, RFC 7519 §2).
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +23,14 @@ struct Payload<'a> {
     iss: &'a str,
     sub: &'a str,
     aud: &'a str,
-    sid: SessionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<SessionId>,
     jti: String,
     iat: i64,
     nbf: i64,
     exp: i64,
-    auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -48,22 +51,22 @@ enum Forwarded<'a> {
 }
 
 /// The payload's JSON.
-pub(super) fn payload(session: &Session, spec: &MintSpec, issuer: &str, jti: [u8; 16], life: Life) -> Vec<u8> {
+pub(super) fn payload(facts: &Facts<'_>, spec: &MintSpec, issuer: &str, jti: [u8; 16], life: Life) -> Vec<u8> {
     let payload = Payload {
         iss: issuer,
-        sub: &session.subject,
+        sub: facts.subject,
         aud: &spec.audience,
-        sid: session.id,
+        sid: facts.sid,
         jti: URL_SAFE_NO_PAD.encode(jti),
         iat: life.issued,
         nbf: life.issued,
         exp: life.expires,
-        auth_time: session.auth_time.as_secs(),
-        acr: session.acr.as_deref().filter(|acr| !acr.is_empty()),
-        amr: &session.amr,
-        scope: session.scopes.join(" "),
-        roles: &session.roles,
-        claims: forwarded(session, &spec.claims),
+        auth_time: facts.auth_time.map(|proved| proved.as_secs()),
+        acr: facts.acr.filter(|acr| !acr.is_empty()),
+        amr: facts.amr,
+        scope: facts.scopes.join(" "),
+        roles: facts.roles,
+        claims: forwarded(facts, &spec.claims),
     };
     serde_json::to_vec(&payload).expect("strings, numbers and checked JSON make JSON")
 }
@@ -75,30 +78,30 @@ pub(super) fn unique() -> Result<[u8; 16], aws_lc_rs::error::Unspecified> {
     Ok(jti)
 }
 
-fn forwarded<'a>(session: &'a Session, claims: &ForwardClaims) -> Option<Forwarded<'a>> {
+fn forwarded<'a>(facts: &Facts<'a>, claims: &ForwardClaims) -> Option<Forwarded<'a>> {
     match claims {
-        ForwardClaims::All => (session.claims.as_json() != "{}").then_some(Forwarded::All(&session.claims)),
+        ForwardClaims::All => (facts.claims.as_json() != "{}").then_some(Forwarded::All(facts.claims)),
         ForwardClaims::Chosen(chosen) => {
             let needs_object = chosen.iter().any(|(_, path)| matches!(path, ClaimPath::Claim(_)));
-            let object = if needs_object { session.claims.to_object() } else { Map::new() };
-            let found = chosen.iter().filter_map(|(name, path)| Some((name.clone(), value(session, &object, path)?)));
+            let object = if needs_object { facts.claims.to_object() } else { Map::new() };
+            let found = chosen.iter().filter_map(|(name, path)| Some((name.clone(), value(facts, &object, path)?)));
             let members: Map<String, Value> = found.collect();
             (!members.is_empty()).then_some(Forwarded::Chosen(members))
         }
     }
 }
 
-/// The value at `path`; `None` when the session has none there.
-fn value(session: &Session, object: &Map<String, Value>, path: &ClaimPath) -> Option<Value> {
+/// The value at `path`; `None` when there is none.
+fn value(facts: &Facts<'_>, object: &Map<String, Value>, path: &ClaimPath) -> Option<Value> {
     let list = |values: &[String]| (!values.is_empty()).then(|| Value::from(values.to_vec()));
     match path {
-        ClaimPath::Subject => Some(session.subject.as_str().into()),
-        ClaimPath::Sid => Some(session.id.to_string().into()),
-        ClaimPath::Realm => Some(session.realm.as_str().into()),
-        ClaimPath::Acr => session.acr.as_deref().map(Value::from),
-        ClaimPath::Amr => list(&session.amr),
-        ClaimPath::Scopes => list(&session.scopes),
-        ClaimPath::Roles => list(&session.roles),
+        ClaimPath::Subject => Some(facts.subject.into()),
+        ClaimPath::Sid => facts.sid.map(|sid| sid.to_string().into()),
+        ClaimPath::Realm => facts.realm.map(Realm::as_str).map(Value::from),
+        ClaimPath::Acr => facts.acr.map(Value::from),
+        ClaimPath::Amr => list(facts.amr),
+        ClaimPath::Scopes => list(facts.scopes),
+        ClaimPath::Roles => list(facts.roles),
         ClaimPath::Claim(members) => {
             let (first, rest) = members.split_first()?;
             rest.iter().try_fold(object.get(first)?, |value, member| value.as_object()?.get(member)).cloned()

@@ -32,7 +32,8 @@ fn jwt() -> Vec<Row> {
         refused(&with("audiences: [a]"), &["jwt.issuer: Required value", "jwt.jwks: Required value"]),
         refused(&jwks(""), &["jwt.jwks", "exactly one of `inline`, `uri` and `discovery`"]),
         refused(&jwks("discovery: {}, uri: 'https://a.example'"), &["jwt.jwks", "exactly one of"]),
-        refused(&jwks("uri: 'http://a.example'"), &["jwt.jwks.uri", "is not an https:// URL"]),
+        refused(&jwks("uri: a.example/keys"), &["jwt.jwks.uri", "is not an https:// URL"]),
+        refused(&jwks("uri: 'https://me@a.example/keys'"), &["jwt.jwks.uri", "without user name and fragment"]),
         refused(
             &jwks("inline: {keys: [{kty: RSA, n: AA, e: AQAB, d: PRIVATE}]}"),
             &["keys[0]", "private or secret key"],
@@ -65,12 +66,13 @@ fn introspection() -> Vec<Row> {
             ", maxCache: 5m, timeout: 50ms, issuer: https://login.example, from: [{header: x-token}]",
         )),
         taken_by_server(&with(", maxCache: 0s, timeout: 5s")),
+        taken_by_server(&with("").replace("https://login.example", "http://127.0.0.1:8080")),
         refused(&with(", maxCache: 6m"), &["introspection.maxCache", "at most 5m"]),
         refused(&with(", maxCache: forever"), &["introspection.maxCache", "is not a duration"]),
         refused(&with(", timeout: 10s"), &["introspection.timeout", "50ms to 5s"]),
         refused(&with(", timeout: 1ms"), &["introspection.timeout", "50ms to 5s"]),
         refused(
-            "{introspection: {endpoint: 'http://a', clientId: a, audiences: [a], clientSecretRef: {name: a, key: b}}}",
+            "{introspection: {endpoint: 'ftp://a', clientId: a, audiences: [a], clientSecretRef: {name: a, key: b}}}",
             &["introspection.endpoint", "is not an https:// URL"],
         ),
         refused(
@@ -100,7 +102,7 @@ fn api_keys() -> Vec<Row> {
         ),
         refused(
             "{apiKeys: {selector: {matchLabels: {for: partners}}, from: [{header: x y}]}}",
-            &["apiKeys.from[0].header", "is not the name of a header or a cookie"],
+            &["apiKeys.from[0].header", "should match '^[-A-Za-z0-9!#$%&"],
         ),
     ]
 }

@@ -197,6 +197,12 @@ async fn renamed(version: EnvoyVersion) -> Result<()> {
                 options
             },
             |config| {
+                // On the way there it is named in any case: nothing passes otherwise.
+                let rule = config.at_filter(
+                    "envoy.filters.http.ext_authz",
+                    "/decoder_header_mutation_rules/allow_expression/regex",
+                )?;
+                *rule = json!(format!("{}|x[^a-z0-9]user[^a-z0-9]jwt", rule.as_str().unwrap()));
                 if told {
                     let rule =
                         config.at_filter("envoy.filters.http.ext_proc", "/mutation_rules/allow_expression/regex")?;

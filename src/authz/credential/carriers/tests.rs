@@ -35,13 +35,14 @@ fn request<'a>(headers: &'a [(&str, String)]) -> RequestAttributes<'a> {
 
 /// What was found, in few words.
 fn found(carriers: &Carriers, headers: &[(&str, String)]) -> String {
-    match carriers.present(&request(headers)) {
+    match carriers.present(&request(headers), &[]) {
         Err(reason) => reason.label().to_owned(),
         Ok(Presented { credential: None }) => "nothing".to_owned(),
         Ok(Presented { credential: Some((credential, carrier)) }) => {
             let what = match credential {
                 Credential::Token(token) => format!("token {}", token.sid().as_bytes()[0]),
                 Credential::SessionJwt(_) => "session jwt".to_owned(),
+                Credential::Foreign(_) => "foreign".to_owned(),
                 Credential::Other => "other".to_owned(),
             };
             let place = match carrier {
@@ -211,7 +212,7 @@ fn p07_everything_of_ours_is_taken_off() {
         ),
     ];
     for (headers, cookie, names) in rows {
-        let off = everywhere().take_off(&request(&headers), &own);
+        let off = everywhere().take_off(&request(&headers), &own, &[]);
         let names: Vec<Bytes> = names.iter().map(|name| Bytes::from_static(name.as_bytes())).collect();
         assert_eq!(off, TakeOff { cookie, headers: names }, "{headers:?}");
     }
@@ -222,7 +223,7 @@ fn p13_tokens_in_urls_are_not_looked_at() {
     let path = format!("/?access_token={0}&__Host-session={0}", token(1));
     let raw = RawRequest { method: b"GET", host: b"shop.example", path: path.as_bytes(), ..RawRequest::default() };
     let request = RequestAttributes::read(raw).expect("an ordinary request");
-    assert!(everywhere().present(&request).expect("unambiguous").credential.is_none());
+    assert!(everywhere().present(&request, &[]).expect("unambiguous").credential.is_none());
 }
 
 #[test]
@@ -243,7 +244,7 @@ fn carriers_are_checked() {
 #[test]
 fn p31_debug_shows_no_credential() {
     let headers = [("authorization", format!("Bearer {}", jwt(r#"{"typ":"session+jwt"}"#)))];
-    let shown = format!("{:?}", everywhere().present(&request(&headers)));
+    let shown = format!("{:?}", everywhere().present(&request(&headers), &[]));
     assert!(shown.contains("redacted") && !shown.contains("e30"), "{shown}");
 }
 
@@ -289,7 +290,7 @@ mod properties {
             }
             prop_assert_eq!(found(&everywhere(), &lines), found(&everywhere(), &joined));
             let own = OwnHeaders::new("x-session-jwt");
-            let (raw, map) = (everywhere().take_off(&request(&lines), &own), everywhere().take_off(&request(&joined), &own));
+            let (raw, map) = (everywhere().take_off(&request(&lines), &own, &[]), everywhere().take_off(&request(&joined), &own, &[]));
             prop_assert_eq!(raw.cookie.is_some(), map.cookie.is_some());
         }
 
@@ -297,7 +298,7 @@ mod properties {
         fn p07_no_token_of_ours_reaches_the_service(
             lines in prop::collection::vec((prop::sample::select(vec!["cookie", "authorization", "x-ticket"]), value()), 0..5),
         ) {
-            let off = everywhere().take_off(&request(&lines), &OwnHeaders::new("x-session-jwt"));
+            let off = everywhere().take_off(&request(&lines), &OwnHeaders::new("x-session-jwt"), &[]);
             for (name, value) in &lines {
                 if *name != "cookie" && !off.headers.iter().any(|it| *it == *name) {
                     prop_assert!(*name == "authorization" && !value.contains("Bearer ckr_"), "{name}: {value}");

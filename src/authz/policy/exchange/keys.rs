@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::super::problem::Findings;
-use crate::api::exchange::{Jwk, Jwks, JwtAlgorithm};
+use crate::api::exchange::{Jwk, JwkSet, Jwks, JwtAlgorithm};
 use crate::api::read::listed;
 
 const MAX_KEYS: usize = 16;
@@ -16,15 +16,44 @@ const MAX_RSA_BITS: usize = 8192;
 
 /// A key of the issuer.
 #[derive(Clone, Debug)]
-pub(super) struct TrustedKey {
-    pub(super) kid: Option<Box<str>>,
+struct TrustedKey {
+    kid: Option<Box<str>>,
     /// The algorithms of the rule that fit the key, and the key for each: a key is never tried with any other (RFC 8725 §3.1).
     verifiers: Vec<(JwtAlgorithm, ParsedPublicKey)>,
 }
 
 impl TrustedKey {
-    pub(super) fn verifier(&self, algorithm: JwtAlgorithm) -> Option<&ParsedPublicKey> {
+    fn verifier(&self, algorithm: JwtAlgorithm) -> Option<&ParsedPublicKey> {
         self.verifiers.iter().find(|(fits, _)| *fits == algorithm).map(|(_, key)| key)
+    }
+}
+
+/// An issuer's keys.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet(Box<[TrustedKey]>);
+
+impl KeySet {
+    /// The keys of a set that its issuer publishes. Those that do not read, or are for something else, are passed over, as RFC 7517
+    /// §5 wants: issuers publish keys of new kinds before anybody needs them.
+    pub fn published(set: &JwkSet) -> Self {
+        Self(set.keys.iter().filter_map(|jwk| trusted_key(jwk, &JwtAlgorithm::ALL).ok()).collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key that must have signed a JWT whose header names these, ready for that algorithm and no other: the key called
+    /// `kid`; without one, the only key that fits. Nothing else in a JWT's header is ever followed.
+    pub(crate) fn key(&self, kid: Option<&str>, algorithm: JwtAlgorithm) -> Option<&ParsedPublicKey> {
+        let mut fitting = self
+            .0
+            .iter()
+            .filter(|key| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid)))
+            .filter_map(|key| key.verifier(algorithm));
+        let first = fitting.next()?;
+        fitting.next().is_none().then_some(first)
     }
 }
 
@@ -37,16 +66,18 @@ pub(super) fn trusted_keys(
     algorithms: &[JwtAlgorithm],
     at: &str,
     findings: &mut Findings,
-) -> Option<Box<[TrustedKey]>> {
-    if jwks.uri.is_some() {
-        findings.add(
-            format!("{at}.jwks.uri"),
-            "keys are not fetched in this version: copy what the issuer publishes there into `jwks.inline`, and again whenever \
-             it changes its keys",
-        );
+) -> Option<KeySet> {
+    for (field, given) in [("uri", jwks.uri.is_some()), ("discovery", jwks.discovery.is_some())] {
+        if given {
+            findings.add(
+                format!("{at}.jwks.{field}"),
+                "keys of an `exchange` are not fetched in this version: copy what the issuer publishes there into `jwks.inline`, \
+                 and again whenever it changes its keys",
+            );
+        }
     }
     let Some(set) = &jwks.inline else {
-        if jwks.uri.is_none() {
+        if jwks.uri.is_none() && jwks.discovery.is_none() {
             findings.add(
                 format!("{at}.jwks"),
                 "the issuer's public keys are needed, like `inline: {keys: [{kty: EC, …}]}`",
@@ -54,6 +85,16 @@ pub(super) fn trusted_keys(
         }
         return None;
     };
+    inline_keys(set, algorithms, at, findings)
+}
+
+/// The keys of an inline set for `algorithms`, or findings below `at`.
+pub(in crate::authz::policy) fn inline_keys(
+    set: &JwkSet,
+    algorithms: &[JwtAlgorithm],
+    at: &str,
+    findings: &mut Findings,
+) -> Option<KeySet> {
     let at = format!("{at}.jwks.inline.keys");
     if !(1..=MAX_KEYS).contains(&set.keys.len()) {
         findings.add(&at, format!("{} keys: 1 to {MAX_KEYS} are needed", set.keys.len()));
@@ -91,7 +132,7 @@ pub(super) fn trusted_keys(
             findings.add(&at, format!("no key is for {}: add one, or take it out of `algorithms`", algorithm.name()));
         }
     }
-    Some(keys.into())
+    Some(KeySet(keys.into()))
 }
 
 fn trusted_key(jwk: &Jwk, algorithms: &[JwtAlgorithm]) -> Result<TrustedKey, Wrong> {

@@ -14,9 +14,10 @@ use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
 use crate::authz::plan::{Plan, plan, settle};
+use crate::authz::policy::provider::ProviderName;
 use crate::authz::policy::{
     HostsFrom, Install, Namespaces, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem,
-    RealmRights, RouteIdentity, Sourced, Unreadable,
+    ProviderObject, RealmRights, RouteIdentity, Sourced, Unreadable,
 };
 use crate::authz::session::{Claims, Realm, SecretDigest, Session, SessionId, Timestamp};
 use crate::authz::verdict::{Decision, Lookup};
@@ -60,6 +61,13 @@ pub(in crate::authz) fn objects(yaml: &str) -> PolicyObjects {
                     .policies
                     .push(Sourced { origin, object: PolicyObject { name, created: meta.creation_timestamp, body } });
             }
+            "IdentityProvider" => {
+                let meta: ObjectMeta = read(value["metadata"].clone()).unwrap();
+                let name = ProviderName { namespace: meta.namespace.as_str().into(), name: meta.name.as_str().into() };
+                let body = read(value).map(Arc::new);
+                objects.identity_providers.push(Sourced { origin, object: ProviderObject { name, body } });
+            }
+            "Secret" => objects.secrets.push(Sourced { origin, object: read(value).unwrap() }),
             "HTTPRoute" => objects.http_routes.push(Sourced { origin, object: read(value).unwrap() }),
             "GRPCRoute" => objects.grpc_routes.push(Sourced { origin, object: read(value).unwrap() }),
             "Gateway" => objects.gateways.push(Sourced { origin, object: read(value).unwrap() }),
@@ -213,7 +221,7 @@ pub(in crate::authz) fn decide(index: &PolicyIndex, ask: &Ask, found: &Lookup) -
 pub(in crate::authz) fn say(decision: &Decision) -> String {
     match decision {
         Decision::Permit(permit) => {
-            format!("{} for {} by {}", permit.session().subject, permit.mint().audience, permit.rule().rule)
+            format!("{} for {} by {}", permit.facts().subject, permit.mint().audience, permit.rule().rule)
         }
         Decision::Anonymous { rule, audit: None, .. } => format!("anonymous by {}", rule.rule),
         Decision::Anonymous { rule, audit: Some(reason), .. } => {

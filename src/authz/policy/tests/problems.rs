@@ -11,6 +11,7 @@ fn said(yaml: &str) -> Vec<String> {
             let line = problem.to_string();
             let line = line.strip_prefix("test.yaml:0: AuthPolicy shop/shop: ").map_or(line.clone(), str::to_owned);
             line.replace(" (until it is right, everything it targets is refused)", "")
+                .replace(" (what it is for cannot be told, so nothing is refused for it)", "")
         })
         .collect()
 }
@@ -130,19 +131,19 @@ fn every_mistake_is_told_with_its_cure() {
         // Ways to authenticate.
         (
             "rules: [{ authenticate: [{}] }]",
-            "spec.rules[0].authenticate[0]: exactly one of `session`, `sessionJwt` and `anonymous` is needed, like `- session: {}`",
+            "spec.rules[0].authenticate[0]: exactly one of `session`, `sessionJwt`, `provider` and `anonymous` is needed, like `- session: {}`",
         ),
         (
             "rules: [{ authenticate: [{ session: {}, anonymous: {} }] }]",
-            "spec.rules[0].authenticate[0]: exactly one of `session`, `sessionJwt` and `anonymous` is needed, like `- session: {}`",
+            "spec.rules[0].authenticate[0]: exactly one of `session`, `sessionJwt`, `provider` and `anonymous` is needed, like `- session: {}`",
         ),
         (
             "rules: [{ authenticate: [{ session: {} }, { session: {} }] }]",
             "spec.rules[0].authenticate[1]: the same way to authenticate twice: write it once, with everything it accepts",
         ),
         (
-            "rules: [{ authenticate: [{ provider: { name: partner } }] }]",
-            "spec.rules[0].authenticate[0].provider: identity providers are not in this version, so nothing can check `partner`: accept a `session` here, made with the session API",
+            "rules: [{ authenticate: [{ provider: { name: Partner } }] }]",
+            "spec.rules[0].authenticate[0].provider.name: \"Partner\" is not a name: an IdentityProvider of the policy's own namespace is meant, by its name alone",
         ),
         (
             "rules: [{ authenticate: [{ session: { carriers: [{ cookie: sid }] } }] }]",
