@@ -157,10 +157,10 @@ pub struct PolicyIndex {
     ports: Vec<Port>,
     /// The last good form of each policy there is.
     good: HashMap<PolicyName, Arc<Form>>,
-    /// The closed form of each policy that never had a good one.
-    closed: HashMap<PolicyName, Arc<Form>>,
     /// The identity providers in force.
     providers: Providers,
+    /// The closed form of each policy that never had a good one.
+    closed: HashMap<PolicyName, Arc<Form>>,
     /// How many rules there are.
     rules: usize,
     /// What the next compilation takes over.
@@ -180,8 +180,8 @@ impl PolicyIndex {
             named: NamedRoutes::default(),
             ports: Vec::new(),
             good: HashMap::new(),
-            closed: HashMap::new(),
             providers: Providers::default(),
+            closed: HashMap::new(),
             rules: 0,
             kept: Kept::default(),
         }

@@ -92,6 +92,12 @@ impl Permit {
         Self { holder, rule, mint, carrier, take_off: TakeOff::default(), scope: None, may_end: false }
     }
 
+    /// The same for somebody else.
+    #[cfg(test)]
+    pub(crate) fn of(self, holder: Holder) -> Self {
+        Self { holder, ..self }
+    }
+
     /// The same by a rule whose service may end the session.
     #[cfg(test)]
     pub(crate) fn that_may_end(self) -> Self {

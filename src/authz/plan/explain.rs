@@ -1,14 +1,18 @@
 //! Why a request meets what it meets, for people. Built from the same steps as the decision, so that it cannot tell another
 //! story.
 
+mod provider;
+
 use serde::Serialize;
+
+pub use self::provider::{ExplainedProvider, IdentityFacts};
 
 use super::{Pending, Plan, places, plan_located, settle};
 use crate::api::auth_policy::{Inheritance, Mode};
 use crate::api::http_match::HttpRouteMatch;
 use crate::authz::attributes::RequestAttributes;
 use crate::authz::credential::{Carrier, CookieRest, Credential, TakeOff};
-use crate::authz::identity::{Holder, Identity};
+use crate::authz::identity::Holder;
 use crate::authz::policy::{ClaimPath, ForwardClaims, Grants, Judge, Located, MintSpec, PolicyIndex, carrier_text};
 use crate::authz::reason::DenyReason;
 use crate::authz::session::{Session, SessionId, Timestamp};
@@ -138,43 +142,6 @@ pub struct ExplainedSession {
     /// The facts, of an active one.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub facts: Option<SessionFacts>,
-}
-
-/// An identity provider, and what it says of the credential.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExplainedProvider {
-    /// Its `namespace/name`.
-    pub name: String,
-    /// `jwt`, `introspection` or `apiKeys`.
-    pub kind: &'static str,
-    /// `accepted`, `refused` or `unavailable`; nothing when it was not asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<&'static str>,
-    /// Whom the credential belongs to.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub facts: Option<IdentityFacts>,
-}
-
-/// Facts of whom an identity provider vouches for.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IdentityFacts {
-    /// Who it is.
-    pub subject: String,
-    /// When they proved it, in milliseconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth_time: Option<Timestamp>,
-    /// When the credential ends, in milliseconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ends: Option<Timestamp>,
-    /// `acr`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acr: Option<String>,
-    /// Scopes.
-    pub scopes: Vec<String>,
-    /// Roles.
-    pub roles: Vec<String>,
 }
 
 /// Facts of a session.
@@ -419,36 +386,6 @@ impl ExplainedSession {
             Lookup::Unavailable(_) => ("unavailable", None),
         };
         Self { found, facts }
-    }
-}
-
-impl ExplainedProvider {
-    fn of(pending: &Pending, found: Option<&Lookup>) -> Option<Self> {
-        let provider = pending.wanted().provider()?;
-        let found = found.map(|found| match found {
-            Lookup::Vouched(identity) => ("accepted", Some(IdentityFacts::of(identity))),
-            Lookup::Unavailable(_) => ("unavailable", None),
-            _ => ("refused", None),
-        });
-        Some(Self {
-            name: provider.name.to_string(),
-            kind: provider.kind.name(),
-            found: found.as_ref().map(|(found, _)| *found),
-            facts: found.and_then(|(_, facts)| facts),
-        })
-    }
-}
-
-impl IdentityFacts {
-    fn of(identity: &Identity) -> Self {
-        Self {
-            subject: identity.subject.clone(),
-            auth_time: identity.auth_time,
-            ends: identity.ends,
-            acr: identity.acr.clone(),
-            scopes: identity.scopes.clone(),
-            roles: identity.roles.clone(),
-        }
     }
 }
 

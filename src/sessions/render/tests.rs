@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::authz::credential::{Carrier, TakeOff};
+use crate::authz::identity::{Holder, Identity};
+use crate::authz::policy::provider::ProviderName;
 use crate::authz::policy::{PolicyName, RuleName};
-use crate::authz::session::Session;
+use crate::authz::session::{Claims, Session};
 use crate::authz::verdict::Lookup;
 use crate::sessions::SessionChange;
 use crate::sessions::fixtures::{HOUR, House, MINUTE, SECOND, allowed, cookie, permit};
@@ -245,4 +247,81 @@ async fn a_jwt_that_is_too_large_is_refused() {
         Verdict::Deny(denial) => assert_eq!(denial.reason, DenyReason::JwtTooLarge),
         Verdict::Allow(allow) => panic!("{allow:?}"),
     }
+}
+
+/// A permit for whom a provider vouches, and the verdict on it.
+async fn vouched(
+    house: &House,
+    session: &Arc<Session>,
+    identity: &Arc<Identity>,
+    mint: &str,
+    now: Timestamp,
+) -> Verdict {
+    let Decision::Permit(permit) = permit(session, &Carrier::Bearer, mint) else { unreachable!() };
+    let decision = Decision::Permit(Box::new(permit.of(Holder::Identity(Arc::clone(identity)))));
+    house.sessions.render(decision, &Resolved::without(Lookup::Vouched(Arc::clone(identity))), now).await
+}
+
+#[tokio::test]
+async fn p08_an_identity_of_somebody_else_gets_a_jwt_without_a_session() {
+    let house = House::new();
+    let session = house.create("ada").await.session;
+    let begin = Timestamp::from_millis((house.start.as_secs() + 1) * 1000);
+    let name = ProviderName { namespace: "shop".into(), name: "partners".into() };
+    let identity = |ends| {
+        Arc::new(Identity {
+            provider: Arc::new(name.clone()),
+            subject: "partner-7".to_owned(),
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+            scopes: vec!["read".to_owned()],
+            roles: Vec::new(),
+            claims: Claims::empty(),
+            ends,
+        })
+    };
+    let short = identity(Some(begin.plus(20 * SECOND)));
+    let allow = allowed(vouched(&house, &session, &short, "shop/cart", begin).await);
+    let said = payload(&allow.jwt.unwrap());
+    assert_eq!((&said["sub"], &said["scope"]), (&"partner-7".into(), &"read".into()));
+    assert_eq!(said["exp"], begin.as_secs() + 20, "never past the credential's own end");
+    assert!(said.get("sid").is_none() && said.get("auth_time").is_none(), "{said}");
+    assert_eq!(allow.provider.map(|it| it.to_string()), Some("shop/partners".to_owned()));
+    assert!(allow.set_cookie.is_none());
+    // Within its last second no JWT could live.
+    let late = begin.plus(20 * SECOND);
+    let Verdict::Deny(denial) = vouched(&house, &session, &short, "shop/orders", late).await else { panic!("passes") };
+    assert_eq!((denial.reason, denial.expire_cookie), (DenyReason::ExpiredCredential, None));
+}
+
+#[tokio::test]
+async fn p05_a_jwt_is_kept_for_one_word_of_one_provider_and_one_audience() {
+    let house = House::new();
+    let session = house.create("ada").await.session;
+    let begin = Timestamp::from_millis((house.start.as_secs() + 1) * 1000);
+    let name = Arc::new(ProviderName { namespace: "shop".into(), name: "partners".into() });
+    let facts = Identity {
+        provider: name,
+        subject: "partner-7".to_owned(),
+        auth_time: None,
+        acr: None,
+        amr: Vec::new(),
+        scopes: Vec::new(),
+        roles: Vec::new(),
+        claims: Claims::empty(),
+        ends: None,
+    };
+    let (one, other) = (Arc::new(facts.clone()), Arc::new(facts));
+    let Decision::Permit(permit) = permit(&session, &Carrier::Bearer, "shop/cart") else { unreachable!() };
+    let jwt = async |identity: &Arc<Identity>, at: Timestamp| {
+        let permit = (*permit).clone().of(Holder::Identity(Arc::clone(identity)));
+        let resolved = Resolved::without(Lookup::Vouched(Arc::clone(identity)));
+        allowed(house.sessions.render(Decision::Permit(Box::new(permit)), &resolved, at).await).jwt.unwrap()
+    };
+    let first = jwt(&one, begin).await;
+    assert_eq!(jwt(&one, begin.plus(29 * SECOND)).await, first);
+    assert_ne!(jwt(&one, begin.plus(30 * SECOND)).await, first, "half of its life is spent");
+    assert_ne!(jwt(&other, begin).await, first);
+    assert_eq!((house.sessions.stats().mints.get(), house.sessions.stats().reuses.get()), (3, 1));
 }

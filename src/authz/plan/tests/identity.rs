@@ -1,5 +1,7 @@
 //! What a session must be and have.
 
+use std::time::Duration;
+
 use super::*;
 use crate::authz::session::Claims;
 

@@ -1,5 +1,7 @@
 //! What a request leaves for its response, and what logging in means for what it presents.
 
+use std::time::Duration;
+
 use super::*;
 use crate::authz::response::ResponseScope;
 
