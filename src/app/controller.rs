@@ -80,7 +80,8 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let controller = Controller::new(
         connection,
         ControllerConfig {
-            cluster: ClusterSettings::clone(cluster),
+            // What identity providers name in Secrets is for gates alone to read.
+            cluster: ClusterSettings { secrets: false, ..ClusterSettings::clone(cluster) },
             identity: identity.clone(),
             lease: LeaseConfig {
                 namespace,

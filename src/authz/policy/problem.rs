@@ -61,7 +61,7 @@ impl ProblemKind {
 
     /// Whether it is about what the object names, and not about the object.
     pub const fn is_about_a_reference(self) -> bool {
-        matches!(self, Self::TargetNotFound | Self::RefNotPermitted)
+        matches!(self, Self::TargetNotFound | Self::RefNotPermitted | Self::ProviderNotFound | Self::SecretNotFound)
     }
 
     /// Whether something that was written is not in force.
