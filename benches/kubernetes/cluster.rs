@@ -48,7 +48,8 @@ impl Cluster {
     /// Options of a gate that follows it.
     pub(crate) fn gate(&self) -> Result<GateOptions> {
         let mut options = GateOptions::new(env!("CARGO_BIN_EXE_cloakroom"));
-        let kubernetes = json!({ "kubeconfig": self.server.kubeconfig(GATE)?, "installNamespace": NAMESPACE });
+        let kubernetes =
+            json!({ "kubeconfig": self.server.kubeconfig(GATE)?, "installNamespace": NAMESPACE, "gateways": [] });
         options.config = json!({ "policies": { "dir": null, "kubernetes": kubernetes } });
         Ok(options)
     }
