@@ -85,11 +85,6 @@ impl Kind {
         }
     }
 
-    /// Whether its objects may be kept on disk.
-    pub(super) const fn is_kept(self) -> bool {
-        !matches!(self, Self::Secret)
-    }
-
     /// Whether its objects go into the snapshot: none that holds a secret may (P31).
     pub(super) const fn is_kept(self) -> bool {
         match self {
@@ -99,6 +94,7 @@ impl Kind {
             | Self::GrpcRoute
             | Self::Gateway
             | Self::ReferenceGrant => true,
+            Self::Secret => false,
         }
     }
 

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::authz::policy::{Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, Sourced};
-use crate::k8s::follow::{Asking, Door, Follower, Word};
+use crate::k8s::ask::Asking;
+use crate::k8s::follow::{Door, Follower, Word};
 use crate::k8s::kind::Kind;
 use crate::k8s::known::{Arrived, Known, Name};
 use crate::k8s::metrics::ClusterMetrics;
