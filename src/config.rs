@@ -235,7 +235,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         carriers: carriers(file.token.carriers)?,
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,
-        controller: controller::resolve(file.controller, jwt.ring.algorithm, &policies)?,
+        controller: controller::resolve(file.controller, folder, jwt.ring.algorithm, &policies)?,
         jwt,
         policies,
         pod,

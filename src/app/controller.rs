@@ -17,6 +17,7 @@ use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
 use crate::admin::listener::{self, Limits};
 use crate::config::{Config, PoliciesConfig};
+use crate::k8s::admission;
 use crate::k8s::controller::metrics::ControllerMetrics;
 use crate::k8s::controller::{Controller, ControllerConfig, ControllerState, LeaseConfig};
 use crate::k8s::metrics::ClusterMetrics;
@@ -65,7 +66,7 @@ pub fn controller(options: &ControllerOptions) -> anyhow::Result<()> {
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let PoliciesConfig::Kubernetes(cluster) = &config.policies else {
         anyhow::bail!(
-            "policies.kubernetes: is needed by the controller, as the gates have it; `{{}}` follows the whole cluster"
+            "policies.kubernetes: is needed by the controller, as the gates have it; `{{gateways: ['*']}}` follows the whole cluster"
         );
     };
     let connection = Connection::open(cluster).await?;
@@ -75,6 +76,11 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let clock = Arc::new(Clock::start());
     let ring = Arc::new(KeyRing::without_keys(config.jwt.ring.clone()).context("jwt")?);
     let install = install(&config, Some(&namespace));
+    let webhook = match &settings.webhook {
+        Some(webhook) => Some((bind("controller.webhook.listen", webhook.listen).await?, webhook.tls.clone())),
+        None => None,
+    };
+    let judge = install.clone();
     let metrics = ClusterMetrics::new()?;
     metrics.register(&registry)?;
     let controller = Controller::new(
@@ -99,7 +105,12 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let http = bind("listen.http", config.listen.http).await?;
     let health = bind("listen.health", config.listen.health).await?;
     if let Some(path) = &addresses {
-        let bound = json!({ "http": http.local_addr()?.to_string(), "health": health.local_addr()?.to_string() });
+        let webhook = webhook.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+        let bound = json!({
+            "http": http.local_addr()?.to_string(),
+            "health": health.local_addr()?.to_string(),
+            "webhook": webhook.map(|address| address.to_string()),
+        });
         replace(path, &bound.to_string()).with_context(|| format!("--addresses: cannot write {}", path.display()))?;
     }
 
@@ -119,6 +130,13 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         tasks.spawn(async move {
             listener::serve(listener, router, Limits::default(), stop).await;
             (name, Ok(()))
+        });
+    }
+    if let Some((listener, tls)) = webhook {
+        let stop = stop_listening.clone();
+        tasks.spawn(async move {
+            let served = admission::serve(listener, tls, judge, stop).await;
+            ("the admission webhook", served.context("controller.webhook"))
         });
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "controlling");

@@ -1,10 +1,13 @@
 //! `controller`: what `cloakroom controller` needs to know beside what it shares with the gates.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{PoliciesConfig, Wrong, file, within, wrong};
 use crate::api::meta::{is_label, is_subdomain};
+use crate::k8s::admission::TlsFiles;
 use crate::k8s::controller::{Enrolled, KeysConfig};
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::bundle::Schedule;
@@ -21,10 +24,22 @@ pub struct ControllerSettings {
     pub lease_duration: Duration,
     /// Whose keys are kept.
     pub keys: KeysConfig,
+    /// Where the API server asks about policies before it stores them; `None` where it asks nobody.
+    pub webhook: Option<WebhookSettings>,
+}
+
+/// `controller.webhook`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// Where it listens, with TLS.
+    pub listen: SocketAddr,
+    /// The certificate and its key.
+    pub tls: TlsFiles,
 }
 
 pub(super) fn resolve(
     file: file::ControllerFile,
+    folder: &Path,
     algorithm: SigningAlgorithm,
     policies: &PoliciesConfig,
 ) -> Result<ControllerSettings, Wrong> {
@@ -81,5 +96,9 @@ pub(super) fn resolve(
         lease_name,
         lease_duration,
         keys: KeysConfig { enrolled, schedule: Schedule { every, publish_for }, algorithm },
+        webhook: file.webhook.map(|file| WebhookSettings {
+            listen: file.listen,
+            tls: TlsFiles { certificate: folder.join(file.cert_file), key: folder.join(file.key_file) },
+        }),
     })
 }

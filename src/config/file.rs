@@ -1,5 +1,7 @@
 //! The configuration file as it is written (DESIGN 14): every key, its default in `config.rs`, nothing resolved yet.
 
+use std::net::SocketAddr;
+
 use serde::Deserialize;
 
 use crate::api::byte_size::ByteSize;
@@ -270,6 +272,16 @@ pub(super) struct ResponseFile {
 pub(super) struct ControllerFile {
     pub(super) lease: LeaseFile,
     pub(super) keys: ControllerKeysFile,
+    pub(super) webhook: Option<WebhookFile>,
+}
+
+/// `controller.webhook`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WebhookFile {
+    pub(super) listen: SocketAddr,
+    pub(super) cert_file: String,
+    pub(super) key_file: String,
 }
 
 /// `controller.lease`.

@@ -5,3 +5,4 @@ mod leaders;
 mod lifecycle;
 mod rights;
 mod scene;
+mod webhook;

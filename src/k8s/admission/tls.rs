@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// Where the certificate and its key lie, both PEM. A mounted Secret of the type `kubernetes.io/tls` has them as `tls.crt` and
 /// `tls.key`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, and those between it and the authority.
     pub certificate: PathBuf,

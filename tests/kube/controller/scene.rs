@@ -55,7 +55,7 @@ impl Cluster {
         let config = json!({
             "jwt": { "issuer": ISSUER },
             "listen": { "http": "127.0.0.1:0", "health": "127.0.0.1:0" },
-            "policies": { "kubernetes": { "kubeconfig": kubeconfig, "installNamespace": "cloakroom-system" } },
+            "policies": { "kubernetes": { "kubeconfig": kubeconfig, "installNamespace": "cloakroom-system", "gateways": ["*"] } },
             "controller": controller,
             "shutdown": { "settle": "0s" },
         });
@@ -182,6 +182,7 @@ pub(super) struct Controller {
     pub(super) process: Process,
     http: SocketAddr,
     health: SocketAddr,
+    webhook: Option<SocketAddr>,
     _folder: tempfile::TempDir,
 }
 
@@ -203,7 +204,8 @@ impl Controller {
         process.wait_until(PATIENCE, "file of addresses", async || written().is_some()).await?;
         let bound = written().context("the addresses of the controller")?;
         let address = |name: &str| bound[name].as_str().unwrap_or_default().parse::<SocketAddr>();
-        let controller = Self { process, http: address("http")?, health: address("health")?, _folder: folder };
+        let (http, health, webhook) = (address("http")?, address("health")?, address("webhook").ok());
+        let controller = Self { process, http, health, webhook, _folder: folder };
         let ready =
             async || controller.ask(controller.health, "/readyz").await.is_ok_and(|answer| answer.status() == 200);
         controller.process.wait_until(PATIENCE, "readiness", ready).await?;
@@ -215,6 +217,11 @@ impl Controller {
         let status = self.process.terminate(PATIENCE)?;
         ensure!(status.success(), "it ended with {status}: {}", self.process.output().tail(20));
         Ok(())
+    }
+
+    /// Where admission reviews are answered, if they are.
+    pub(super) fn webhook(&self) -> Option<SocketAddr> {
+        self.webhook
     }
 
     /// Where key sets are served.
