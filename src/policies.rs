@@ -2,6 +2,7 @@
 
 mod metrics;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -94,6 +95,8 @@ impl Publisher {
 
 /// One line for each problem that is new.
 fn report(problems: &[PolicyProblem], before: &[PolicyProblem]) {
+    // By hash: a tenant may have thousands of each (P28).
+    let before: HashSet<&PolicyProblem> = before.iter().collect();
     for problem in problems.iter().filter(|problem| !before.contains(problem)) {
         if problem.kind.is_error() {
             tracing::warn!(%problem, reason = problem.kind.label(), "policy problem");

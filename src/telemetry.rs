@@ -94,6 +94,8 @@ where
             levels = levels.add_directive(format!("{target}=info").parse()?);
         }
     }
+    // It would warn with the whole of an answer that it cannot decode, and an answer may be a Secret (P31).
+    levels = levels.add_directive("kube_client=error".parse()?);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),

@@ -44,7 +44,7 @@ pub use self::objects::{Origin, PolicyObject, PolicyObjects, ProviderObject, Sou
 use self::port::Ports;
 pub use self::problem::{PolicyProblem, ProblemKind};
 pub(super) use self::provider::RuleProvider;
-use self::provider::{IdentityProvider, Providers};
+use self::provider::{IdentityProvider, ProviderName, Providers};
 pub(super) use self::require::Refusal;
 use self::routed::NamedRoutes;
 pub(super) use self::rule::carrier_text;
@@ -56,6 +56,7 @@ use super::credential::{Carrier, Carriers, TakeOff};
 use super::matching::HostTable;
 use super::session::Realm;
 use crate::api::auth_policy::AuthPolicy;
+use crate::api::identity_provider as api;
 
 /// A policy's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -203,6 +204,11 @@ impl PolicyIndex {
     /// The policy of this name as it was when it last had a good form.
     pub fn last_good(&self, policy: &PolicyName) -> Option<&Arc<AuthPolicy>> {
         self.good.get(policy)?.source.as_ref()
+    }
+
+    /// The provider of this name as it was when it last had a good form.
+    pub fn last_good_provider(&self, name: &ProviderName) -> Option<&Arc<api::IdentityProvider>> {
+        Some(&self.providers.namespace(&name.namespace).get(&name.name)?.source)
     }
 
     /// How many policies are in force.

@@ -5,6 +5,7 @@
 //! `providers.networks`. A name is resolved here and the connection goes to the addresses that were judged, so that it cannot mean
 //! another one a moment later. There is no redirect and no proxy; `http` is for the machine itself alone.
 
+mod lookups;
 mod network;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Url};
 use url_host::Host;
 
+use self::lookups::Lookups;
 pub use self::network::{Network, NetworkError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -198,7 +200,7 @@ impl Outbound {
             .user_agent(concat!("cloakroom/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .no_proxy()
-            .dns_resolver(Guarded(Arc::clone(&self.guard)))
+            .dns_resolver(Guarded { guard: Arc::clone(&self.guard), lookups: Lookups::new() })
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_TIMEOUT);
@@ -238,7 +240,10 @@ fn trouble(error: &reqwest::Error) -> FetchError {
 }
 
 /// Resolves names to addresses that may be asked.
-struct Guarded(Arc<Guard>);
+struct Guarded {
+    guard: Arc<Guard>,
+    lookups: Arc<Lookups>,
+}
 
 /// A name has no address that may be asked.
 #[derive(Debug, thiserror::Error)]
@@ -247,11 +252,10 @@ struct NotAllowed;
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = Arc::clone(&self.0);
+        let (guard, lookups) = (Arc::clone(&self.guard), Arc::clone(&self.lookups));
         Box::pin(async move {
-            // The port is that of the URL.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| guard.allows(address.ip())).collect();
+            let found = lookups.addresses(name.as_str()).await?;
+            let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(NotAllowed.into());
             }

@@ -19,14 +19,15 @@ use kube::api::PostParams;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::keys::{Enrolled, KeysConfig};
 pub use self::lease::LeaseConfig;
 use self::lease::{Election, Leadership};
 use self::metrics::{ControllerMetrics, Written};
 use self::news::News;
-use self::objects::{Compiled, Objects};
-use self::statuses::Entries;
+use self::objects::{Compiled, Objects, Record};
+use self::statuses::{Change, Entries};
 use crate::authz::policy::conditions::Told;
 use crate::authz::policy::{Install, ObjectName};
 use crate::k8s::{ClusterSettings, Connection};
@@ -40,6 +41,9 @@ const GATHER: Duration = Duration::from_millis(50);
 const PACE: Duration = Duration::from_millis(20);
 /// After so long with newer objects at hand, what is left to write is told from those.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long writes that are on their way are waited for at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Who writes, as `managedFields` tell it.
 const FIELD_MANAGER: &str = "cloakroom-controller";
@@ -146,12 +150,14 @@ impl Controller {
         let news = News::new(client.clone(), &config.identity);
         let released = CancellationToken::new();
         let election = tokio::spawn(election.run(released.clone()));
+        let telling = TaskTracker::new();
         let mut writers = JoinSet::new();
         let teller = Teller {
             connection,
             cluster: config.cluster.clone(),
             leadership: leadership.clone(),
             news: news.clone(),
+            telling: telling.clone(),
             install,
             state: state.clone(),
             metrics: metrics.clone(),
@@ -178,6 +184,8 @@ impl Controller {
         };
         // Nobody else may begin before the last write has ended.
         writers.shutdown().await;
+        telling.close();
+        let _ = tokio::time::timeout(LAST_WORDS, telling.wait()).await;
         released.cancel();
         election.await?;
         ended
@@ -190,6 +198,8 @@ struct Teller {
     cluster: ClusterSettings,
     leadership: Leadership,
     news: News,
+    /// Writes on their way.
+    telling: TaskTracker,
     install: Install,
     state: ControllerState,
     metrics: ControllerMetrics,
@@ -234,6 +244,20 @@ impl Teller {
         }
     }
 
+    /// Writes a status, and then the Event of it. Both or neither, also when this process is about to end meanwhile.
+    async fn write(&self, name: &ObjectName, record: &Record, change: Change) -> Option<Result<Record, kube::Error>> {
+        let (leadership, client, news) = (self.leadership.clone(), self.connection.client.clone(), self.news.clone());
+        let (name, record) = (name.clone(), record.clone());
+        let job = self.telling.spawn(async move {
+            let written = leadership.write(statuses::write(&client, &name, &record, &change)).await;
+            if let (Some(Ok(record)), Some(turn)) = (&written, &change.turn) {
+                news.policy(&name, record, turn).await;
+            }
+            written
+        });
+        job.await.unwrap_or_default()
+    }
+
     /// Writes what is not said yet. Answers whether all of it is said now.
     async fn tell(&self, objects: &mut Objects, compiled: &Compiled, has_news: impl Fn() -> bool) -> bool {
         let told = Told::new(&compiled.objects, &compiled.index, &compiled.problems);
@@ -249,13 +273,10 @@ impl Teller {
             if has_news() && began.elapsed() > PATIENCE {
                 return false;
             }
-            match self.leadership.write(statuses::write(&self.connection.client, &name, record, &change)).await {
+            match self.write(&name, record, change).await {
                 Some(Ok(written)) => {
                     self.metrics.status(Written::Done);
                     *record = written;
-                    if let Some(turn) = &change.turn {
-                        self.news.policy(&name, record, turn).await;
-                    }
                 }
                 // It has changed or gone, and the watch is about to say so.
                 Some(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {

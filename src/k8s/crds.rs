@@ -95,18 +95,6 @@ pub fn all() -> Vec<Crd> {
             columns: json!([
                 column("Issuer", "string", ".spec.jwt.issuer", "Whose JWTs it checks."),
                 column("Endpoint", "string", ".spec.introspection.endpoint", "The server that it asks about tokens."),
-                column(
-                    "Accepted",
-                    "string",
-                    ".status.conditions[?(@.type==\"Accepted\")].status",
-                    "Whether it is valid.",
-                ),
-                wide(
-                    "Reason",
-                    "string",
-                    ".status.conditions[?(@.type==\"Accepted\")].reason",
-                    "Why it is accepted or not, in one word.",
-                ),
                 age(),
             ]),
             spec: schema_of::<IdentityProviderSpec>(),

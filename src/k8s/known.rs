@@ -1,6 +1,7 @@
 //! Everything the API server has told, object by object, with what was good of it before.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value, json};
 
@@ -18,14 +19,20 @@ use crate::authz::policy::{
 /// Namespace and name.
 pub(super) type Name = (String, String);
 
-/// An object as the API server sent it.
-#[derive(Clone, Debug)]
+/// An object as the API server sent it. `Debug` shows nothing of what is in it: it may be a Secret.
+#[derive(Clone)]
 pub(super) struct Arrived {
     pub(super) name: Name,
     pub(super) version: Option<ResourceVersion>,
     /// What controllers say of it. Nobody here keeps it.
     pub(super) status: Value,
     value: Value,
+}
+
+impl fmt::Debug for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrived").field("name", &self.name).field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 impl Arrived {
@@ -155,6 +162,12 @@ impl Known {
         }
         part.see(gone.version.as_ref());
         part.objects.remove(&gone.name).is_some()
+    }
+
+    /// Whether the Secrets have been told that providers may read.
+    pub(super) fn knows_secrets(&self) -> bool {
+        let mut parts = self.0.iter().filter(|part| part.source.kind == Kind::Secret).peekable();
+        parts.peek().is_some() && parts.all(|part| part.is_whole)
     }
 
     /// The set to compile.
@@ -350,6 +363,11 @@ mod disk {
                 Some(PolicyInput::Policy(policy)) => {
                     let good = in_force.last_good(&policy.name);
                     let is_newest = good.is_some_and(|good| policy.body.as_ref().is_ok_and(|body| body == good));
+                    good.filter(|_| !is_newest).map(|good| serde_json::to_value(&**good)).transpose()?
+                }
+                Some(PolicyInput::Provider(provider)) => {
+                    let good = in_force.last_good_provider(&provider.name);
+                    let is_newest = good.is_some_and(|good| provider.body.as_ref().is_ok_and(|body| body == good));
                     good.filter(|_| !is_newest).map(|good| serde_json::to_value(&**good)).transpose()?
                 }
                 _ if self.is_good && self.raw.is_some() => readable.clone(),

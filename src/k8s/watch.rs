@@ -184,8 +184,11 @@ impl State {
             self.take_up(part, word);
         }
         // One kind of today beside another of last week is no set that anybody wrote.
-        if self.is_changed && self.known.awaited().next().is_none() {
-            let Found { objects, notes } = self.known.found();
+        // Secrets hold nothing back: providers that need one that is not known answer 503.
+        let is_whole = self.known.awaited().all(|(_, source)| source.kind == Kind::Secret);
+        if self.is_changed && is_whole {
+            let Found { mut objects, notes } = self.known.found();
+            objects.secrets_unknown = !self.known.knows_secrets();
             self.publisher.publish(&objects, notes);
             self.is_changed = false;
             self.is_unsaved = self.snapshot.is_some();
@@ -275,7 +278,8 @@ impl State {
         };
         let made = snapshot.made;
         let good = self.known.take_up(snapshot.parts);
-        let Found { objects, notes } = self.known.found();
+        let Found { mut objects, notes } = self.known.found();
+        objects.secrets_unknown = !self.known.knows_secrets();
         self.publisher.publish_after(Some(&good), &objects, notes);
         tracing::warn!(%path, made, "policies taken from the snapshot until the API server has been heard");
     }

@@ -33,21 +33,25 @@ spec:
     schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } }
 ";
 
-/// What a gate must be granted.
-pub(crate) const GRANT: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: { name: cloakroom-gate }
-rules:
-- { apiGroups: [cloakroom.dev], resources: [authpolicies, identityproviders], verbs: [list, watch] }
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways, httproutes, grpcroutes, referencegrants]
-  verbs: [list, watch]
+/// What a gate must be granted: the example's roles, and the user of these tests bound to the first.
+pub(crate) const GRANT: &str = concat!(
+    include_str!("../../examples/kubernetes/gate.yaml"),
+    "
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: { name: cloakroom-gate }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cloakroom-gate }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: gate }]
+"
+);
+
+/// What it must be granted beside to read the Secrets of providers.
+pub(crate) const GRANT_SECRETS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: cloakroom-gate-secrets }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cloakroom-gate-secrets }
 subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: gate }]
 ";
 

@@ -14,4 +14,5 @@ mod load;
 mod older;
 mod outages;
 mod resources;
+mod secrets;
 mod snapshot;

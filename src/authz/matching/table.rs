@@ -40,6 +40,15 @@ struct PathIndex {
     prefixes: PrefixTree,
 }
 
+/// Whether an expression that matches a path is better than a prefix of it. The Gateway API leaves it to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As Envoy Gateway has it, and we.
+    ExpressionsFirst,
+    /// As Istio has it.
+    PrefixesFirst,
+}
+
 impl<T: PartialEq> MatchTable<T> {
     /// The table of these matches, given in the order that breaks ties: oldest first.
     pub fn build(matches: Vec<(impl Into<Arc<RouteMatch>>, T)>) -> Self {
@@ -93,6 +102,21 @@ impl<T: PartialEq> MatchTable<T> {
         self.unless_beside(reading, |table, reading| {
             table.search(reading, |it| it.is_none_or(|it| it == reading.method))
         })
+    }
+
+    /// What the best match would stand for, if any longest prefix came before every expression, as some proxies have it. It may be
+    /// another than [`Self::find_exact`] gives only where there are expressions.
+    ///
+    /// # Errors
+    /// See [`Self::find`].
+    pub fn find_prefixes_first(&self, reading: &Reading<'_>) -> Result<Option<&T>, DenyReason> {
+        let found = self.search_by(Order::PrefixesFirst, reading, |it| it.is_none_or(|it| it == reading.method))?;
+        Ok(found.map(|entry| &self.entries[entry].1))
+    }
+
+    /// Whether any of its paths is an expression.
+    pub fn has_expressions(&self) -> bool {
+        !self.as_written.expressions.is_empty()
     }
 
     /// What `find` finds for the path, unless a server that takes it for a path beside it would meet a rule that does not match
@@ -160,6 +184,15 @@ impl<T: PartialEq> MatchTable<T> {
         reading: &Reading<'_>,
         has_method: impl Fn(Option<&Method>) -> bool,
     ) -> Result<Option<usize>, DenyReason> {
+        self.search_by(Order::ExpressionsFirst, reading, has_method)
+    }
+
+    fn search_by(
+        &self,
+        order: Order,
+        reading: &Reading<'_>,
+        has_method: impl Fn(Option<&Method>) -> bool,
+    ) -> Result<Option<usize>, DenyReason> {
         let index = match &self.folded {
             Some(folded) if reading.fold_case => folded,
             _ => &self.as_written,
@@ -177,7 +210,7 @@ impl<T: PartialEq> MatchTable<T> {
         // What some server, but not every, would choose before anything else that matches.
         let mut perhaps: Option<usize> = None;
         let is_other = |perhaps: Option<usize>, value: &T| perhaps.is_some_and(|it| self.entries[it].1 != *value);
-        for list in index.lists(reading.compared) {
+        for list in index.lists(order, reading.compared) {
             for (rank, &entry) in list.iter().enumerate() {
                 let (it, value) = &self.entries[entry];
                 match holds(entry) {
@@ -241,10 +274,12 @@ impl PathIndex {
     }
 
     /// The matches that may have this path, list by list, the best first.
-    fn lists(&self, path: &[u8]) -> impl Iterator<Item = &[usize]> {
+    fn lists(&self, order: Order, path: &[u8]) -> impl Iterator<Item = &[usize]> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(path) };
         let prefixes = self.prefixes.lists(path);
-        exact.into_iter().map(Vec::as_slice).chain(std::iter::once(&self.expressions[..])).chain(prefixes)
+        let expressions = |when: Order| (order == when).then_some(&self.expressions[..]);
+        let before = exact.into_iter().map(Vec::as_slice).chain(expressions(Order::ExpressionsFirst));
+        before.chain(prefixes).chain(expressions(Order::PrefixesFirst))
     }
 }
 

@@ -45,7 +45,7 @@ pub enum PolicyInput {
     /// An IdentityProvider, readable or not.
     Provider(ProviderObject),
     /// A Secret, with what providers need of it.
-    Secret(Secret),
+    Secret(Arc<Secret>),
 }
 
 /// Why a value is none of these objects.
@@ -104,7 +104,7 @@ impl PolicyInput {
                 let body = read::<IdentityProvider>(value).map(Arc::new);
                 Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, body }))
             }
-            ("", "Secret") => read(value).map(Self::Secret).map_err(Unusable::Field),
+            ("", "Secret") => read(value).map(|it| Self::Secret(Arc::new(it))).map_err(Unusable::Field),
             (_, kind) if KINDS.contains(&kind) => {
                 let right = match kind {
                     "AuthPolicy" | "IdentityProvider" => API_VERSION,

@@ -76,5 +76,8 @@ pub struct PolicyObjects {
     /// IdentityProviders.
     pub identity_providers: Vec<Sourced<ProviderObject>>,
     /// Secrets: those that providers may name.
-    pub secrets: Vec<Sourced<Secret>>,
+    pub secrets: Vec<Sourced<Arc<Secret>>>,
+    /// Whether there may be Secrets that nobody has told of: then a provider that needs some is one that is not there, and what it
+    /// would have to judge is 503 and not 401.
+    pub secrets_unknown: bool,
 }

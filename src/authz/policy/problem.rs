@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Origin, PolicyName};
 
 /// Something wrong with an object, and what is done about it meanwhile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyProblem {
     /// Where the object was written.
     pub origin: Origin,

@@ -90,6 +90,11 @@ impl NamedRoutes {
 }
 
 impl RouteEntry {
+    /// The namespace of its route.
+    fn namespace(&self) -> &str {
+        self.route.split_once(' ').and_then(|(_, name)| name.split_once('/')).map_or("", |(namespace, _)| namespace)
+    }
+
     fn is(&self, claim: &RouteClaim<'_>) -> bool {
         claim.is(&self.route) && claim.section.is_none_or(|section| self.section.as_deref() == Some(section))
     }
@@ -99,6 +104,18 @@ impl RouteTable {
     /// Every policy of every route, at its place; one may come more than once.
     pub(super) fn bounds(&self) -> impl Iterator<Item = &Arc<Bound>> {
         self.routes.iter().flat_map(|entry| entry.chain.all())
+    }
+
+    /// Whether a proxy that ranks prefixes before expressions would take a request that is `found`'s to the route of another
+    /// namespace, which has other policies: a tenant must not be able to judge what another's service is sent (P27).
+    fn is_disputed(&self, request: &RequestAttributes<'_>, found: &RouteEntry) -> Result<bool, DenyReason> {
+        if !self.matches.has_expressions() {
+            return Ok(false);
+        }
+        let judged = request
+            .judge(LetterCase::Sensitive, |reading| self.matches.find_prefixes_first(reading).map(|hit| hit.copied()));
+        let other = judged.and_then(|it| it)?.map(|hit| &self.routes[hit.route]);
+        Ok(other.is_some_and(|other| !other.chain.same(&found.chain) && other.namespace() != found.namespace()))
     }
 
     fn find(&self, request: &RequestAttributes<'_>) -> Result<Option<&RouteEntry>, DenyReason> {
@@ -144,6 +161,9 @@ impl PolicyIndex {
             if claim.is_some_and(|claim| !entry.is(claim)) {
                 is_other = true;
                 continue;
+            }
+            if claim.is_none() && pinned.is_none() && table.is_disputed(request, entry)? {
+                return Err(DenyReason::ConflictingRoutes);
             }
             is_same = true;
             if pinned.is_some_and(|pinned| !entry.chain.has(pinned)) {

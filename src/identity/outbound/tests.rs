@@ -36,7 +36,7 @@ fn p25_addresses_are_judged_as_they_will_be_read() {
 #[tokio::test]
 async fn p25_a_name_without_an_allowed_address_has_none() {
     for (networks, found) in [(&[][..], false), (&["127.0.0.0/8", "::1/128"][..], true)] {
-        let guard = Guarded(Arc::clone(&outbound(networks).guard));
+        let guard = Guarded { guard: Arc::clone(&outbound(networks).guard), lookups: Lookups::new() };
         assert_eq!(guard.resolve("localhost".parse().unwrap()).await.is_ok(), found);
     }
     // And that is what is said of it, whatever lies between.

@@ -29,6 +29,9 @@ pub const PATH: &str = "/validate";
 const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Reviews that are read and judged at once: what bounds memory and processor (P32, P28).
 const REVIEWS: usize = 8;
+/// Reviews that are being read at once (128 MiB), and how long one may take to arrive: who sends slowly keeps nobody's turn.
+const READ_AT_ONCE: usize = 32;
+const ARRIVAL: Duration = Duration::from_secs(2);
 /// Connections at once. API servers keep a few open each.
 const CONNECTIONS: usize = 256;
 /// How long a TLS handshake may take.
@@ -43,6 +46,7 @@ const AGE: Duration = Duration::from_secs(600);
 struct Shared {
     install: Arc<Install>,
     turns: Arc<Semaphore>,
+    readings: Semaphore,
 }
 
 /// Answers admission reviews on `listener` until `stop`, then lets those in flight end.
@@ -56,7 +60,11 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), TlsError> {
     let tls = Arc::new(Tls::load(files)?);
-    let shared = Arc::new(Shared { install: Arc::new(install), turns: Arc::new(Semaphore::new(REVIEWS)) });
+    let shared = Arc::new(Shared {
+        install: Arc::new(install),
+        turns: Arc::new(Semaphore::new(REVIEWS)),
+        readings: Semaphore::new(READ_AT_ONCE),
+    });
     let router = Router::new().route(PATH, post(validate)).with_state(shared);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -126,10 +134,14 @@ async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Respon
 }
 
 async fn answer(shared: &Shared, body: Body) -> Response {
-    let turn = Arc::clone(&shared.turns).acquire_owned().await.expect("nobody closes the semaphore");
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 4 MiB, and ends");
+    let reading = shared.readings.acquire().await.expect("nobody closes the semaphore");
+    let body = match tokio::time::timeout(ARRIVAL, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 4 MiB, and ends"),
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the review did not arrive in time"),
     };
+    let turn = Arc::clone(&shared.turns).acquire_owned().await.expect("nobody closes the semaphore");
+    drop(reading);
     let install = shared.install.clone();
     // A policy with thousands of expressions takes its time, which is not the other connections'. A panic is an answer, too.
     let judged = tokio::task::spawn_blocking(move || {

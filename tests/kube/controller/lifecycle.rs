@@ -1,6 +1,7 @@
 //! What the status says, from one state to the next, and in each of them once more by a controller that has just started.
 
 use anyhow::{Result, ensure};
+use e2e::process::wait_until;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -82,8 +83,9 @@ async fn p26_the_status_tells_the_life_of_a_policy_and_a_restart_adds_nothing() 
     life.cluster.server.apply(&other).await?;
     life.says("shop/wide", &GOOD.replace("HTTPRoute shop", "Gateway edge")).await?;
 
+    let both = async || life.cluster.events("shop/young").await.is_ok_and(|events| events.len() == 2);
+    wait_until(PATIENCE, "Events", both).await?;
     let events = life.cluster.events("shop/young").await?;
-    assert_eq!(events.len(), 2, "{events:?}");
     assert!(events[0].starts_with("Warning Conflicted spec.targetRefs[0]: HTTPRoute `shop/shop` has the older policy"));
     assert_eq!(events[1], "Normal Accepted the policy counts for all of its targets");
     let events = life.cluster.events("shop/wide").await?;

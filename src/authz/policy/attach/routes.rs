@@ -354,7 +354,13 @@ fn of_grpc(written: &GrpcRouteMatch) -> HttpRouteMatch {
         }
         (ValueMatchType::RegularExpression, service, name) => {
             let (service, name) = (service.unwrap_or("[^/]+"), name.unwrap_or("[^/]+"));
-            path(PathMatchType::RegularExpression, format!("/(?:{service})/(?:{name})"))
+            // Each on its own first: `a)|(?:b` must not become valid between our brackets. What is not stays as it is, and is refused.
+            let is_whole = |text: &str| regex::Regex::new(text).is_ok();
+            match (is_whole(service), is_whole(name)) {
+                (true, true) => path(PathMatchType::RegularExpression, format!("/(?:{service})/(?:{name})")),
+                (false, _) => path(PathMatchType::RegularExpression, service.to_owned()),
+                (true, false) => path(PathMatchType::RegularExpression, name.to_owned()),
+            }
         }
     };
     HttpRouteMatch { path, headers: written.headers.clone(), query_params: Vec::new(), method: Some("POST".to_owned()) }

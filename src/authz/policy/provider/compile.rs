@@ -25,10 +25,18 @@ use crate::authz::policy::{PolicyIndex, PolicyProblem, ProblemKind};
 
 const MAX_LABELS: usize = 16;
 const MAX_URL: usize = 2048;
+/// Of more bad Secrets of one provider nothing is said.
+const MAX_NOTES: usize = 20;
 
 /// Every provider that is in force.
 #[derive(Debug, Default)]
-pub(in crate::authz::policy) struct Providers(HashMap<Arc<str>, HashMap<Arc<str>, Arc<IdentityProvider>>>);
+pub(in crate::authz::policy) struct Providers {
+    by_namespace: HashMap<Arc<str>, HashMap<Arc<str>, Arc<IdentityProvider>>>,
+    /// The Secrets of each namespace that they were compiled with.
+    secrets: HashMap<Arc<str>, Vec<Arc<Secret>>>,
+    /// What there was to say about each.
+    notes: HashMap<ProviderName, Vec<Note>>,
+}
 
 /// The providers of one namespace: all that a policy of it can name (P27).
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +52,17 @@ impl<'a> NamespaceProviders<'a> {
     }
 }
 
-/// The Secrets by namespace, each with where it was written.
-type Secrets<'a> = HashMap<&'a str, Vec<&'a Sourced<Secret>>>;
+/// The Secrets by namespace.
+type Secrets<'a> = HashMap<&'a str, Own<'a>>;
+
+/// The Secrets of one namespace.
+#[derive(Default)]
+struct Own<'a> {
+    /// Each with where it was written.
+    written: Vec<&'a Sourced<Arc<Secret>>>,
+    /// Whether they are the very ones of before.
+    are_those_of_before: bool,
+}
 
 impl Providers {
     /// Compiles the providers among `objects`, and says what is wrong with any of them.
@@ -57,11 +74,19 @@ impl Providers {
     ) -> Self {
         let mut secrets: Secrets<'_> = HashMap::new();
         for secret in &objects.secrets {
-            secrets.entry(&secret.object.metadata.namespace).or_default().push(secret);
+            secrets.entry(&secret.object.metadata.namespace).or_default().written.push(secret);
+        }
+        let before = previous.map(|index| &index.providers);
+        for (namespace, own) in &mut secrets {
+            let before = before.and_then(|before| before.secrets.get(*namespace)).map_or(&[][..], Vec::as_slice);
+            own.are_those_of_before = before.len() == own.written.len()
+                && before.iter().zip(&own.written).all(|(one, other)| Arc::ptr_eq(one, &other.object));
         }
         let mut written: Vec<&Sourced<ProviderObject>> = objects.identity_providers.iter().collect();
         written.sort_by(|a, b| (&a.object.name, &a.origin).cmp(&(&b.object.name, &b.origin)));
-        let mut providers = Self::default();
+        let all = |own: &Own<'_>| own.written.iter().map(|secret| Arc::clone(&secret.object)).collect();
+        let secrets_now = secrets.iter().map(|(namespace, own)| (Arc::from(*namespace), all(own))).collect();
+        let mut providers = Self { secrets: secrets_now, ..Self::default() };
         let mut last: Option<&Sourced<ProviderObject>> = None;
         for provider in written {
             if let Some(first) = last.filter(|last| last.object.name == provider.object.name) {
@@ -74,29 +99,57 @@ impl Providers {
             }
             last = Some(provider);
             let name = &provider.object.name;
+            if objects.secrets_unknown && needs_secrets(provider) {
+                let words = "no Secret is known here: in Kubernetes a gate reads them with `policies.kubernetes.secrets: true`, once the \
+                             API server has told of them. Until then rules that name it answer 503 to what it would have to judge";
+                problems.push(problem(provider, "spec", ProblemKind::SecretNotFound, words.to_owned()));
+                continue;
+            }
             let before = previous.and_then(|index| index.providers.namespace(&name.namespace).get(&name.name));
-            if let Some(compiled) = in_force(provider, before, &secrets, install, problems) {
-                providers.0.entry(name.namespace.clone()).or_default().insert(name.name.clone(), compiled);
+            let none = Own {
+                written: Vec::new(),
+                are_those_of_before: previous.is_some_and(|it| !it.providers.secrets.contains_key(&name.namespace)),
+            };
+            let own = secrets.get(&*name.namespace).unwrap_or(&none);
+            let notes = previous.and_then(|index| index.providers.notes.get(name));
+            let before = before.map(|before| (before, notes.map_or(&[][..], Vec::as_slice)));
+            if let Some((compiled, notes)) = in_force(provider, before, own, install, problems) {
+                problems.extend(notes.iter().map(|note| note.problem(provider)));
+                if !notes.is_empty() {
+                    providers.notes.insert(ProviderName::clone(name), notes);
+                }
+                providers.by_namespace.entry(name.namespace.clone()).or_default().insert(name.name.clone(), compiled);
             }
         }
         providers
     }
 
     pub(in crate::authz::policy) fn namespace(&self, namespace: &str) -> NamespaceProviders<'_> {
-        NamespaceProviders(self.0.get(namespace))
+        NamespaceProviders(self.by_namespace.get(namespace))
     }
+}
+
+fn needs_secrets(provider: &Sourced<ProviderObject>) -> bool {
+    provider.object.body.as_ref().is_ok_and(|object| object.spec.jwt.is_none())
 }
 
 /// The provider as it is now; `before` itself where nothing about it has changed, so that what hangs on it stays.
 fn in_force(
     provider: &Sourced<ProviderObject>,
-    before: Option<&Arc<IdentityProvider>>,
-    secrets: &Secrets<'_>,
+    before: Option<(&Arc<IdentityProvider>, &[Note])>,
+    own: &Own<'_>,
     install: &Install,
     problems: &mut Vec<PolicyProblem>,
-) -> Option<Arc<IdentityProvider>> {
+) -> Option<(Arc<IdentityProvider>, Vec<Note>)> {
     let name = &provider.object.name;
-    let own = secrets.get(&*name.namespace).map_or(&[][..], Vec::as_slice);
+    // Neither it nor a Secret has changed: thousands of keys are not read again because some other object has.
+    if let (Ok(object), Some((before, notes))) = (&provider.object.body, before)
+        && before.source == *object
+        && own.are_those_of_before
+    {
+        return Some((before.clone(), notes.to_vec()));
+    }
+    let before = before.map(|(before, _)| before);
     let compiled = match &provider.object.body {
         Ok(object) => compile(name, object, own, install),
         Err(error) => {
@@ -120,22 +173,11 @@ fn in_force(
             last?
         }
     };
-    for Note { path, kind, words, secret } in notes {
-        problems.push(match secret {
-            None => problem(provider, path, kind, words),
-            Some((origin, secret)) => PolicyProblem {
-                origin,
-                object: format!("Secret {secret}"),
-                path: path.to_owned(),
-                kind,
-                words: format!("{words} (until then it is no API key of IdentityProvider {name})"),
-            },
-        });
-    }
-    match before.filter(|before| before.fingerprint == compiled.fingerprint) {
-        Some(before) => Some(before.clone()),
-        None => Some(Arc::new(compiled)),
-    }
+    let compiled = match before.filter(|before| before.fingerprint == compiled.fingerprint) {
+        Some(before) => before.clone(),
+        None => Arc::new(compiled),
+    };
+    Some((compiled, notes))
 }
 
 fn problem(
@@ -154,7 +196,8 @@ fn problem(
 }
 
 /// Something to say about a provider that is in force.
-struct Note {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Note {
     path: &'static str,
     kind: ProblemKind,
     words: String,
@@ -162,13 +205,30 @@ struct Note {
     secret: Option<(Origin, String)>,
 }
 
+impl Note {
+    fn problem(&self, provider: &Sourced<ProviderObject>) -> PolicyProblem {
+        let Self { path, kind, words, secret } = self;
+        match secret {
+            None => problem(provider, *path, *kind, words.clone()),
+            Some((origin, secret)) => PolicyProblem {
+                origin: origin.clone(),
+                object: format!("Secret {secret}"),
+                path: (*path).to_owned(),
+                kind: *kind,
+                words: format!("{words} (until then it is no API key of IdentityProvider {})", provider.object.name),
+            },
+        }
+    }
+}
+
 /// What `object` says, or everything that is wrong with it.
 fn compile(
     name: &ProviderName,
     object: &Arc<api::IdentityProvider>,
-    secrets: &[&Sourced<Secret>],
+    own: &Own<'_>,
     install: &Install,
 ) -> Result<(IdentityProvider, Vec<Note>), Findings> {
+    let secrets = own.written.as_slice();
     let name: ProviderRef = Arc::new(name.clone());
     let mut findings = Findings::default();
     let mut notes = Vec::new();
@@ -286,7 +346,7 @@ fn url(text: &str) -> Result<(), String> {
 
 fn introspection(
     spec: &api::IntrospectionProvider,
-    secrets: &[&Sourced<Secret>],
+    secrets: &[&Sourced<Arc<Secret>>],
     findings: &mut Findings,
     notes: &mut Vec<Note>,
 ) -> Option<Introspection> {
@@ -344,7 +404,7 @@ fn introspection(
 fn api_keys(
     name: &ProviderRef,
     spec: &api::ApiKeysProvider,
-    secrets: &[&Sourced<Secret>],
+    secrets: &[&Sourced<Arc<Secret>>],
     findings: &mut Findings,
     notes: &mut Vec<Note>,
 ) -> ApiKeys {
@@ -363,8 +423,11 @@ fn api_keys(
         written.map(|secret| (secret.origin.clone(), format!("{}/{}", meta.namespace, meta.name)))
     };
     let before = notes.len();
-    let keys = ApiKeys::of(name, labels, secrets.iter().map(|secret| &secret.object), |meta, path, words| {
-        notes.push(Note { path, kind: ProblemKind::Invalid, words, secret: origin(meta) });
+    let keys = ApiKeys::of(name, labels, secrets.iter().map(|secret| &*secret.object), |meta, path, words| {
+        // The first of them will do.
+        if notes.len() < before + MAX_NOTES {
+            notes.push(Note { path, kind: ProblemKind::Invalid, words, secret: origin(meta) });
+        }
     });
     if keys.is_empty() && notes.len() == before {
         let words = "no Secret of this namespace has these labels, so no API key counts".to_owned();

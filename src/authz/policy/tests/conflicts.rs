@@ -108,3 +108,27 @@ fn p27_a_target_that_comes_and_goes_takes_its_policy_along() {
         index = Some(next);
     }
 }
+
+/// The Gateway API leaves it to the proxy whether an expression beats a prefix; Istio says no, others say yes.
+#[test]
+fn p27_an_expression_of_one_namespace_does_not_judge_what_another_may_be_sent() {
+    let world = |owner: &str| {
+        index(&all(&[
+            gateway(),
+            route("shop/shop", "hostnames: [shop.example]"),
+            named("shop/shop", &on("HTTPRoute", "shop")),
+            route(
+                &format!("{owner}/claim"),
+                "hostnames: [shop.example]\nrules: [{ matches: [{ path: { type: RegularExpression, value: '/a.*' } }] }]",
+            ),
+            named(
+                &format!("{owner}/open"),
+                &format!("{}\nrules: [{{ name: open, access: Public }}]", on("HTTPRoute", "claim")),
+            ),
+        ]))
+    };
+    meets(&world("evil"), &ask("GET shop.example/admin"), "403 conflicting_routes");
+    meets(&world("evil"), &ask("GET shop.example/cart"), "401 no_credential by default");
+    // One owner's two routes are the owner's own affair, ranked as Envoy Gateway ranks them.
+    meets(&world("shop"), &ask("GET shop.example/admin"), "anonymous by open");
+}

@@ -67,7 +67,7 @@ pub(in crate::authz) fn objects(yaml: &str) -> PolicyObjects {
                 let body = read(value).map(Arc::new);
                 objects.identity_providers.push(Sourced { origin, object: ProviderObject { name, body } });
             }
-            "Secret" => objects.secrets.push(Sourced { origin, object: read(value).unwrap() }),
+            "Secret" => objects.secrets.push(Sourced { origin, object: Arc::new(read(value).unwrap()) }),
             "HTTPRoute" => objects.http_routes.push(Sourced { origin, object: read(value).unwrap() }),
             "GRPCRoute" => objects.grpc_routes.push(Sourced { origin, object: read(value).unwrap() }),
             "Gateway" => objects.gateways.push(Sourced { origin, object: read(value).unwrap() }),
