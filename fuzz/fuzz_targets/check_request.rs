@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cloakroom::authz::attributes::{RawRequest, RequestAttributes};
+use cloakroom::authz::identity::Holder;
 use cloakroom::authz::plan::{Pending, Plan, Wanted, plan, settle};
 use cloakroom::authz::policy::{PolicyIndex, RuleName};
 use cloakroom::authz::reason::{DenyReason, RefusalClass};
@@ -161,7 +162,7 @@ fn with_a_session(pending: Pending) {
             let rule = permit.rule();
             let asks = ["session", "anonymous", "default"].contains(&rule.rule.split('-').next().unwrap_or_default());
             assert!(asks && &*rule.rule != "session-admin", "{rule:?} let an unprivileged session pass");
-            assert_eq!(permit.session().id, sid);
+            assert!(matches!(permit.holder(), Holder::Session(session) if session.id == sid));
         }
         Decision::Anonymous { audit, rule, .. } => assert!(audit.is_some() && &*rule.policy.name == "trial"),
         Decision::Deny(_) => {}

@@ -10,12 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|target: &[u8]| {
     pattern(target);
-    let raw = RawRequest {
-        method: b"GET",
-        host: b"shop.example",
-        path: target,
-        ..RawRequest::default()
-    };
+    let raw = RawRequest { method: b"GET", host: b"shop.example", path: target, ..RawRequest::default() };
     let Ok(request) = RequestAttributes::read(raw) else { return };
     let path = &request.path;
     assert!(target.starts_with(path.as_sent()) && path.as_sent().len() <= MAX_LEN);
@@ -43,12 +38,7 @@ fuzz_target!(|target: &[u8]| {
 fn pattern(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let Ok(decoded) = parse_pattern(text) else { return };
-    let raw = RawRequest {
-        method: b"GET",
-        host: b"shop.example",
-        path: text.as_bytes(),
-        ..RawRequest::default()
-    };
+    let raw = RawRequest { method: b"GET", host: b"shop.example", path: text.as_bytes(), ..RawRequest::default() };
     if let Ok(request) = RequestAttributes::read(raw) {
         assert_eq!(request.path.decoded(), decoded.as_bytes());
     }

@@ -25,12 +25,8 @@ static INSTALL: LazyLock<Install> = LazyLock::new(install);
 static REQUESTS: LazyLock<Vec<RequestAttributes<'static>>> = LazyLock::new(|| {
     ["/", "/cart/7", "/Admin%2Fx;y"]
         .map(|path| {
-            let raw = RawRequest {
-                method: b"GET",
-                host: b"shop.example",
-                path: path.as_bytes(),
-                ..RawRequest::default()
-            };
+            let raw =
+                RawRequest { method: b"GET", host: b"shop.example", path: path.as_bytes(), ..RawRequest::default() };
             RequestAttributes::read(raw).expect("a request")
         })
         .into()
