@@ -5,6 +5,7 @@ pub mod attributes;
 pub mod credential;
 pub mod identity;
 pub mod matching;
+pub(crate) mod percent;
 pub mod plan;
 pub mod policy;
 pub mod reason;

@@ -23,8 +23,6 @@ use crate::authz::policy::{Install, Origin, PolicyIndex, PolicyObjects, PolicyPr
 pub struct Found {
     /// The objects.
     pub objects: PolicyObjects,
-    /// What was passed over, and why.
-    pub notes: Vec<PolicyProblem>,
 }
 
 /// Why files do not read.
@@ -84,15 +82,13 @@ fn read_listed(listing: &Listing) -> Result<Found, FolderError> {
     if errors.is_empty() { Ok(gathering.found) } else { Err(FolderError(errors)) }
 }
 
-/// What `cloakroom policy check` says of these files: every problem of every object in them, notes included.
+/// What `cloakroom policy check` says of these files: every problem of every object in them.
 ///
 /// # Errors
 /// Each file that does not read.
 pub fn check(paths: &[PathBuf], install: &Install) -> Result<(PolicyIndex, Vec<PolicyProblem>), FolderError> {
     let found = read(paths)?;
-    let (index, mut problems) = PolicyIndex::compile(&found.objects, install, None);
-    problems.extend(found.notes);
-    Ok((index, problems))
+    Ok(PolicyIndex::compile(&found.objects, install, None))
 }
 
 fn origin(file: &Path, line: u64) -> Origin {

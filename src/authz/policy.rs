@@ -5,7 +5,6 @@ mod bind;
 mod chain;
 mod compile;
 pub mod conditions;
-mod effect;
 pub mod exchange;
 mod form;
 mod gather;
@@ -34,7 +33,6 @@ use std::sync::Arc;
 
 use self::attach::Kept;
 use self::chain::Chain;
-pub use self::effect::Effects;
 use self::form::Form;
 pub(super) use self::form::{Access, AuthRule};
 pub use self::gather::{ObjectHeader, PolicyInput, Unusable};

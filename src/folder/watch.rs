@@ -119,7 +119,7 @@ impl PolicyFolder {
     fn apply(&mut self, listing: Option<Listing>, outcome: Outcome) {
         match outcome {
             Outcome::Same => return,
-            Outcome::New(Found { objects, notes }) => self.publisher.publish(&objects, notes),
+            Outcome::New(Found { objects }) => self.publisher.publish(&objects, Vec::new()),
             Outcome::Unreadable(FolderError(errors)) => {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 if errors != self.publisher.status().load().errors {

@@ -31,6 +31,7 @@ use super::vouch::{self, Key};
 use crate::api::secret::SecretValue;
 use crate::authz::credential::ForeignCredential;
 use crate::authz::identity::Identity;
+use crate::authz::percent::encode;
 use crate::authz::policy::provider::{IdentityProvider, Introspection, ProviderFingerprint, ProviderKind};
 use crate::authz::reason::DenyReason;
 use crate::authz::session::Timestamp;
@@ -308,20 +309,6 @@ fn basic(client_id: &str, secret: &SecretValue) -> Zeroizing<String> {
     field.push_str("Basic ");
     STANDARD.encode_string(pair.as_bytes(), &mut field);
     field
-}
-
-/// `application/x-www-form-urlencoded`.
-fn encode(out: &mut String, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::super::attributes::RequestAttributes;
+use super::super::percent::encode;
 use super::super::policy::{Access, Judge};
 
 /// The longest `Location` with a way back in it, in bytes; a longer one goes without.
@@ -40,18 +41,4 @@ fn address(request: &RequestAttributes<'_>) -> String {
         address.push_str(&String::from_utf8_lossy(request.query));
     }
     address
-}
-
-/// Writes `bytes` percent-encoded but for the unreserved ones (RFC 3986 §2.3).
-fn encode(out: &mut String, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
 }

@@ -287,6 +287,6 @@ impl Listeners<'_, '_> {
                 }));
             }
         }
-        RouteTable { matches: MatchTable::build(matches), routes: entries }
+        RouteTable::new(MatchTable::build(matches), entries)
     }
 }

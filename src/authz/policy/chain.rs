@@ -17,8 +17,6 @@ pub(super) struct Chain {
     pub(super) each: Vec<Arc<Bound>>,
     /// Whether requests may also be sent to something that none of `each` is for.
     pub(super) leaves_some: bool,
-    /// Those that a more specific one stands in for.
-    pub(super) replaced: Vec<PolicyName>,
 }
 
 impl Chain {
@@ -29,13 +27,6 @@ impl Chain {
         Self {
             required: levels.iter().filter(is_required).cloned().collect(),
             specific: levels.last().filter(|bound| !is_required(bound)).cloned(),
-            replaced: levels
-                .split_last()
-                .into_iter()
-                .flat_map(|(_, above)| above)
-                .filter(|bound| !is_required(bound))
-                .map(|bound| bound.form.name.clone())
-                .collect(),
             ..Self::default()
         }
     }
@@ -43,11 +34,6 @@ impl Chain {
     /// The same with the policies on Services, of which requests may be sent to any.
     pub(super) fn and_each(self, each: Vec<Arc<Bound>>, every_backend_has_one: bool) -> Self {
         Self { each, leaves_some: !every_backend_has_one, ..self }
-    }
-
-    /// The most specific policy of all.
-    pub(super) fn last(&self) -> Option<&Arc<Bound>> {
-        self.specific.as_ref().or(self.required.last())
     }
 
     pub(super) fn is_empty(&self) -> bool {

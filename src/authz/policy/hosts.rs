@@ -84,10 +84,8 @@ fn table(levels: &[Winners<'_>], target: &Target, binder: &mut Binder<'_>) -> Ho
         let found: Vec<&Formed> = found.copied().collect();
         let last = found.len().saturating_sub(1);
         let mut bounds: Vec<Arc<Bound>> = Vec::new();
-        let mut replaced = Vec::new();
         for (i, formed) in found.into_iter().enumerate() {
             if i != last && formed.form.inheritance == Inheritance::Default {
-                replaced.push(formed.form.name.clone());
                 continue;
             }
             let name = &formed.form.name;
@@ -98,7 +96,7 @@ fn table(levels: &[Winners<'_>], target: &Target, binder: &mut Binder<'_>) -> Ho
                 bounds.push(bound);
             }
         }
-        Arc::new(Chain { replaced, ..Chain::of(&bounds) })
+        Arc::new(Chain::of(&bounds))
     };
     let hosts: std::collections::HashSet<&HostPattern> = levels.iter().flat_map(HashMap::keys).collect();
     let entries: Vec<_> = hosts.into_iter().map(|host| (host.clone(), chain(host))).collect();

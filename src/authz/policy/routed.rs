@@ -16,6 +16,8 @@ use crate::authz::reason::DenyReason;
 pub(super) struct RouteTable {
     pub(super) matches: MatchTable<RouteHit>,
     pub(super) routes: Vec<Arc<RouteEntry>>,
+    /// Whether routes of several namespaces are in it, and expressions among them: see [`Self::is_disputed`].
+    may_be_disputed: bool,
 }
 
 /// A match of a route. Two matches that lead to the same policies are equal.
@@ -101,6 +103,11 @@ impl RouteEntry {
 }
 
 impl RouteTable {
+    pub(super) fn new(matches: MatchTable<RouteHit>, routes: Vec<Arc<RouteEntry>>) -> Self {
+        let is_shared = routes.windows(2).any(|two| two[0].namespace() != two[1].namespace());
+        Self { may_be_disputed: is_shared && matches.has_expressions(), matches, routes }
+    }
+
     /// Every policy of every route, at its place; one may come more than once.
     pub(super) fn bounds(&self) -> impl Iterator<Item = &Arc<Bound>> {
         self.routes.iter().flat_map(|entry| entry.chain.all())
@@ -109,7 +116,7 @@ impl RouteTable {
     /// Whether a proxy that ranks prefixes before expressions would take a request that is `found`'s to the route of another
     /// namespace, which has other policies: a tenant must not be able to judge what another's service is sent (P27).
     fn is_disputed(&self, request: &RequestAttributes<'_>, found: &RouteEntry) -> Result<bool, DenyReason> {
-        if !self.matches.has_expressions() {
+        if !self.may_be_disputed {
             return Ok(false);
         }
         let judged = request

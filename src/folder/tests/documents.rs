@@ -69,9 +69,8 @@ fn all_kinds_of_objects_are_found() {
         objects.reference_grants.len(),
         objects.secrets.len(),
         objects.identity_providers.len(),
-        found.notes.len(),
     ];
-    assert_eq!(counts, [1, 1, 1, 1, 1, 1, 0]);
+    assert_eq!(counts, [1, 1, 1, 1, 1, 1]);
     assert_eq!(objects.secrets[0].object.get("key").map(|value| value.reveal()), Some(&b"hi"[..]));
     // It reads as an object, and not as a provider: its own trouble, told when it is compiled.
     assert!(objects.identity_providers[0].object.body.is_err());

@@ -361,28 +361,6 @@ fn equal_specs_share_one_allocation() {
 }
 
 #[test]
-fn it_is_known_who_judges_and_who_is_overridden_by_whom() {
-    let index = index(&all(&[
-        gateway(),
-        route("shop/shop", "hostnames: [shop.example]\nrules: [{ name: main, backendRefs: [{ name: cart }] }]"),
-        named("infra/gateway", &on("Gateway", "front")),
-        named("shop/route", &on("HTTPRoute", "shop")),
-        named("shop/cart", &format!("{}\ninheritance: Required", on_service("cart"))),
-        named("shop/wide", "hosts: ['*.shop.example']"),
-        named("shop/narrow", "hosts: [a.shop.example]"),
-    ]));
-    let effects = index.effects();
-    let names: Vec<_> = effects.judging.iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["shop/cart", "shop/narrow", "shop/wide"]);
-    let overridden: Vec<_> = effects
-        .overridden
-        .iter()
-        .map(|(name, by)| format!("{name} by {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
-        .collect();
-    assert_eq!(overridden, ["infra/gateway by shop/cart", "shop/route by shop/cart", "shop/wide by shop/narrow"]);
-}
-
-#[test]
 fn many_gateways_judge_as_few_do() {
     let of = |number: usize| {
         let name = format!("front-{number}");
