@@ -24,3 +24,4 @@ pub mod policies;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;
+pub mod wiring;
