@@ -133,7 +133,7 @@ fn on_this_machine(variable: &str, program: &str) -> Result<Option<PathBuf>> {
 }
 
 /// Go in the folder of one of our modules, which it does not change.
-fn go_in(module: &Path) -> Result<Command> {
+pub(super) fn go_in(module: &Path) -> Result<Command> {
     let program = go()?;
     let command = || {
         let mut go = Command::new(&program);
@@ -181,7 +181,7 @@ fn candidate(policy: &str) -> Option<(u32, u32)> {
 }
 
 /// The version of a module that a go.mod requires.
-fn required<'a>(go_mod: &'a str, module: &str) -> Result<&'a str> {
+pub(super) fn required<'a>(go_mod: &'a str, module: &str) -> Result<&'a str> {
     let after = |line: &'a str| line.trim().trim_start_matches("require ").strip_prefix(module)?.strip_prefix(' ');
     let version = go_mod.lines().find_map(after).and_then(|rest| rest.split_whitespace().next());
     version.with_context(|| format!("no go.mod of ours requires {module}"))
