@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http2;
 pub mod identity_server;
 pub mod issuer;
+pub mod istio;
 pub mod jose;
 pub mod kube;
 pub mod measure;
