@@ -24,7 +24,23 @@ const ROOMS: &[(&str, &[&str])] = &[
         "config",
         &["api", "authz", "identity", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc", "k8s"],
     ),
-    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "k8s", "config", "wiring", "app"]),
+    (
+        "cli",
+        &[
+            "api",
+            "authz",
+            "sessions",
+            "store",
+            "telemetry",
+            "admin",
+            "folder",
+            "k8s",
+            "grpc",
+            "config",
+            "wiring",
+            "app",
+        ],
+    ),
     (
         "app",
         &[

@@ -62,7 +62,9 @@ impl EnvoyGateway {
         let configuration = path("envoy-gateway.yaml");
         let arguments = [Path::new("server"), Path::new("--config-path"), &configuration];
         let process = Process::spawn("envoy-gateway", &program, arguments)?;
-        let ready = async || crate::http1::exchange(READY, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        let ready = async || {
+            crate::http1::exchange(READY, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await
+        };
         let ready = async || ready().await.is_ok_and(|answer| answer.status() == 200);
         process.wait_until(START, "readiness", ready).await?;
         Ok(Self { process, folder })
@@ -94,7 +96,8 @@ impl EnvoyGateway {
 }
 
 /// Its own probes, fixed.
-const READY: std::net::SocketAddr = std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+const READY: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 
 fn configuration(folder: &Path) -> Value {
     let path = |name: &str| folder.join(name);
@@ -142,7 +145,19 @@ spec: { controllerName: gateway.envoyproxy.io/gatewayclass-controller }
 
 fn run(egctl: &PathBuf, file: &Path, to: &str) -> Result<Value> {
     let mut command = Command::new(egctl);
-    command.args(["x", "translate", "--from", "gateway-api", "--to", to, "--type", "all", "--output", "json", "--file"]);
+    command.args([
+        "x",
+        "translate",
+        "--from",
+        "gateway-api",
+        "--to",
+        to,
+        "--type",
+        "all",
+        "--output",
+        "json",
+        "--file",
+    ]);
     let answer = command.arg(file).output().with_context(|| format!("cannot start {}", egctl.display()))?;
     ensure!(answer.status.success(), "egctl: {}", String::from_utf8_lossy(&answer.stderr));
     serde_json::from_slice(&answer.stdout).context("what egctl tells")
@@ -188,7 +203,8 @@ fn doubts_in(it: &Value, owner: &str, doubts: &mut Vec<String>) {
         Value::Array(items) => items.iter().for_each(|item| doubts_in(item, owner, doubts)),
         Value::Object(fields) => {
             let named = it.pointer("/metadata/name").and_then(Value::as_str);
-            let owner = named.map_or_else(|| owner.to_owned(), |name| format!("{} {name}", it["kind"].as_str().unwrap_or("?")));
+            let owner =
+                named.map_or_else(|| owner.to_owned(), |name| format!("{} {name}", it["kind"].as_str().unwrap_or("?")));
             if it["type"].is_string() && it["status"].is_string() && it["status"] != "True" {
                 doubts.push(format!("{owner}: {} is {}: {} {}", it["type"], it["status"], it["reason"], it["message"]));
             }

@@ -105,7 +105,9 @@ pub(super) fn pieces(site: &Site) -> Result<Vec<Piece>, WiringError> {
             "The whole configuration of an Envoy that asks a shared gate. The Secret `cloakroom-proxy-tls` is mounted at \
              {CERTIFICATES}."
         ),
-        (name, _) => format!("{FOLDER}/{name}, a file of its own: with --config-map NAME it is a key beside the first."),
+        (name, _) => {
+            format!("{FOLDER}/{name}, a file of its own: with --config-map NAME it is a key beside the first.")
+        }
     };
     let form = |name: &str| if name == "envoy.yaml" { Form::Document } else { Form::Lines };
     Ok(files.into_iter().map(|(name, yaml)| Piece { about: place(name), yaml, form: form(name) }).collect())
@@ -157,7 +159,7 @@ fn gate(site: &Site) -> Result<String, WiringError> {
         (Shape::Shared, _) => {
             let host = site.gate_host();
             Ok(cluster("STRICT_DNS")?
-                + &GATE_TLS.filled(&[("gateHost", &*host), ("folder", FOLDER)])?
+                + &GATE_TLS.filled(&[("gateName", &*site.gate_name()), ("folder", FOLDER)])?
                 + &GATE_ADDRESS.filled(&[("gateHost", &*host), ("gatePort", "9443")])?)
         }
         (Shape::Sidecar, GateAt::Socket(path)) => {

@@ -34,7 +34,7 @@ fn backend(site: &Site, namespace: &str) -> Result<Piece, WiringError> {
                 "Where the proxies of the Gateways in {namespace} find the gate. Envoy Gateway must be told to know this kind \
                  (`extensionApis.enableBackend: true` in its configuration), or every route of these Gateways answers 500."
             ),
-            &[("namespace", namespace), ("gateHost", &site.gate_host())],
+            &[("namespace", namespace), ("gateHost", &site.gate_host()), ("gateName", &site.gate_name())],
         ),
         Shape::Sidecar => BACKEND_SOCKET.document(
             format!(

@@ -11,9 +11,9 @@ const FILTERS_OPEN: File = chart_file!("gateway-api/filters-open.yaml");
 /// All pieces: what is applied, then the lines of objects that are the user's.
 pub(super) fn pieces(site: &Site) -> Result<Vec<Piece>, WiringError> {
     let install = ("installNamespace", &*site.install_namespace);
-    let (host, names) = (site.gate_host(), own_names(site));
+    let (gate, names) = (site.gate_name(), own_names(site));
     let mut pieces =
-        vec![BACKEND_TLS_POLICY.document("How gateways call the gate: by TLS.", &[install, ("gateHost", &*host)])?];
+        vec![BACKEND_TLS_POLICY.document("How gateways call the gate: by TLS.", &[install, ("gateName", &*gate)])?];
     for namespace in &site.namespaces {
         pieces.push(REFERENCE_GRANT.document(
             format!("Routes of {namespace} may name the gate in another namespace."),
