@@ -62,10 +62,8 @@ impl EnvoyGateway {
         let configuration = path("envoy-gateway.yaml");
         let arguments = [Path::new("server"), Path::new("--config-path"), &configuration];
         let process = Process::spawn("envoy-gateway", &program, arguments)?;
-        let ready = async || {
-            crate::http1::exchange(READY, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await
-        };
-        let ready = async || ready().await.is_ok_and(|answer| answer.status() == 200);
+        let request = b"GET /readyz HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n";
+        let ready = async || crate::http1::exchange(READY, request).await.is_ok_and(|answer| answer.status() == 200);
         process.wait_until(START, "readiness", ready).await?;
         Ok(Self { process, folder })
     }
