@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-pub use self::proxy::{Proxy, Role};
+pub use self::proxy::{Proxy, Role, Workload};
 use crate::kube::{ADMIN, ApiServer};
 use crate::process::{Output, Process};
 use crate::tools;
@@ -112,19 +112,18 @@ impl Istio {
     /// # Errors
     /// When one has not in time, or has refused something: the error says what.
     pub async fn in_step(&self) -> Result<()> {
-        let mut told = Value::Null;
-        let waited = self
-            .process
-            .wait_until(PATIENCE, "agreement of all proxies", async || {
-                let Ok(text) = self.debug("/debug/syncz").await else { return false };
-                told = serde_json::from_str(&text).unwrap_or_default();
-                self.refused().is_some() || is_in_step(&told)
-            })
-            .await;
+        let agreed = async || self.refused().is_some() || self.proxies().await.is_ok_and(|told| is_in_step(&told));
+        let waited = self.process.wait_until(PATIENCE, "agreement of all proxies", agreed).await;
         if let Some(refused) = self.refused() {
-            anyhow::bail!("a proxy refuses its configuration: {refused}");
+            bail!("a proxy refuses its configuration: {refused}");
         }
+        let told = self.proxies().await.unwrap_or_default();
         waited.with_context(|| format!("{told:#}"))
+    }
+
+    /// What was sent to each proxy, and what it acknowledged.
+    async fn proxies(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.debug("/debug/syncz").await?)?)
     }
 
     /// The first configuration that a proxy has refused.

@@ -1,52 +1,78 @@
-//! A network of a test's own (network_namespaces(7)): every port is free, every address is loopback, and nobody else is there.
-//!
-//! For programs that bind fixed ports, or all addresses. It needs root.
+//! A network for one test: its own loopback and nothing else. What runs in it may bind any port on every address, as control
+//! planes with fixed ports do, and can reach nobody outside. Files, and so socket files, are shared with everybody.
 
-use std::io::{BufRead as _, BufReader};
+use std::fs::File;
 use std::os::fd::AsFd as _;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Runs `work` on a runtime whose threads, and the processes that they start, are in a new network with nothing but loopback. It is
-/// gone when the last of them is: nothing has to be taken down, also after a crash.
-///
-/// Whatever must be downloaded has to be there before.
+use crate::process::Process;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs an async test in a network of its own, on a thread that is in it. Threads and processes that it starts are in it, too,
+/// and with the last of them it is gone.
 ///
 /// # Errors
-/// Those of `work`, and when there can be no such network: without root, or without iproute2.
-pub fn alone<T: Send + 'static>(work: impl AsyncFnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let thread = std::thread::Builder::new().name("network".to_owned()).spawn(move || {
-        enter()?;
-        // Its threads are started by this one, and are where it is.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(work())
-    })?;
-    match thread.join() {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic),
+/// Those of the test; and when no network can be made, which needs root.
+pub fn alone<F: Future<Output = Result<()>>>(test: impl FnOnce() -> F + Send) -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "a network of its own needs root: run this test as root");
+    let holder = Process::spawn("network", Path::new("unshare"), ["--net", "sh", "-c", HOLD])?;
+    let began = Instant::now();
+    while !holder.output().contains(UP) {
+        if let Some(status) = holder.ended() {
+            bail!("no network of its own ({status}); it needs unshare and ip (iproute2): {}", holder.output().tail(10));
+        }
+        ensure!(began.elapsed() < PATIENCE, "no network of its own within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
+    let network = File::open(format!("/proc/{}/ns/net", holder.pid())).context("the network of a process")?;
+    std::thread::scope(|threads| {
+        let inside = threads.spawn(|| {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+            // On this thread alone: workers of another runtime would be in the network that they were started in.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(test())
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
-/// Moves the calling thread into a new network.
-fn enter() -> Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "a network of its own needs root: run this test as root");
-    // Who makes a network is in it; this one only holds it until we are, too.
-    let mut maker = Command::new("unshare");
-    maker.args(["--net", "--", "sh", "-c", "ip link set lo up && echo up && exec cat"]);
-    maker.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut maker = maker.spawn().context("cannot start unshare (util-linux)")?;
-    let mut line = String::new();
-    let read = maker.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-    let entered = match read {
-        Some(Ok(_)) if line == "up\n" => std::fs::File::open(format!("/proc/{}/ns/net", maker.id()))
-            .map_err(anyhow::Error::from)
-            .and_then(|network| Ok(move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?)),
-        _ => Err(anyhow!("no network could be made: is iproute2 installed (`ip`)?")),
-    };
-    // `cat` ends with its input.
-    drop(maker.stdin.take());
-    maker.wait()?;
-    entered
+const UP: &str = "loopback is up";
+const HOLD: &str = "ip link set lo up && echo loopback is up && exec sleep infinity";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::exchange;
+    use crate::sloppy::Sloppy;
+
+    #[test]
+    fn two_networks_have_the_same_address_twice() {
+        let bind = || async {
+            let listener = tokio::net::TcpListener::bind("0.0.0.0:18000").await?;
+            let other = std::thread::spawn(|| {
+                alone(|| async { Ok(drop(tokio::net::TcpListener::bind("0.0.0.0:18000").await?)) })
+            });
+            other.join().expect("no panic")?;
+            Ok(drop(listener))
+        };
+        alone(bind).expect("nobody else is there");
+    }
+
+    #[test]
+    fn what_a_test_starts_is_in_its_network() {
+        let serve = || async {
+            let shop = Sloppy::spawn().await?;
+            assert_eq!(exchange(shop.address(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?.status(), 200);
+            let links = std::process::Command::new("ip").args(["-brief", "link"]).output()?;
+            let links = String::from_utf8_lossy(&links.stdout).into_owned();
+            assert!(links.lines().all(|link| link.starts_with("lo")), "{links}");
+            Ok(())
+        };
+        alone(serve).expect("it answers");
+    }
 }

@@ -70,14 +70,14 @@ fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError>
     let (namespace, name) = (("namespace", &*gateway.namespace), ("gateway", &*gateway.name));
     let headers = &site.headers;
     let (own, trailers, answered, host) = (headers.own(), headers.trailers(), headers.answered(), site.gate_host());
-    let host = ("gateHost", &*host);
+    let (gate_name, host) = (site.gate_name(), ("gateHost", &*host));
     let filter =
         [namespace, name, host, ("ownHeaders", &*own), ("trailerHeaders", &*trailers), ("answeredHeaders", &*answered)];
     let whose = format!("the Gateway {}/{}", gateway.namespace, gateway.name);
     Ok(vec![
         GATEWAY_DESTINATION_RULE.document(
             format!("How the proxies of {whose} reach the gate: TLS, both sides with certificates of cloakroom's own authority."),
-            &[namespace, name, host],
+            &[namespace, name, host, ("gateName", &*gate_name)],
         )?,
         GATEWAY_ENVOY_FILTER.document(
             format!(

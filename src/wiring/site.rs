@@ -102,9 +102,14 @@ impl Site {
         }
     }
 
+    /// The name in the certificate of the shared gate.
+    pub fn gate_name(&self) -> String {
+        format!("cloakroom-gate.{}.svc", self.install_namespace)
+    }
+
     /// The host of the shared gate's Service.
     pub fn gate_host(&self) -> String {
-        format!("cloakroom-gate.{}.svc.cluster.local", self.install_namespace)
+        format!("{}.cluster.local", self.gate_name())
     }
 
     /// The name in the shared gate's certificate, whatever the domain of the cluster's names.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Istio, XDS};
+use crate::kube::ApiServer;
 use crate::process::{Output, Process};
 use crate::tools::{self, EnvoyVersion};
 
@@ -21,6 +22,19 @@ pub enum Role {
     Gateway,
 }
 
+/// Whose proxy it is.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// What the proxy is.
+    pub role: Role,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The pod's labels.
+    pub labels: Value,
+}
+
 /// A running proxy.
 pub struct Proxy {
     process: Process,
@@ -29,32 +43,20 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one for a workload of these labels, and waits until it has what istiod sent.
+    /// Starts one with the service account `default` of its namespace, and waits until it has what istiod sent.
     ///
     /// # Errors
     /// When it does not come up, or refuses something.
-    pub async fn spawn(
-        istio: &Istio,
-        version: EnvoyVersion,
-        role: &Role,
-        (namespace, name): (&str, &str),
-        labels: Value,
-        token: &str,
-    ) -> Result<Self> {
+    pub async fn spawn(istio: &Istio, server: &ApiServer, version: EnvoyVersion, workload: &Workload) -> Result<Self> {
+        let token = token(server, &workload.namespace).await?;
         let binary = tools::envoy(version)?;
         let folder = tempfile::Builder::new().prefix("proxy-").tempdir()?;
         let (file, admin_file) = (folder.path().join("envoy.json"), folder.path().join("admin"));
-        let kind = match role {
-            Role::Sidecar => "sidecar",
-            Role::Gateway => "router",
-        };
-        // The address must not be that of an endpoint: the proxy would be taken for it, with labels of its own.
-        let id = format!("{kind}~10.1.1.1~{name}.{namespace}~{namespace}.svc.cluster.local");
-        std::fs::write(&file, format!("{:#}", bootstrap(&id, namespace, labels, token)))?;
+        std::fs::write(&file, format!("{:#}", bootstrap(workload, &token)))?;
         let mut arguments = vec!["-c".into(), file.into_os_string()];
         arguments.extend(["--admin-address-path".into(), admin_file.clone().into_os_string()]);
         arguments.extend(["--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"].map(Into::into));
-        let process = Process::spawn(&format!("proxy {name}"), &binary, arguments)?;
+        let process = Process::spawn(&format!("proxy {}", workload.name), &binary, arguments)?;
 
         let address = || std::fs::read_to_string(&admin_file).ok()?.trim().parse::<SocketAddr>().ok();
         process.wait_until(START, "admin address", async || address().is_some()).await?;
@@ -117,8 +119,27 @@ fn gather_filters(it: &Value, found: &mut Vec<Vec<String>>) {
     }
 }
 
+/// A token by which a proxy tells istiod who it is.
+async fn token(server: &ApiServer, namespace: &str) -> Result<String> {
+    let account =
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: default, namespace: {namespace} }}\n");
+    server.apply(&account).await?;
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default/token");
+    let request = json!({ "spec": { "audiences": ["istio-ca"], "expirationSeconds": 3600 } });
+    let (status, answer) = server.api(http::Method::POST, &path, Some(&request)).await?;
+    ensure!(status == 201, "{path}: {status} {answer}");
+    Ok(answer["status"]["token"].as_str().context("an answer without a token")?.to_owned())
+}
+
 /// What Istio's agent would write, as far as a stock Envoy goes.
-fn bootstrap(id: &str, namespace: &str, labels: Value, token: &str) -> Value {
+fn bootstrap(workload: &Workload, token: &str) -> Value {
+    let Workload { role, namespace, name, labels } = workload;
+    let kind = match role {
+        Role::Sidecar => "sidecar",
+        Role::Gateway => "router",
+    };
+    // The address must not be that of an endpoint: the proxy would be taken for it, with labels of its own.
+    let id = format!("{kind}~10.1.1.1~{name}.{namespace}~{namespace}.svc.cluster.local");
     let xds = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s" });
     let grpc = json!({
         "envoy_grpc": { "cluster_name": "xds-grpc" },
@@ -129,7 +150,7 @@ fn bootstrap(id: &str, namespace: &str, labels: Value, token: &str) -> Value {
     json!({
         "node": {
             "id": id,
-            "cluster": format!("web.{namespace}"),
+            "cluster": format!("{name}.{namespace}"),
             "metadata": {
                 "NAMESPACE": namespace,
                 "LABELS": labels,
