@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 /// Each room and the rooms it may use. `main.rs` and `lib.rs` only list them.
 const ROOMS: &[(&str, &[&str])] = &[
     ("api", &[]),
-    ("grpc", &[]),
+    ("tls", &[]),
+    ("grpc", &["tls"]),
     ("authz", &["api"]),
     ("store", &["api", "authz"]),
     ("sessions", &["api", "authz", "store"]),
     ("identity", &["api", "authz"]),
     ("policies", &["api", "authz"]),
     ("folder", &["api", "authz", "policies"]),
-    ("k8s", &["api", "authz", "policies", "sessions"]),
+    ("k8s", &["api", "authz", "policies", "sessions", "tls"]),
     ("ext_authz", &["api", "authz", "identity", "sessions", "store", "grpc", "telemetry"]),
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "identity", "sessions", "store"]),
@@ -22,7 +23,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wiring", &[]),
     (
         "config",
-        &["api", "authz", "identity", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc", "k8s"],
+        &[
+            "api",
+            "authz",
+            "identity",
+            "sessions",
+            "store",
+            "telemetry",
+            "admin",
+            "ext_authz",
+            "folder",
+            "grpc",
+            "k8s",
+            "tls",
+        ],
     ),
     (
         "cli",
@@ -58,6 +72,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "policies",
             "config",
             "grpc",
+            "tls",
         ],
     ),
 ];
