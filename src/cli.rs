@@ -7,6 +7,7 @@ pub mod keys;
 pub mod output;
 pub mod policy;
 pub mod session;
+pub mod snippet;
 mod written;
 
 use std::io::Write as _;
@@ -40,6 +41,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Print the definitions that teach a Kubernetes API server our kinds.
     Crds(crds::CrdsArgs),
+    /// Print what a mesh or a proxy needs to ask cloakroom: Istio, Envoy Gateway, the Gateway API, plain Envoy.
+    Snippet(Box<snippet::SnippetArgs>),
 }
 
 /// Run the gate.
@@ -111,6 +114,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Policy(args) => on_a_runtime(policy::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Crds(args) => crds::run(args),
+        Command::Snippet(args) => snippet::run(*args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,4 @@
+//! What the chart renders, given to real control planes that drive a stock Envoy. Needs root, for networks of its own.
+
+mod sidecar;
+mod town;
