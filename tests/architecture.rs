@@ -19,11 +19,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "identity", "sessions", "store"]),
     ("telemetry", &[]),
+    ("doctor", &["k8s"]),
     (
         "config",
         &["api", "authz", "identity", "sessions", "store", "telemetry", "admin", "ext_authz", "folder", "grpc", "k8s"],
     ),
-    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "k8s", "config", "app"]),
+    ("cli", &["api", "authz", "sessions", "store", "telemetry", "admin", "folder", "k8s", "doctor", "config", "app"]),
     (
         "app",
         &[
