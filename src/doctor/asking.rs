@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::finding::Check;
 use super::install::CONTROLLER;
 use super::request;
-use super::scene::{Gap, Kind, Mesh, Scene, name_of, text};
+use super::scene::{Gap, Kind, Mesh, Scene, list as list_of, name_of, text};
 use crate::k8s::{Connection, Unseen, crds};
 
 /// What of a Secret may be looked at: what is public anyway.
@@ -137,11 +137,14 @@ impl Looker<'_> {
             self.list(check, kind, None, "").await;
             return;
         }
-        let shared = [self.scene.install.clone(), self.scene.istio_root.clone()];
-        let shared = if kind.group().ends_with("istio.io") { &shared[..] } else { &shared[..1] };
-        let namespaces: BTreeSet<&String> = named.iter().chain(shared).collect();
+        let file = self.scene.controller_file();
+        // Where the Gateways are, whose policies check what comes in.
+        let proxies = list_of(&file, "/controller/certificates/proxies").iter().filter_map(Value::as_str);
+        let root = Some(self.scene.istio_root.as_str()).filter(|_| kind.group().ends_with("istio.io"));
+        let shared = proxies.chain(root).chain([self.scene.install.as_str()]).map(str::to_owned);
+        let namespaces: BTreeSet<String> = named.iter().cloned().chain(shared).collect();
         for namespace in namespaces {
-            self.list(check, kind, Some(namespace), "").await;
+            self.list(check, kind, Some(&namespace), "").await;
         }
     }
 
@@ -150,7 +153,7 @@ impl Looker<'_> {
         match mesh {
             Mesh::Istio => {
                 let root = self.scene.istio_root.clone();
-                self.list(Check::IstioProvider, Kind::ConfigMap, Some(&root), "").await;
+                self.mesh_config(&root).await;
                 self.list_policies(Check::IstioPolicies, Kind::AuthorizationPolicy, named).await;
                 self.list_policies(Check::IstioProvider, Kind::ServiceEntry, named).await;
                 self.list_policies(Check::IstioFilter, Kind::EnvoyFilter, named).await;
@@ -179,6 +182,14 @@ impl Looker<'_> {
                 }
             }
             Mesh::Envoy => {}
+        }
+    }
+
+    /// All of them, as revisions have one each; where they may not be listed, the one without a revision.
+    async fn mesh_config(&mut self, root: &str) {
+        match self.connection.list(&Kind::ConfigMap.path("v1", Some(root), None), "").await {
+            Ok(maps) => self.scene.objects.entry(Kind::ConfigMap).or_default().extend(maps.into_iter().map(kept)),
+            Err(_) => self.get(Check::IstioProvider, Kind::ConfigMap, Some(root), "istio").await,
         }
     }
 

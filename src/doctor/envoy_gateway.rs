@@ -57,7 +57,7 @@ fn asks_us(scene: &Scene, object: &Value, place: &str) -> bool {
 fn allowed(scene: &Scene) -> Option<Finding> {
     let (name, file) = CONFIG;
     let about = format!("ConfigMap {}/{name}", scene.envoy_gateway_namespace);
-    if !scene.sees(Kind::ConfigMap, &scene.envoy_gateway_namespace) {
+    if matches!(scene.find(Kind::ConfigMap, &scene.envoy_gateway_namespace, name), Sight::Unseen) {
         return None;
     }
     let Some(config) = scene.file(&scene.envoy_gateway_namespace, name, file) else {

@@ -149,6 +149,9 @@ impl Finding {
     }
 }
 
+/// The exit status when nothing bad was found and something could not be looked at.
+pub const UNKNOWN: u8 = 2;
+
 /// All findings of a look.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
@@ -168,7 +171,7 @@ impl Report {
         if self.count(Level::Problem) + self.count(Level::Warning) > 0 {
             1
         } else if self.count(Level::Unknown) > 0 {
-            2
+            UNKNOWN
         } else {
             0
         }

@@ -59,7 +59,7 @@ fn host_of(provider: &Provider) -> &str {
 
 fn providers(scene: &Scene, meshes: &[MeshConfig], ours: &str) -> Vec<Finding> {
     if meshes.is_empty() {
-        if !scene.sees(Kind::ConfigMap, &scene.istio_root) {
+        if matches!(scene.find(Kind::ConfigMap, &scene.istio_root, "istio"), Sight::Unseen) {
             return Vec::new();
         }
         return vec![Finding::problem(

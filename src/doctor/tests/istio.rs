@@ -189,6 +189,15 @@ fn ambient_needs_a_waypoint() {
 }
 
 #[test]
+fn a_policy_of_the_root_namespace_asks_nobody_in_ambient() {
+    let namespace = "{kind: Namespace, metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}}";
+    let root = custom("a", "istio-system", "cloakroom", "selector: {matchLabels: {cloakroom.dev/injected: 'true'}}");
+    let all = format!("{namespace}{}{ENTRY}{root}", mesh_config(PROVIDER));
+    let seen = "Namespace shop: is ambient, and AuthorizationPolicy istio-system/a selects workloads";
+    expect(&judged(&all), Check::IstioAmbient, &[(Level::Problem, seen)]);
+}
+
+#[test]
 fn a_missing_filter_is_found() {
     let all = format!("{}{ENTRY}{}", mesh_config(PROVIDER), custom("a", "shop", "cloakroom", ""));
     expect(&judged(&all), Check::IstioFilter, &[(Level::Problem, "a forged x-session-jwt reaches services")]);
