@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod helm;
 mod kube;
 
+pub use self::helm::{helm, helm3};
 pub use self::kube::{etcd, gateway_api_crds, kube_apiserver, kubectl};
 
 /// The Envoy releases that tests run: the oldest supported one, the newest, and one between.
