@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["api", "authz", "identity", "sessions", "store"]),
     ("telemetry", &[]),
     ("wiring", &[]),
+    ("doctor", &["k8s"]),
     (
         "config",
         &[
@@ -51,6 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "k8s",
             "grpc",
             "config",
+            "doctor",
             "wiring",
             "app",
         ],

@@ -8,6 +8,7 @@ mod admission;
 mod awaited;
 mod controller;
 mod definitions;
+mod doctor;
 mod enforced;
 mod house;
 mod load;

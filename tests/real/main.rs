@@ -10,6 +10,7 @@ mod attacks_grpc;
 mod attacks_headers;
 mod attacks_paths;
 mod attacks_queries;
+mod doctor;
 mod faults;
 mod http2_peers;
 mod jwt;
