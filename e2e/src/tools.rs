@@ -9,9 +9,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod helm;
 mod kube;
 mod node;
 
+pub use self::helm::{helm, helm3};
 pub use self::kube::{
     etcd, gateway_api_crds, kube_apiserver, kube_controller_manager, kube_proxy, kube_scheduler, kubectl, kubelet,
 };

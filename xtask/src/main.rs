@@ -2,10 +2,10 @@
 
 mod bench;
 mod cargo;
+mod chart;
 mod ci;
 mod cluster;
 mod demo;
-
 mod fuzz;
 mod image;
 mod in_cluster;
@@ -45,6 +45,8 @@ enum Command {
     Cluster(cluster::Command),
     /// cloakroom in a cluster, from `helm install` to `helm uninstall`, each step checked.
     E2e(in_cluster::Options),
+    /// Writes what of the Helm chart is made from elsewhere: the definitions of our kinds, and the table of its values.
+    Chart(chart::Options),
     /// Finds or installs the tools that tests and the demo need, under target/tools.
     Tools,
 }
@@ -69,14 +71,15 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Image(options) => image::run(&options),
         Command::Cluster(command) => cluster::run(&command),
         Command::E2e(options) => in_cluster::run(&options),
+        Command::Chart(options) => chart::run(&options),
         Command::Tools => tools(),
     }
 }
 
 fn tools() -> Result<ExitCode> {
     use e2e::tools::{
-        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, jose, kube_apiserver, kubectl, node, oidc_provider,
-        redis_server,
+        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, helm, helm3, jose, kube_apiserver, kubectl, node,
+        oidc_provider, redis_server,
     };
     for version in EnvoyVersion::ALL {
         terminal::line(&format!("Envoy {}: {}", version.number(), envoy(version)?.display()));
@@ -88,6 +91,8 @@ fn tools() -> Result<ExitCode> {
     terminal::line(&format!("Redis: {}", redis_server()?.display()));
     terminal::line(&format!("etcd: {}", etcd()?.display()));
     terminal::line(&format!("kubectl: {}", kubectl()?.display()));
+    terminal::line(&format!("Helm 4: {}", helm()?.display()));
+    terminal::line(&format!("Helm 3: {}", helm3()?.display()));
     terminal::line(&format!("Gateway API: {}", gateway_api_crds()?.display()));
     // Last: it takes longest.
     terminal::line(&format!("kube-apiserver: {}", kube_apiserver()?.display()));

@@ -1,0 +1,124 @@
+{{/* Words that more than one template says. What the configuration file has is in _config.tpl, what pods have in _pods.tpl. */}}
+
+{{/* `sidecar` or `shared`. */}}
+{{- define "cloakroom.shape" -}}
+{{- if .Values.shape -}}
+{{ .Values.shape }}
+{{- else if has .Values.mesh (list "envoyGateway" "gatewayApi") -}}
+shared
+{{- else -}}
+sidecar
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of every object. Takes the root, or a dict of `root` and `component`. */}}
+{{- define "cloakroom.labels" -}}
+{{- $root := .root | default . -}}
+app.kubernetes.io/name: cloakroom
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- with $root.Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The labels by which pods of a component are found; they never change. Takes the component. */}}
+{{- define "cloakroom.selector" -}}
+app.kubernetes.io/name: cloakroom
+app.kubernetes.io/component: {{ . }}
+{{- end -}}
+
+{{/* `metadata` of an object in the install's namespace. Takes a dict of `root`, `name`, and perhaps `component`, `namespace`
+(`""` for an object of the cluster), `labels` and `annotations`. */}}
+{{- define "cloakroom.metadata" -}}
+{{- $namespace := hasKey . "namespace" | ternary .namespace .root.Release.Namespace -}}
+name: {{ .name }}
+{{- with $namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "cloakroom.labels" (dict "root" .root "component" .component) | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.global.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What Envoy takes off, in every spelling: the names that begin with `x-session-`, which cloakroom owns, and `jwt.header`. */}}
+{{- define "cloakroom.headerPattern" -}}
+{{- $header := lower .Values.jwt.header -}}
+{{- if hasPrefix "x-session-" $header -}}
+x[^a-z0-9]session[^a-z0-9].*
+{{- else -}}
+x[^a-z0-9](session[^a-z0-9].*|{{ trimPrefix "x-" $header | replace "-" "[^a-z0-9]" }})
+{{- end -}}
+{{- end -}}
+
+{{/* The same for `mutation_rules` of ext_proc, whose patterns must be short. */}}
+{{- define "cloakroom.headerPatternOfResponses" -}}
+{{- $header := lower .Values.jwt.header -}}
+x[!-~]session[!-~]+
+{{- if not (hasPrefix "x-session-" $header) -}}
+|x[!-~]{{ trimPrefix "x-" $header | replace "-" "[!-~]" }}
+{{- end -}}
+{{- end -}}
+
+{{/* `jwt.issuer`. */}}
+{{- define "cloakroom.issuer" -}}
+{{ .Values.jwt.issuer | default (printf "https://cloakroom-controller.%s.svc" .Release.Namespace) }}
+{{- end -}}
+
+{{/* The namespaces that get a client certificate for their proxies, as a JSON list. */}}
+{{- define "cloakroom.certificateNamespaces" -}}
+{{- $names := .Values.proxyNamespaces -}}
+{{- range .Values.gateways -}}
+{{- $names = append $names .namespace -}}
+{{- end -}}
+{{ $names | uniq | sortAlpha | toJson }}
+{{- end -}}
+
+{{/* The namespaces whose pods are proxies that ask a shared gate, as a JSON list. */}}
+{{- define "cloakroom.proxyNamespaces" -}}
+{{- $names := include "cloakroom.certificateNamespaces" . | fromJsonArray -}}
+{{- if eq .Values.mesh "envoyGateway" -}}
+{{- $names = append $names .Values.envoyGateway.namespace -}}
+{{- end -}}
+{{ $names | uniq | sortAlpha | toJson }}
+{{- end -}}
+
+{{/* An image by its digest, or by its version. Takes a dict of `root`, `image` and `version`. */}}
+{{- define "cloakroom.imageOf" -}}
+{{- $registry := .image.registry | default .root.Values.global.imageRegistry -}}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ .image.repository }}
+{{- with .image.digest }}@{{ . }}{{ else }}:{{ .image.tag | default .version }}{{ end -}}
+{{- end -}}
+
+{{/* cloakroom's own image. */}}
+{{- define "cloakroom.image" -}}
+{{ include "cloakroom.imageOf" (dict "root" . "image" .Values.image "version" .Chart.AppVersion) }}
+{{- end -}}
+
+{{/* The seconds of a duration like `1m30s`, rounded up. */}}
+{{- define "cloakroom.seconds" -}}
+{{- $milliseconds := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|h|m|s)" . -1 -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- $unit := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" .) -}}
+{{- $milliseconds = add $milliseconds (mul $number $unit) -}}
+{{- end -}}
+{{ div (add $milliseconds 999) 1000 }}
+{{- end -}}
+
+{{/* The rules of the webhook configurations for namespaces: never kube-system, nor where the webhook itself runs. */}}
+{{- define "cloakroom.excludedNamespaces" -}}
+{{ concat (list "kube-system" .Release.Namespace) .Values.sidecar.excludedNamespaces | uniq | toJson }}
+{{- end -}}
