@@ -62,8 +62,7 @@ impl EnvoyConfig {
     /// When the file is not what this code expects.
     pub fn shipped() -> Result<Self> {
         let mut config = Self(serde_saphyr::from_str(SHIPPED).context("examples/envoy/envoy.yaml")?);
-        *config.at(&format!("{LISTENER}/address"))? = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
-        *config.at("/admin/address")? = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.port(0)?.admin(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         Ok(config)
     }
 
@@ -72,7 +71,24 @@ impl EnvoyConfig {
     /// # Errors
     /// See [`EnvoyConfig`].
     pub fn port(&mut self, port: u16) -> Result<&mut Self> {
-        *self.at(&format!("{LISTENER}/address"))? = socket_address(SocketAddr::from(([127, 0, 0, 1], port)));
+        self.listen(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn listen(&mut self, address: SocketAddr) -> Result<&mut Self> {
+        *self.at(&format!("{LISTENER}/address"))? = socket_address(address);
+        Ok(self)
+    }
+
+    /// Answers its administrator there.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn admin(&mut self, address: SocketAddr) -> Result<&mut Self> {
+        *self.at("/admin/address")? = socket_address(address);
         Ok(self)
     }
 

@@ -4,12 +4,14 @@
 
 pub mod browser;
 pub mod checker;
+pub mod cluster;
 pub mod envoy;
 pub mod envoy_gateway;
 pub mod gate;
 pub mod http1;
 pub mod http2;
 pub mod identity_server;
+pub mod image;
 pub mod issuer;
 pub mod istio;
 pub mod jose;

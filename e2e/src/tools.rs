@@ -13,11 +13,15 @@ mod envoy_gateway;
 mod helm;
 mod istio;
 mod kube;
+mod node;
 
 pub use self::envoy_gateway::{egctl, envoy_gateway};
 pub use self::helm::{helm, helm3};
 pub use self::istio::{istio_crds, pilot_discovery};
-pub use self::kube::{etcd, gateway_api_crds, kube_apiserver, kubectl};
+pub use self::kube::{
+    etcd, gateway_api_crds, kube_apiserver, kube_controller_manager, kube_proxy, kube_scheduler, kubectl, kubelet,
+};
+pub use self::node::{Containerd, cni_plugins, containerd, coredns, ip, nft, pause};
 
 /// The Envoy releases that tests run: the oldest supported one, the newest, and one between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
