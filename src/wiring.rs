@@ -4,13 +4,17 @@
 //! fills them by Helm's `tpl`, this room by [`template::fill`], with the same values; a test renders both and compares. No file is
 //! read here and nothing is printed.
 
+pub mod envoy;
+pub mod envoy_gateway;
+pub mod gateway_api;
 pub mod headers;
 pub mod istio;
 pub mod site;
 pub mod template;
 
+pub use self::envoy::{Envoy, GateAt, ListenerTls, Upstream};
 pub use self::headers::Headers;
-pub use self::site::{Gateway, Shape, Site, SiteError};
+pub use self::site::{Gateway, Listener, Shape, Site, SiteError};
 pub use self::template::TemplateError;
 
 /// What the wiring is for.
@@ -74,11 +78,25 @@ struct File {
 }
 
 impl File {
+    fn filled(self, values: &[template::Value<'_>]) -> Result<String, WiringError> {
+        Ok(template::fill(self.name, self.text, values)?)
+    }
+
     fn document(self, about: impl Into<String>, values: &[template::Value<'_>]) -> Result<Piece, WiringError> {
-        let yaml = template::fill(self.name, self.text, values)?;
-        Ok(Piece { about: about.into(), yaml, form: Form::Document })
+        Ok(Piece { about: about.into(), yaml: self.filled(values)?, form: Form::Document })
+    }
+
+    fn lines(self, about: impl Into<String>, values: &[template::Value<'_>]) -> Result<Piece, WiringError> {
+        Ok(Piece { form: Form::Lines, ..self.document(about, values)? })
     }
 }
+
+macro_rules! chart_file {
+    ($name:literal) => {
+        File { name: $name, text: include_str!(concat!("../../charts/cloakroom/wiring/", $name)) }
+    };
+}
+use chart_file;
 
 /// Why there is no wiring.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,9 +107,6 @@ pub enum WiringError {
     /// A file and the values made for it have parted.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// Not made yet.
-    #[error("there is no wiring for {0} in this version")]
-    Missing(&'static str),
 }
 
 /// All that must be applied, in the order in which to do it.
@@ -102,7 +117,9 @@ pub fn pieces(mesh: Mesh, site: &Site) -> Result<Vec<Piece>, WiringError> {
     site.check()?;
     match mesh {
         Mesh::Istio => istio::pieces(site),
-        Mesh::Envoy | Mesh::EnvoyGateway | Mesh::GatewayApi => Err(WiringError::Missing(mesh.name())),
+        Mesh::Envoy => envoy::pieces(site),
+        Mesh::EnvoyGateway => envoy_gateway::pieces(site),
+        Mesh::GatewayApi => gateway_api::pieces(site),
     }
 }
 

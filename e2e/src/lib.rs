@@ -5,6 +5,7 @@
 pub mod browser;
 pub mod checker;
 pub mod envoy;
+pub mod envoy_gateway;
 pub mod gate;
 pub mod http1;
 pub mod http2;

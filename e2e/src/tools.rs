@@ -9,9 +9,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod envoy_gateway;
+mod helm;
 mod istio;
 mod kube;
 
+pub use self::envoy_gateway::{egctl, envoy_gateway};
+pub use self::helm::{helm, helm3};
 pub use self::istio::{istio_crds, pilot_discovery};
 pub use self::kube::{etcd, gateway_api_crds, kube_apiserver, kubectl};
 

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 
 use crate::authz::credential::Carrier;
 use crate::config::Config;
-use crate::wiring::{self, Form, Gateway, Headers, Mesh, Piece, Shape, Site};
+use crate::wiring::{self, Form, Gateway, Headers, Listener, Mesh, Piece, Shape, Site};
+
+mod envoy;
 
 /// Print the objects by which a mesh or a proxy asks cloakroom: what the chart installs, for reading, for reviews, and for
 /// those who apply it themselves.
@@ -23,7 +25,15 @@ Istio, the gate in front of a Gateway of the Gateway API, or of an ambient waypo
 Besides, the proxies of the namespace shop verify the session JWT:
   cloakroom snippet istio --namespace shop
 
-Lines for the mesh's own configuration are printed as comments, so that the rest can be applied:
+Envoy Gateway, the gate in front of a Gateway:
+  cloakroom snippet envoy-gateway --gateway infra/public
+Any proxy with the Gateway API's ExternalAuth filter, for routes of the namespace shop:
+  cloakroom snippet gateway-api --namespace shop
+A plain Envoy, with its gate and its service beside it:
+  cloakroom snippet envoy --listen 0.0.0.0:8080 --upstream app=127.0.0.1:8081 > envoy.yaml
+  cloakroom snippet envoy --namespace shop --config-map cloakroom-envoy | kubectl apply --server-side -f -
+
+Lines of objects that are yours are printed as comments, so that the rest can be applied:
   cloakroom snippet istio | kubectl apply --server-side -f -
 
 With the names of a configuration (jwt.header, jwt.issuer, header carriers), which must be those of the gates:
@@ -45,7 +55,8 @@ pub struct SnippetArgs {
     /// A Gateway of the Gateway API that the shared gate guards; may be repeated.
     #[arg(long = "gateway", value_name = "NAMESPACE/NAME", value_parser = gateway)]
     gateways: Vec<Gateway>,
-    /// A namespace whose proxies also verify the session JWT; may be repeated.
+    /// A namespace whose proxies also verify the session JWT (Istio), whose routes may name the gate (Gateway API), or that the
+    /// ConfigMap is for (plain Envoy); may be repeated.
     #[arg(long = "namespace", short, value_name = "NAMESPACE")]
     namespaces: Vec<String>,
     /// A header besides `token.carriers` in which clients send a credential, as an IdentityProvider names it; may be repeated.
@@ -60,6 +71,12 @@ pub struct SnippetArgs {
     /// Istio: the name of the extension provider.
     #[arg(long, value_name = "NAME", default_value = "cloakroom")]
     provider: String,
+    /// Envoy Gateway: a listener whose proxies take cloakroom's headers off trailers, too; may be repeated. It takes an
+    /// EnvoyPatchPolicy.
+    #[arg(long = "trailers-of", value_name = "NAMESPACE/GATEWAY/LISTENER", value_parser = listener)]
+    patched: Vec<Listener>,
+    #[command(flatten)]
+    envoy: envoy::EnvoyArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,6 +117,12 @@ fn gateway(text: &str) -> Result<Gateway, String> {
     }
 }
 
+fn listener(text: &str) -> Result<Listener, String> {
+    let wrong = || "write NAMESPACE/GATEWAY/LISTENER, such as infra/public/https".to_owned();
+    let (of, name) = text.rsplit_once('/').ok_or_else(wrong)?;
+    Ok(Listener { gateway: gateway(of).map_err(|_| wrong())?, name: name.to_owned() })
+}
+
 fn header(text: &str) -> Result<String, String> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if plain { Ok(text.to_ascii_lowercase()) } else { Err("letters, digits, `-`, `_` and `.` alone".to_owned()) }
@@ -119,18 +142,20 @@ fn pieces(args: SnippetArgs) -> anyhow::Result<Vec<Piece>> {
     let shape = match args.shape {
         Some(ShapeName::Sidecar) => Shape::Sidecar,
         Some(ShapeName::Shared) => Shape::Shared,
-        None if args.gateways.is_empty() => mesh.default_shape(),
+        None if args.gateways.is_empty() || mesh == Mesh::Envoy => mesh.default_shape(),
         None => Shape::Shared,
     };
+    let config = args.config.as_deref().map(Config::load).transpose()?;
     let mut site = Site {
         gateways: args.gateways,
+        patched: args.patched,
+        envoy: args.envoy.resolve(&args.namespaces, config.as_ref())?,
         namespaces: args.namespaces,
         headers: Headers { credentials: args.credentials, exchanges: args.exchanges, ..Headers::default() },
         istio: wiring::site::Istio { root_namespace: args.root_namespace, provider: args.provider },
         ..Site::new(args.install_namespace, shape)
     };
-    if let Some(file) = args.config {
-        let config = Config::load(&file)?;
+    if let Some(config) = config {
         site.issuer.clone_from(&config.jwt.ring.issuer);
         site.headers.jwt.clone_from(&config.jwt.header);
         for carrier in config.carriers.as_slice() {
@@ -143,16 +168,27 @@ fn pieces(args: SnippetArgs) -> anyhow::Result<Vec<Piece>> {
             }
         }
     }
-    match (shape, site.gateways.is_empty()) {
-        (Shape::Shared, true) => bail!(
+    fits(mesh, &site)?;
+    Ok(wiring::pieces(mesh, &site)?)
+}
+
+/// Refuses what does not go together, and names both.
+fn fits(mesh: Mesh, site: &Site) -> anyhow::Result<()> {
+    match (mesh, site.shape, site.gateways.is_empty()) {
+        (Mesh::Envoy, _, false) => bail!("a plain Envoy has no Gateways, and one is named: leave --gateway out"),
+        (Mesh::GatewayApi, Shape::Sidecar, _) => {
+            bail!("the Gateway API's filter names a Service, which a sidecar is not: leave --shape sidecar out")
+        }
+        (Mesh::EnvoyGateway, _, true) => bail!(
+            "Envoy Gateway attaches policies to Gateways, and none is named: add --gateway NAMESPACE/NAME, such as infra/public"
+        ),
+        (Mesh::Istio, Shape::Shared, true) => bail!(
             "a shared gate guards gateways, and none is named: add --gateway NAMESPACE/NAME, or say --shape sidecar"
         ),
-        (Shape::Sidecar, false) => {
-            bail!(
-                "a sidecar guards the pod that it is in, and a gateway is named: say --shape shared, or leave --gateway out"
-            )
-        }
-        (Shape::Shared, false) | (Shape::Sidecar, true) => Ok(wiring::pieces(mesh, &site)?),
+        (Mesh::Istio, Shape::Sidecar, false) => bail!(
+            "a sidecar guards the pod that it is in, and a gateway is named: say --shape shared, or leave --gateway out"
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -63,6 +63,12 @@ impl Headers {
         names
     }
 
+    /// The headers of exchanges, for a list of their own.
+    pub fn exchanged(&self) -> String {
+        let names: Vec<String> = self.exchanges.iter().map(|name| spellings(name, FOLDED)).collect();
+        if names.is_empty() { self.own() } else { names.join("|") }
+    }
+
     /// What a proxy takes off the trailers of responses: our own headers, and those that exchanges look for in headers alone.
     pub fn trailers(&self) -> String {
         self.exchanges.iter().fold(self.own(), |names, name| format!("{names}|{}", spellings(name, FOLDED)))

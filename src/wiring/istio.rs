@@ -1,12 +1,6 @@
 //! Istio: the check as a CUSTOM AuthorizationPolicy, the way back and the removal of our headers as an EnvoyFilter.
 
-use super::{File, Form, Gateway, Piece, Shape, Site, WiringError};
-
-macro_rules! chart_file {
-    ($name:literal) => {
-        File { name: $name, text: include_str!(concat!("../../charts/cloakroom/wiring/", $name)) }
-    };
-}
+use super::{File, Form, Gateway, Piece, Shape, Site, WiringError, chart_file};
 
 const MESH_CONFIG: File = chart_file!("istio/mesh-config.yaml");
 const SERVICE_ENTRY: File = chart_file!("istio/service-entry.yaml");

@@ -28,6 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             doc.env("RUSTDOCFLAGS", "--deny warnings");
             doc
         }),
+        ("chart", command(&["xtask", "chart", "--check"])),
         ("dependencies", {
             let mut deny = Command::new(cargo_deny()?);
             deny.current_dir(e2e::tools::workspace()).args(["--workspace", "check", "bans", "licenses", "sources"]);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod chart;
 mod ci;
 mod demo;
 mod fuzz;
@@ -34,6 +35,8 @@ enum Command {
     Bench(bench::Options),
     /// Feeds the parsers what nobody thought of, for a while each.
     Fuzz(fuzz::Options),
+    /// Writes what of the Helm chart is made from elsewhere: the definitions of our kinds, and the table of its values.
+    Chart(chart::Options),
     /// Finds or installs the tools that tests and the demo need, under target/tools.
     Tools,
 }
@@ -55,13 +58,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ci(options) => ci::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Chart(options) => chart::run(&options),
         Command::Tools => tools(),
     }
 }
 
 fn tools() -> Result<ExitCode> {
     use e2e::tools::{
-        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, jose, kube_apiserver, kubectl, node, oidc_provider,
+        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, helm, helm3, jose, kube_apiserver, kubectl, node, oidc_provider,
         redis_server,
     };
     for version in EnvoyVersion::ALL {
@@ -74,6 +78,8 @@ fn tools() -> Result<ExitCode> {
     terminal::line(&format!("Redis: {}", redis_server()?.display()));
     terminal::line(&format!("etcd: {}", etcd()?.display()));
     terminal::line(&format!("kubectl: {}", kubectl()?.display()));
+    terminal::line(&format!("Helm 4: {}", helm()?.display()));
+    terminal::line(&format!("Helm 3: {}", helm3()?.display()));
     terminal::line(&format!("Gateway API: {}", gateway_api_crds()?.display()));
     // Last: it takes longest.
     terminal::line(&format!("kube-apiserver: {}", kube_apiserver()?.display()));

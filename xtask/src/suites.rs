@@ -36,6 +36,8 @@ enum Suite {
     Integration,
     /// Everything through a real Envoy.
     Real,
+    /// The Helm chart, as Helm 4 and 3 render it.
+    Chart,
     /// Everything on a real API server of Kubernetes.
     Kubernetes,
     /// Broken dependencies, crashes and lost data.
@@ -53,6 +55,7 @@ impl Suite {
             Self::Properties => "property",
             Self::Integration => "integration",
             Self::Real => "real-Envoy",
+            Self::Chart => "chart",
             Self::Kubernetes => "Kubernetes",
             Self::Faults => "fault",
             Self::Mesh => "mesh",
@@ -64,6 +67,7 @@ impl Suite {
     fn selects(self, executable: &Executable) -> Option<&'static [&'static str]> {
         let home = match (executable.kind.as_str(), executable.name.as_str()) {
             ("test", "real") => Self::Real,
+            ("test", "chart") => Self::Chart,
             ("test", "kube") => Self::Kubernetes,
             ("test", "embedded_kill" | "redis") => Self::Faults,
             ("test", "mesh") => Self::Mesh,
@@ -72,6 +76,7 @@ impl Suite {
         };
         match (self, home) {
             (Self::Real, Self::Real)
+            | (Self::Chart, Self::Chart)
             | (Self::Kubernetes, Self::Kubernetes)
             | (Self::Faults, Self::Faults)
             | (Self::Mesh, Self::Mesh) => Some(&[]),
@@ -98,7 +103,15 @@ impl AddAssign for Count {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let all = [Suite::Unit, Suite::Properties, Suite::Integration, Suite::Real, Suite::Kubernetes, Suite::Faults];
+    let all = [
+        Suite::Unit,
+        Suite::Properties,
+        Suite::Integration,
+        Suite::Chart,
+        Suite::Real,
+        Suite::Kubernetes,
+        Suite::Faults,
+    ];
     let wanted = if options.suites.is_empty() { all.to_vec() } else { options.suites.clone() };
 
     terminal::heading("Building the tests");

