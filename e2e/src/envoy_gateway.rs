@@ -84,6 +84,11 @@ impl EnvoyGateway {
         self.process.output()
     }
 
+    /// The process, to wait with.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// Asks it to end, and its Envoy with it.
     ///
     /// # Errors

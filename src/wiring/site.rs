@@ -112,11 +112,6 @@ impl Site {
         format!("{}.cluster.local", self.gate_name())
     }
 
-    /// The name in the shared gate's certificate, whatever the domain of the cluster's names.
-    pub fn gate_name(&self) -> String {
-        format!("cloakroom-gate.{}.svc", self.install_namespace)
-    }
-
     /// The host of the controller's Service, which has the key sets.
     pub fn controller_host(&self) -> String {
         format!("cloakroom-controller.{}.svc.cluster.local", self.install_namespace)

@@ -188,7 +188,7 @@ spec:
 }
 
 /// What the shop answers: an echo, and by the path what it says about sessions.
-fn answer(request: &SeenRequest) -> Vec<u8> {
+pub(crate) fn answer(request: &SeenRequest) -> Vec<u8> {
     let said = match request.target().as_str() {
         "/login" => {
             "X-Session-Create: {\"subject\":\"ada\",\"roles\":[\"admin\"]}\r\nSet-Cookie: app=1\r\nSet-Cookie: other=2\r\n"
