@@ -45,7 +45,11 @@ const GATEWAYS: [&str; 4] = [
     "gateways[1].namespace=infra",
     "gateways[1].name=internal",
 ];
-const RENAMED: [&str; 3] = ["jwt.header=X-User-JWT", "wiring.exchangeHeaders={x-login-jwt,x-other-jwt}", "config.token.carriers[0].header=X-Ticket"];
+const RENAMED: [&str; 3] = [
+    "jwt.header=X-User-JWT",
+    "wiring.exchangeHeaders={x-login-jwt,x-other-jwt}",
+    "config.token.carriers[0].header=X-Ticket",
+];
 
 fn shared() -> Site {
     Site { gateways: vec![gateway("public"), gateway("internal")], ..Site::new("cloakroom-system", Shape::Shared) }
@@ -108,7 +112,8 @@ fn plain_envoy() {
     socket.headers = renamed();
     socket.envoy.listen = "[::]:8000".parse().unwrap();
     socket.envoy.upstreams[0].port = 9000;
-    let values = ["envoy.namespaces={shop}", "sidecar.listen=socket", "envoy.listen=[::]:8000", "envoy.upstreamPort=9000"];
+    let values =
+        ["envoy.namespaces={shop}", "sidecar.listen=socket", "envoy.listen=[::]:8000", "envoy.upstreamPort=9000"];
     same(&[&values[..], &RENAMED].concat(), &socket);
     same(&["envoy.namespaces={shop}", "shape=shared", "proxyNamespaces={shop}"], &site(Shape::Shared));
 }

@@ -15,6 +15,7 @@ mod http2_peers;
 mod jwt;
 mod known_peers;
 mod parts;
+mod printed;
 mod providers;
 mod renamed;
 mod scene;
