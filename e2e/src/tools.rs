@@ -14,7 +14,7 @@ mod helm;
 mod istio;
 mod kube;
 
-pub use self::envoy_gateway::{egctl, envoy_gateway};
+pub use self::envoy_gateway::{egctl, envoy_gateway, envoy_gateway_crds};
 pub use self::helm::{helm, helm3};
 pub use self::istio::{istio_crds, pilot_discovery};
 pub use self::kube::{etcd, gateway_api_crds, kube_apiserver, kubectl};

@@ -9,6 +9,7 @@ mod awaited;
 mod controller;
 mod definitions;
 mod enforced;
+mod gateways;
 mod house;
 mod load;
 mod older;
