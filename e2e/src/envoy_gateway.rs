@@ -29,7 +29,7 @@ metadata: { name: here, namespace: envoy-gateway-system }
 spec: { provider: { type: Host, host: { envoyVersion: 1.40.0 } } }
 ";
 
-/// The running control plane, and the Envoy that it runs. It binds fixed ports on every address, so it wants a network of its own
+/// The running control plane, and the Envoy that it runs, which the kernel ends with it. It binds fixed ports on every address, so it wants a network of its own
 /// ([`crate::network::alone`]).
 pub struct EnvoyGateway {
     process: Process,
@@ -84,12 +84,9 @@ impl EnvoyGateway {
         self.process.output()
     }
 
-    /// Asks it to end, and its Envoy with it.
-    ///
-    /// # Errors
-    /// When it has not ended in time.
-    pub fn stop(self) -> Result<()> {
-        self.process.terminate(START).map(drop)
+    /// The process, to wait with.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 }
 

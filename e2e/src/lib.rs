@@ -17,6 +17,7 @@ pub mod istio;
 pub mod jose;
 pub mod kube;
 pub mod measure;
+pub mod mount;
 pub mod network;
 pub mod oidc;
 pub mod port;

@@ -15,7 +15,7 @@ mod istio;
 mod kube;
 mod node;
 
-pub use self::envoy_gateway::{egctl, envoy_gateway};
+pub use self::envoy_gateway::{egctl, envoy_gateway, envoy_gateway_crds};
 pub use self::helm::{helm, helm3};
 pub use self::istio::{istio_crds, pilot_discovery};
 pub use self::kube::{

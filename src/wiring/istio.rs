@@ -7,6 +7,8 @@ const SERVICE_ENTRY: File = chart_file!("istio/service-entry.yaml");
 const DESTINATION_RULE: File = chart_file!("istio/destination-rule.yaml");
 const AUTHORIZATION_POLICY: File = chart_file!("istio/authorization-policy.yaml");
 const ENVOY_FILTER: File = chart_file!("istio/envoy-filter.yaml");
+const GATEWAY_ROLE: File = chart_file!("istio/gateway-role.yaml");
+const GATEWAY_ROLE_BINDING: File = chart_file!("istio/gateway-role-binding.yaml");
 const GATEWAY_DESTINATION_RULE: File = chart_file!("istio/gateway-destination-rule.yaml");
 const GATEWAY_AUTHORIZATION_POLICY: File = chart_file!("istio/gateway-authorization-policy.yaml");
 const GATEWAY_ENVOY_FILTER: File = chart_file!("istio/gateway-envoy-filter.yaml");
@@ -75,6 +77,12 @@ fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError>
         [namespace, name, host, ("ownHeaders", &*own), ("trailerHeaders", &*trailers), ("answeredHeaders", &*answered)];
     let whose = format!("the Gateway {}/{}", gateway.namespace, gateway.name);
     Ok(vec![
+        GATEWAY_ROLE.document(
+            format!("istiod may hand the proxies of {whose} the certificate by which the gate knows them."),
+            &[namespace, name],
+        )?,
+        GATEWAY_ROLE_BINDING
+            .document(format!("Who these proxies are; change it if {whose} has another account."), &[namespace, name])?,
         GATEWAY_DESTINATION_RULE.document(
             format!("How the proxies of {whose} reach the gate: TLS, both sides with certificates of cloakroom's own authority."),
             &[namespace, name, host, ("gateName", &*gate_name)],

@@ -102,7 +102,7 @@ impl Site {
         }
     }
 
-    /// The name in the certificate of the shared gate.
+    /// The name in the shared gate's certificate, whatever the domain of the cluster's names.
     pub fn gate_name(&self) -> String {
         format!("cloakroom-gate.{}.svc", self.install_namespace)
     }
@@ -110,11 +110,6 @@ impl Site {
     /// The host of the shared gate's Service.
     pub fn gate_host(&self) -> String {
         format!("{}.cluster.local", self.gate_name())
-    }
-
-    /// The name in the shared gate's certificate, whatever the domain of the cluster's names.
-    pub fn gate_name(&self) -> String {
-        format!("cloakroom-gate.{}.svc", self.install_namespace)
     }
 
     /// The host of the controller's Service, which has the key sets.

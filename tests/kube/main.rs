@@ -11,6 +11,7 @@ mod controller;
 mod definitions;
 mod doctor;
 mod enforced;
+mod gateways;
 mod house;
 mod load;
 mod older;

@@ -1,9 +1,11 @@
 //! Envoy Gateway: its control plane, and egctl.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 use super::kube::{go_in, required};
 use super::{from_environment, install, run, say, workspace};
@@ -48,6 +50,33 @@ fn build(program: &str, version: &str, binary: &Path) -> Result<()> {
     let answer = Command::new(binary).arg("--help").output()?;
     ensure!(answer.status.success(), "what was built does not run: {}", String::from_utf8_lossy(&answer.stderr));
     Ok(())
+}
+
+/// A folder with the definitions of Envoy Gateway's kinds.
+///
+/// # Errors
+/// When they are not there and cannot be downloaded.
+pub fn envoy_gateway_crds() -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Downloaded {
+        #[serde(rename = "Dir")]
+        folder: PathBuf,
+    }
+    let version = required(MODULE, NAME)?;
+    install(&format!("envoy-gateway-crds-{version}"), |folder| {
+        say(&format!("Envoy Gateway {version}: downloading its Go module"));
+        let mut go = go_in(&workspace().join("e2e/tools/envoy-gateway"))?;
+        let answer = go.args(["mod", "download", "-json", NAME]).stderr(Stdio::inherit()).output()?;
+        let told = String::from_utf8_lossy(&answer.stdout);
+        ensure!(answer.status.success(), "go mod download: {told}");
+        let downloaded: Downloaded = serde_json::from_str(&told).context("what go mod download tells")?;
+        for entry in fs::read_dir(downloaded.folder.join("charts/gateway-helm/charts/crds/crds/generated"))? {
+            let entry = entry?;
+            fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("the definitions of Envoy Gateway {version}"))
 }
 
 #[cfg(test)]

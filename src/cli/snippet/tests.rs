@@ -23,7 +23,7 @@ fn what_is_printed_can_be_applied() {
         (&["istio"][..], &["ServiceEntry", "DestinationRule", "EnvoyFilter", "AuthorizationPolicy"][..]),
         (
             &["istio", "--gateway", "infra/public", "-n", "shop"],
-            &["DestinationRule", "EnvoyFilter", "AuthorizationPolicy", "RequestAuthentication"],
+            &["Role", "RoleBinding", "DestinationRule", "EnvoyFilter", "AuthorizationPolicy", "RequestAuthentication"],
         ),
         (
             &[

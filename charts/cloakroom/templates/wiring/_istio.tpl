@@ -9,14 +9,10 @@
 
 {{/* What NOTES say of Istio. */}}
 {{- define "cloakroom.wiring.istioNotes" -}}
-Istio does not know cloakroom yet. Add these lines to its own configuration (`meshConfig` in the values of istiod, or the key `mesh` of
-the ConfigMap `istio` in {{ .Values.istio.rootNamespace }}); no restart is needed:
+Istio does not know cloakroom yet. Add these lines to its own configuration (`meshConfig` in the values of istiod, or the key `mesh`
+of the ConfigMap `istio` in {{ .Values.istio.rootNamespace }}); no restart is needed:
 
 {{ include "cloakroom.wiring.meshConfig" . | trim | indent 2 }}
 
-Until then {{ if eq (include "cloakroom.shape" .) "sidecar" -}}
-every pod with a gate
-{{- else -}}
-every Gateway of `gateways`
-{{- end }} answers 403 (`RBAC: access denied`) to everything.
+Until then {{ if eq (include "cloakroom.shape" .) "sidecar" }}every pod with a gate{{ else }}every Gateway of `gateways`{{ end }} answers 403 (`RBAC: access denied`) to everything.
 {{- end -}}
