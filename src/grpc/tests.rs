@@ -176,6 +176,7 @@ async fn channel_of(
     address: SocketAddr,
     shows: bool,
 ) -> Result<Channel, tonic::transport::Error> {
+    let certificates = certificates.clone();
     let connector = service_fn(move |_: http::Uri| {
         let certificates = certificates.clone();
         async move {
