@@ -102,7 +102,7 @@ impl Site {
         }
     }
 
-    /// The name in the certificate of the shared gate.
+    /// The name in the shared gate's certificate, whatever the domain of the cluster's names.
     pub fn gate_name(&self) -> String {
         format!("cloakroom-gate.{}.svc", self.install_namespace)
     }

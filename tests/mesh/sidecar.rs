@@ -1,23 +1,12 @@
 //! A gate in the pod, beside its proxy.
 
 use anyhow::{Result, ensure};
-use e2e::network;
 use e2e::process::Signal;
 use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
-use crate::town::{CHECK, PATIENCE, Town, claims, prepare, site};
-
-/// A test in a network of its own, with this version of Envoy.
-macro_rules! on_istio {
-    ($($(#[$about:meta])* $name:ident => $work:ident($version:ident);)*) => {$(
-        $(#[$about])*
-        #[test]
-        fn $name() {
-            prepare().and_then(|()| network::alone(|| $work(EnvoyVersion::$version))).unwrap();
-        }
-    )*};
-}
+use crate::on_istio;
+use crate::town::{CHECK, PATIENCE, Town, claims, site};
 
 on_istio! {
     p07_only_the_gate_speaks_for_identity => identity(Newest);

@@ -19,7 +19,7 @@ pub(crate) const INGRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std:
 pub(crate) const HOST: &str = "shop.example";
 
 /// What the gate is told.
-const POLICY: &str = r"
+pub(crate) const POLICY: &str = r"
 apiVersion: cloakroom.dev/v1alpha1
 kind: AuthPolicy
 metadata: { name: shop, namespace: shop }
@@ -70,6 +70,7 @@ impl Town {
             role: Role::Sidecar,
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
+            account: "default".to_owned(),
             labels: json!({ "app": "web", "cloakroom.dev/injected": "true" }),
         };
         let proxy = Proxy::spawn(&istio, &server, version, &workload).await?;
@@ -87,30 +88,18 @@ impl Town {
 
     /// Tells istiod of the provider.
     pub(crate) fn provide(&self, patient: bool) -> Result<()> {
-        let mut lines: Value = serde_saphyr::from_str(&wiring::istio::mesh_config(&site())?.yaml)?;
-        if patient {
-            lines["extensionProviders"][0]["envoyExtAuthzGrpc"]["timeout"] = json!("20s");
-        }
-        self.istio.providers(&lines["extensionProviders"])
+        self.istio.providers(&providers(&site(), patient)?)
     }
 
     /// Applies objects.
     pub(crate) async fn apply(&self, objects: &str, patient: bool) -> Result<()> {
-        let objects =
-            if patient { objects.replace("message_timeout: 1.25s", "message_timeout: 20s") } else { objects.into() };
-        self.server.apply(&objects).await?;
+        self.server.apply(&if patient { patiently(objects) } else { objects.to_owned() }).await?;
         Ok(())
     }
 
     /// Waits until the proxy's inbound listener has this filter, and everything that was sent was taken.
     pub(crate) async fn proxy_has(&self, filter: &str) -> Result<()> {
-        let has = async || {
-            let chains = self.proxy.filters("127.0.0.1_8080").await.unwrap_or_default();
-            self.istio.refused().is_some() || chains.iter().flatten().any(|it| it == filter)
-        };
-        let waited = self.proxy.process().wait_until(PATIENCE, filter, has).await;
-        waited.with_context(|| self.istio.output().tail(40))?;
-        self.istio.in_step().await
+        has_filter(&self.istio, &self.proxy, "8080", filter).await
     }
 
     /// A session of ada's; the cookie to show.
@@ -136,6 +125,31 @@ impl Town {
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 /// The filter by which Istio asks.
 pub(crate) const CHECK: &str = "envoy.filters.http.ext_authz";
+
+/// Waits until the proxy's listener of that name has this filter, and everything that was sent was taken.
+pub(crate) async fn has_filter(istio: &Istio, proxy: &Proxy, listener: &str, filter: &str) -> Result<()> {
+    let has = async || {
+        let chains = proxy.filters(listener).await.unwrap_or_default();
+        istio.refused().is_some() || chains.iter().flatten().any(|it| it == filter)
+    };
+    let waited = proxy.process().wait_until(PATIENCE, filter, has).await;
+    waited.with_context(|| istio.output().tail(40))?;
+    istio.in_step().await
+}
+
+/// The extension providers of a site. `patient`: a busy machine is not taken for a fault.
+pub(crate) fn providers(site: &Site, patient: bool) -> Result<Value> {
+    let mut lines: Value = serde_saphyr::from_str(&wiring::istio::mesh_config(site)?.yaml)?;
+    if patient {
+        lines["extensionProviders"][0]["envoyExtAuthzGrpc"]["timeout"] = json!("20s");
+    }
+    Ok(lines["extensionProviders"].take())
+}
+
+/// The same for the way back.
+pub(crate) fn patiently(objects: &str) -> String {
+    objects.replace("message_timeout: 1.25s", "message_timeout: 20s")
+}
 
 /// The site of these tests.
 pub(crate) fn site() -> Site {

@@ -31,6 +31,8 @@ pub struct Workload {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its service account.
+    pub account: String,
     /// The pod's labels.
     pub labels: Value,
 }
@@ -43,12 +45,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one with the service account `default` of its namespace, and waits until it has what istiod sent.
+    /// Starts one with a token of its service account, and waits until it has what istiod sent.
     ///
     /// # Errors
     /// When it does not come up, or refuses something.
     pub async fn spawn(istio: &Istio, server: &ApiServer, version: EnvoyVersion, workload: &Workload) -> Result<Self> {
-        let token = token(server, &workload.namespace).await?;
+        let token = token(server, &workload.namespace, &workload.account).await?;
         let binary = tools::envoy(version)?;
         let folder = tempfile::Builder::new().prefix("proxy-").tempdir()?;
         let (file, admin_file) = (folder.path().join("envoy.json"), folder.path().join("admin"));
@@ -120,11 +122,11 @@ fn gather_filters(it: &Value, found: &mut Vec<Vec<String>>) {
 }
 
 /// A token by which a proxy tells istiod who it is.
-async fn token(server: &ApiServer, namespace: &str) -> Result<String> {
+async fn token(server: &ApiServer, namespace: &str, name: &str) -> Result<String> {
     let account =
-        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: default, namespace: {namespace} }}\n");
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: {name}, namespace: {namespace} }}\n");
     server.apply(&account).await?;
-    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default/token");
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
     let request = json!({ "spec": { "audiences": ["istio-ca"], "expirationSeconds": 3600 } });
     let (status, answer) = server.api(http::Method::POST, &path, Some(&request)).await?;
     ensure!(status == 201, "{path}: {status} {answer}");
@@ -133,7 +135,7 @@ async fn token(server: &ApiServer, namespace: &str) -> Result<String> {
 
 /// What Istio's agent would write, as far as a stock Envoy goes.
 fn bootstrap(workload: &Workload, token: &str) -> Value {
-    let Workload { role, namespace, name, labels } = workload;
+    let Workload { role, namespace, name, account, labels } = workload;
     let kind = match role {
         Role::Sidecar => "sidecar",
         Role::Gateway => "router",
@@ -156,7 +158,7 @@ fn bootstrap(workload: &Workload, token: &str) -> Value {
                 "LABELS": labels,
                 "CLUSTER_ID": "Kubernetes",
                 "ISTIO_VERSION": "1.30.0",
-                "SERVICE_ACCOUNT": "default",
+                "SERVICE_ACCOUNT": account,
             },
         },
         "admin": { "address": loopback(SocketAddr::from(([127, 0, 0, 1], 0))) },
