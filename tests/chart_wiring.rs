@@ -11,7 +11,9 @@ fn rendered(template: &str, values: &[&str]) -> Vec<Value> {
     let mut helm = Command::new(e2e::tools::helm().unwrap());
     helm.args(["template", "cloakroom", "charts/cloakroom", "--namespace", "cloakroom-system"]);
     helm.args(["--show-only", template]).current_dir(e2e::tools::workspace());
-    values.iter().for_each(|value| drop(helm.args(["--set", value])));
+    for value in values {
+        helm.args(["--set", value]);
+    }
     let answer = helm.output().unwrap();
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let text = String::from_utf8(answer.stdout).unwrap();
