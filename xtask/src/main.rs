@@ -65,8 +65,8 @@ fn run(command: Command) -> Result<ExitCode> {
 
 fn tools() -> Result<ExitCode> {
     use e2e::tools::{
-        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, helm, helm3, jose, kube_apiserver, kubectl, node, oidc_provider,
-        redis_server,
+        EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, helm, helm3, jose, kube_apiserver, kubectl, node,
+        oidc_provider, redis_server,
     };
     for version in EnvoyVersion::ALL {
         terminal::line(&format!("Envoy {}: {}", version.number(), envoy(version)?.display()));

@@ -39,7 +39,8 @@ pub fn helm3() -> Result<PathBuf> {
         let mut go = go_in(&workspace().join("e2e/tools/helm3"))?;
         // Otherwise it takes itself for a build that knows no version of Kubernetes and refuses `kubeVersion`.
         go.env("CGO_ENABLED", "0").args(["build", "-trimpath", "-ldflags", &flags(number)?, "-o"]);
-        run(go.arg(folder.join("helm")).arg("helm.sh/helm/v3/cmd/helm")).context("cannot build it from its Go module")?;
+        run(go.arg(folder.join("helm")).arg("helm.sh/helm/v3/cmd/helm"))
+            .context("cannot build it from its Go module")?;
         let answer = version(&folder.join("helm"));
         ensure!(answer.as_deref() == Some(number), "what was built calls itself {answer:?}");
         Ok(())
