@@ -1,9 +1,11 @@
-//! `cloakroom controller`: tells in `status` what became of each policy, and keeps the signing keys of each namespace.
+//! `cloakroom controller`: tells in `status` what became of each policy, and keeps the signing keys of each namespace and what
+//! sidecars need there.
 //!
 //! Every replica watches, compiles and serves key sets. Only the holder of the Lease writes. What it compiles is what the
 //! gates compile, by the same function from the same objects; no gate waits for it or asks it anything.
 
 mod collection;
+mod gates;
 mod keys;
 mod lease;
 pub mod metrics;
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::gates::{FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
 pub use self::keys::{Enrolled, KeysConfig};
 pub use self::lease::LeaseConfig;
 use self::lease::{Election, Leadership};
@@ -63,6 +66,8 @@ pub struct ControllerConfig {
     pub lease: LeaseConfig,
     /// Whose keys it keeps.
     pub keys: KeysConfig,
+    /// What it brings to gates.
+    pub gates: GatesConfig,
 }
 
 /// What others see of a controller.
@@ -163,10 +168,25 @@ impl Controller {
             metrics: metrics.clone(),
         };
         writers.spawn(teller.run());
+        let (told, enrolled) = tokio::sync::watch::channel(None);
+        if config.gates.sidecars.is_some() || !config.gates.once.is_empty() {
+            let means = gates::Means {
+                client: client.clone(),
+                config: config.gates,
+                install: config.lease.namespace.clone(),
+                scopes: config.keys.enrolled.scopes(config.cluster.namespace.as_deref()),
+                enrolled,
+                leadership: leadership.clone(),
+                news: news.clone(),
+                metrics: metrics.clone(),
+            };
+            writers.spawn(gates::Gates::of(means).run());
+        }
         let keeper = keys::Keeper {
             client,
             config: config.keys,
             watch: config.cluster.namespace,
+            told,
             leadership,
             news,
             ring,

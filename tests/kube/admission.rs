@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use cloakroom::authz::policy::{Install, Namespaces, RealmRights};
 use cloakroom::authz::session::Realm;
-use cloakroom::k8s::admission::{self, TlsFiles};
+use cloakroom::k8s::admission::{self, Judges, TlsFiles};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::process::wait_until;
 use e2e::tls::Certificates;
@@ -31,6 +31,10 @@ fn install() -> Install {
     install
 }
 
+fn judges() -> Judges {
+    Judges { install: install(), injection: None }
+}
+
 /// A webhook that runs in this process.
 struct Webhook {
     port: u16,
@@ -43,7 +47,7 @@ impl Webhook {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(admission::serve(listener, files.clone(), install(), stop.clone()));
+        let task = tokio::spawn(admission::serve(listener, files.clone(), judges(), stop.clone()));
         Ok(Self { port, stop, task })
     }
 
@@ -214,7 +218,7 @@ async fn requests_that_no_api_server_sends_are_refused() -> Result<()> {
 
     std::fs::write(&files.key, "not a key")?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let error = admission::serve(listener, files, install(), CancellationToken::new()).await.expect_err("no key");
+    let error = admission::serve(listener, files, judges(), CancellationToken::new()).await.expect_err("no key");
     ensure!(error.to_string().contains("server.key holds no private key in PEM"), "{error}");
     Ok(())
 }

@@ -5,4 +5,5 @@ mod leaders;
 mod lifecycle;
 mod rights;
 mod scene;
+mod sidecars;
 mod webhook;

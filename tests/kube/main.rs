@@ -10,6 +10,8 @@ mod controller;
 mod definitions;
 mod enforced;
 mod house;
+mod injection;
+mod istio;
 mod load;
 mod older;
 mod outages;

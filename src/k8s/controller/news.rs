@@ -44,17 +44,30 @@ impl News {
         self.tell(&about, type_, reason, action, note).await;
     }
 
-    /// Tells that a Secret, which is there or should be, needs a person.
-    pub(super) async fn secret(&self, (namespace, name): &ObjectName, uid: Option<&str>, reason: &str, words: &str) {
+    /// Tells that a Secret of keys, which is there or should be, needs a person.
+    pub(super) async fn secret(&self, name: &ObjectName, uid: Option<&str>, reason: &str, words: &str) {
+        self.object(("v1", "Secret"), name, uid, reason, "KeepKeys", words).await;
+    }
+
+    /// Tells that an object, which is there or should be, needs a person.
+    pub(super) async fn object(
+        &self,
+        (api_version, kind): (&str, &str),
+        (namespace, name): &ObjectName,
+        uid: Option<&str>,
+        reason: &str,
+        action: &str,
+        words: &str,
+    ) {
         let about = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Secret".to_owned()),
+            api_version: Some(api_version.to_owned()),
+            kind: Some(kind.to_owned()),
             namespace: Some(namespace.clone()),
             name: Some(name.clone()),
             uid: uid.map(str::to_owned),
             ..ObjectReference::default()
         };
-        self.tell(&about, EventType::Warning, reason.to_owned(), "KeepKeys".to_owned(), words.to_owned()).await;
+        self.tell(&about, EventType::Warning, reason.to_owned(), action.to_owned(), words.to_owned()).await;
     }
 
     async fn tell(&self, about: &ObjectReference, type_: EventType, reason: String, action: String, note: String) {
