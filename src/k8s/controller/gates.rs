@@ -16,6 +16,7 @@ use kube::{Client, Error, ResourceExt as _};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 pub use self::config::{FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
 use self::wanted::{Kind, Sources, is_ours};
@@ -82,6 +83,7 @@ impl Gates {
         let (changed, mut changes) = mpsc::channel(64);
         let _watches = self.follow(&changed);
         let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some((place, seen)) = changes.recv() => {
@@ -379,10 +381,7 @@ impl Gates {
         let about = about(kind, name);
         if self.is_new_complaint(&about, reason, &format!("{words} {}", uid.as_deref().unwrap_or_default())) {
             tracing::error!(object = %about, reason, problem = words, "what sidecars need is not all there");
-            self.with
-                .news
-                .object((kind.api_version(), kind.name()), name, uid.as_deref(), reason, "BringGate", words)
-                .await;
+            self.with.news.object(kind.name(), name, uid.as_deref(), reason, words).await;
         }
     }
 }

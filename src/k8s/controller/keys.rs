@@ -249,7 +249,7 @@ impl Keeping {
                 let complaint = (uid.clone(), fault.reason);
                 if self.complaints.get(namespace) != Some(&complaint) {
                     tracing::error!(%namespace, secret = SECRET, reason = fault.reason, problem = %fault.words, "no keys are kept here");
-                    self.with.news.secret(&name, uid.as_deref(), fault.reason, &fault.words).await;
+                    self.with.news.object("Secret", &name, uid.as_deref(), fault.reason, &fault.words).await;
                     self.complaints.insert(namespace.to_owned(), complaint);
                 }
                 return false;

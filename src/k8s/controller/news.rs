@@ -44,21 +44,16 @@ impl News {
         self.tell(&about, type_, reason, action, note).await;
     }
 
-    /// Tells that a Secret of keys, which is there or should be, needs a person.
-    pub(super) async fn secret(&self, name: &ObjectName, uid: Option<&str>, reason: &str, words: &str) {
-        self.object(("v1", "Secret"), name, uid, reason, "KeepKeys", words).await;
-    }
-
-    /// Tells that an object, which is there or should be, needs a person.
+    /// Tells that an object (`kind`), which is there or should be, needs a person.
     pub(super) async fn object(
         &self,
-        (api_version, kind): (&str, &str),
+        kind: &str,
         (namespace, name): &ObjectName,
         uid: Option<&str>,
         reason: &str,
-        action: &str,
         words: &str,
     ) {
+        let api_version = if kind == "RoleBinding" { "rbac.authorization.k8s.io/v1" } else { "v1" };
         let about = ObjectReference {
             api_version: Some(api_version.to_owned()),
             kind: Some(kind.to_owned()),
@@ -67,7 +62,7 @@ impl News {
             uid: uid.map(str::to_owned),
             ..ObjectReference::default()
         };
-        self.tell(&about, EventType::Warning, reason.to_owned(), action.to_owned(), words.to_owned()).await;
+        self.tell(&about, EventType::Warning, reason.to_owned(), "Keep".to_owned(), words.to_owned()).await;
     }
 
     async fn tell(&self, about: &ObjectReference, type_: EventType, reason: String, action: String, note: String) {

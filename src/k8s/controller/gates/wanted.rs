@@ -56,13 +56,6 @@ impl Kind {
             Self::Secret => "secrets",
         }
     }
-
-    pub(super) fn api_version(self) -> &'static str {
-        match self {
-            Self::RoleBinding => "rbac.authorization.k8s.io/v1",
-            Self::ConfigMap | Self::Secret => "v1",
-        }
-    }
 }
 
 pub(super) fn is_ours(kind: Kind, object: &DynamicObject) -> bool {
