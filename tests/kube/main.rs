@@ -6,6 +6,7 @@
 
 mod admission;
 mod awaited;
+mod chart;
 mod controller;
 mod definitions;
 mod enforced;
