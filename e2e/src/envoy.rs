@@ -105,6 +105,47 @@ impl EnvoyConfig {
         Ok(self)
     }
 
+    /// Asks the gate by TLS: `folder` is a mounted Secret with `tls.crt`, `tls.key` and `ca.crt`, read again when it changes, and
+    /// `name` is what the gate's certificate must be for. `shows` says whether the proxy shows its own.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn gate_tls(&mut self, folder: &Path, name: &str, shows: bool) -> Result<&mut Self> {
+        let watched = json!({ "path": folder });
+        let file = |name: &str| json!({ "filename": folder.join(name) });
+        let secret = |name: &str, value: Value| -> Result<Value> {
+            let path = folder.with_added_extension(format!("{name}.json"));
+            let mut secret = value;
+            secret["@type"] = json!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
+            secret["name"] = json!(name);
+            std::fs::write(&path, json!({ "resources": [secret] }).to_string())?;
+            Ok(
+                json!({ "name": name, "sds_config": { "path_config_source": { "path": path }, "resource_api_version": "V3" } }),
+            )
+        };
+        let own = json!({ "tls_certificate": {
+            "certificate_chain": file("tls.crt"), "private_key": file("tls.key"), "watched_directory": watched,
+        } });
+        let trusted = json!({ "validation_context": {
+            "trusted_ca": file("ca.crt"),
+            "watched_directory": watched,
+            "match_typed_subject_alt_names": [{ "san_type": "DNS", "matcher": { "exact": name } }],
+        } });
+        let mut context = json!({ "validation_context_sds_secret_config": secret("trusted", trusted)? });
+        if shows {
+            context["tls_certificate_sds_secret_configs"] = json!([secret("own", own)?]);
+        }
+        self.named_cluster("cloakroom")?["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": name,
+                "common_tls_context": context,
+            },
+        });
+        Ok(self)
+    }
+
     /// Sends the requests of a cluster (`shop`, `login`) there.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod jose;
 pub mod kube;
 pub mod measure;
+pub mod mount;
 pub mod oidc;
 pub mod port;
 pub mod process;

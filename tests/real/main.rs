@@ -13,6 +13,7 @@ mod attacks_queries;
 mod faults;
 mod http2_peers;
 mod jwt;
+mod known_peers;
 mod parts;
 mod providers;
 mod renamed;
