@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use cloakroom::injector::{GateAddress, Injection, Resources};
-use cloakroom::k8s::admission::{self, Judges, TlsFiles};
+use cloakroom::k8s::admission::{self, Judges};
+use cloakroom::tls::{Protocol, Tls, TlsFiles};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::process::wait_until;
 use e2e::tls::Certificates;
@@ -42,7 +43,7 @@ struct Scene {
     certificates: Certificates,
     port: u16,
     stop: CancellationToken,
-    task: Option<JoinHandle<Result<(), admission::TlsError>>>,
+    task: Option<JoinHandle<()>>,
     _folder: tempfile::TempDir,
 }
 
@@ -52,12 +53,13 @@ impl Scene {
         let folder = tempfile::tempdir()?;
         let certificates = Certificates::make(folder.path(), &["127.0.0.1"])?;
         let files =
-            TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone() };
+            TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone(), client_ca: None };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
         let judges = Judges { install: any_install(), injection: Some(settings(listen)) };
-        let task = Some(tokio::spawn(admission::serve(listener, files, judges, stop.clone())));
+        let tls = Arc::new(Tls::load(files, Protocol::Http1)?);
+        let task = Some(tokio::spawn(admission::serve(listener, tls, judges, stop.clone())));
         Ok(Self { server, certificates, port, stop, task, _folder: folder })
     }
 
@@ -93,7 +95,7 @@ impl Scene {
 
     async fn end_injector(&mut self) -> Result<()> {
         self.stop.cancel();
-        self.task.take().context("it has ended")?.await??;
+        self.task.take().context("it has ended")?.await?;
         Ok(())
     }
 }
