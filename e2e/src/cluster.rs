@@ -28,8 +28,8 @@ use crate::tools;
 /// A start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The group of all containers, in each hierarchy of cgroups.
-const GROUP: &str = "cloakroom-cluster";
+/// Where containerd has the groups of containers, each by its number of 256 bits, in each hierarchy of cgroups.
+const GROUP: &str = "k8s.io";
 
 /// How long the cluster lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub fn down() -> Result<bool> {
         found = true;
         network::disconnect()?;
     }
-    found |= end_groups()?;
+    found |= end_groups(&folder)?;
     if folder.is_dir() {
         found = true;
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -154,18 +154,20 @@ pub fn down() -> Result<bool> {
     Ok(found)
 }
 
-/// Removes the cgroups of containers. Of them nothing runs any more.
-fn end_groups() -> Result<bool> {
+/// Removes the cgroups of containers of which containerd has not heard the end. Of them nothing runs any more.
+fn end_groups(folder: &Path) -> Result<bool> {
+    let tasks = folder.join("containerd-state/io.containerd.runtime.v2.task/k8s.io");
+    let containers: Vec<_> = fs::read_dir(tasks).into_iter().flatten().flatten().map(|it| it.file_name()).collect();
     let root = Path::new("/sys/fs/cgroup");
-    let mut found = false;
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|it| it.path());
-    for group in std::iter::once(root.to_owned()).chain(hierarchies).map(|it| it.join(GROUP)) {
-        if group.is_dir() {
-            found = true;
+    for parent in std::iter::once(root.to_owned()).chain(hierarchies).map(|it| it.join(GROUP)) {
+        for group in containers.iter().map(|id| parent.join(id)).filter(|it| it.is_dir()) {
             remove_group(&group)?;
         }
+        // Another containerd may have groups here; with them it stays.
+        fs::remove_dir(parent).ok();
     }
-    Ok(found)
+    Ok(!containers.is_empty())
 }
 
 fn remove_group(group: &Path) -> Result<()> {

@@ -6,6 +6,8 @@ use crate::authz::policy::Namespaces;
 use crate::k8s::{Access as ClusterAccess, ClusterSettings};
 use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
 
+mod sidecars;
+
 const LEAST: &str = "jwt: { issuer: 'https://cloakroom.example' }\n";
 
 fn parse(text: &str) -> Result<Config, String> {

@@ -13,6 +13,8 @@ mod doctor;
 mod enforced;
 mod gateways;
 mod house;
+mod injection;
+mod istio;
 mod load;
 mod older;
 mod outages;

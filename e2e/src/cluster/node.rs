@@ -24,7 +24,7 @@ pub(super) const WHILE_HELD: &str = "while held";
 const PATIENCE: Duration = Duration::from_secs(180);
 const ETCD: &str = "127.0.0.1:2379";
 /// Where programs leave what is of this run only. The node has folders of its own there.
-const ITS_OWN: [&str; 2] = ["/run", "/var/log"];
+const ITS_OWN: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 
 /// Is the node, in namespaces made for it, until one of its parts ends.
 ///

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::GROUP;
 use super::network::{API_SERVICE, BRIDGE, NODE, PODS};
 use super::programs::Programs;
 use crate::tls::Certificates;
@@ -168,7 +167,6 @@ fn kubelet(folder: &Path) -> Value {
         "resolvConf": "",
         "podLogsDir": folder.join("log/pods"),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{GROUP}"),
         "cgroupsPerQOS": false,
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
