@@ -5,34 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cloakroom::config::{Config, PoliciesConfig, StoreConfig};
-use serde_json::Value;
 
 use crate::house::{chart, objects, scenarios};
 
-/// Keys that the chart writes and this version's configuration does not know yet.
-const AHEAD: &[&str] = &[
-    "/listen/tls",
-    "/controller/webhook",
-    "/controller/certificates",
-    "/controller/secrets",
-    "/controller/gateKeys",
-    "/controller/sidecars",
-];
-
-/// A file without the keys that are ahead, and with a namespace where the controller would write it.
+/// A file as cloakroom reads it, with a namespace where the controller would write it.
 fn read(name: &str, text: &str) -> Result<Config> {
-    let mut file: Value = serde_saphyr::from_str(&text.replace("${namespace}", "shop"))?;
-    for pointer in AHEAD {
-        let (parent, key) = pointer.rsplit_once('/').context("a pointer")?;
-        if let Some(parent) = file.pointer_mut(parent).and_then(Value::as_object_mut)
-            && parent.remove(key).is_some()
-            && *pointer == "/listen/tls"
-        {
-            // Without it no address but loopback is taken.
-            parent.insert("grpc".to_owned(), "127.0.0.1:9443".into());
-        }
-    }
-    Config::parse(Path::new("/etc/cloakroom/config/cloakroom.yaml"), &file.to_string()).with_context(|| name.to_owned())
+    let text = text.replace("${namespace}", "shop");
+    Config::parse(Path::new("/etc/cloakroom/config/cloakroom.yaml"), &text).with_context(|| name.to_owned())
 }
 
 /// The files of a scenario: `cloakroom-controller/sidecar.yaml` and its text.

@@ -1,6 +1,7 @@
 //! The Helm chart on a real API server: taken as it is rendered, installed, upgraded and taken away. No controllers run here, so
 //! nothing starts; what is asked is what the API server says to each object, and what Helm leaves behind.
 
+mod controller;
 mod life;
 mod taken;
 
