@@ -81,7 +81,7 @@ pub(super) fn registrations(port: u16) -> String {
             "timeoutSeconds": 10,
         })
     };
-    let mut other = hook("other.example", "/validate", "nothing");
+    let mut other = hook("other.example.com", "/validate", "nothing");
     other["clientConfig"] = json!({ "url": "https://other.example/" });
     let objects = [
         json!({

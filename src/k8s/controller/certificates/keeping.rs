@@ -128,21 +128,23 @@ impl Keeping {
         let mut tasks = JoinSet::new();
         let client = &self.with.client;
         for name in self.secrets.keys() {
-            let (api, told) = (Api::namespaced(client.clone(), &name.0), name.clone());
-            watch(&mut tasks, "secrets", api, &name.1, changed, move |seen| Change::Secret(told.clone(), seen));
+            let (one, told) = (one(client, name), name.clone());
+            watching::pass_on(&mut tasks, "secrets", one, changed, move |seen| Change::Secret(told.clone(), seen));
         }
         for name in self.maps.keys() {
-            let (api, told) = (Api::namespaced(client.clone(), &name.0), name.clone());
-            watch(&mut tasks, "configmaps", api, &name.1, changed, move |seen| Change::ConfigMap(told.clone(), seen));
+            let (one, told) = (one(client, name), name.clone());
+            watching::pass_on(&mut tasks, "configmaps", one, changed, move |seen| {
+                Change::ConfigMap(told.clone(), seen)
+            });
         }
         let webhook = self.with.config.webhook.as_ref();
         if let Some(name) = webhook.and_then(|it| it.validating.as_deref()) {
-            let what = "validatingwebhookconfigurations";
-            watch(&mut tasks, what, Api::all(client.clone()), name, changed, Change::Validating);
+            let one = (Api::all(client.clone()), watching::named(name));
+            watching::pass_on(&mut tasks, "validatingwebhookconfigurations", one, changed, Change::Validating);
         }
         if let Some(name) = webhook.and_then(|it| it.mutating.as_deref()) {
-            let what = "mutatingwebhookconfigurations";
-            watch(&mut tasks, what, Api::all(client.clone()), name, changed, Change::Mutating);
+            let one = (Api::all(client.clone()), watching::named(name));
+            watching::pass_on(&mut tasks, "mutatingwebhookconfigurations", one, changed, Change::Mutating);
         }
         tasks
     }
@@ -390,25 +392,10 @@ struct Registered {
     webhooks: Vec<(String, String)>,
 }
 
-fn watch<K>(
-    tasks: &mut JoinSet<()>,
-    what: &'static str,
-    api: Api<K>,
-    name: &str,
-    changed: &mpsc::Sender<Change>,
-    wrap: impl Fn(Seen<K>) -> Change + Send + 'static,
-) where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+/// The one object of this name.
+fn one<K>(client: &Client, (namespace, name): &ObjectName) -> (Api<K>, Config)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
-    let config = Config::default().fields(&format!("metadata.name={name}"));
-    let (seen, mut told) = mpsc::channel(1);
-    tasks.spawn(watching::follow(what, api, config, seen));
-    let changed = changed.clone();
-    tasks.spawn(async move {
-        while let Some(seen) = told.recv().await {
-            if changed.send(wrap(seen)).await.is_err() {
-                return;
-            }
-        }
-    });
+    (Api::namespaced(client.clone(), namespace), watching::named(name))
 }
