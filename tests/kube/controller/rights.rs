@@ -82,7 +82,6 @@ async fn p27_the_controller_uses_every_right_that_it_is_granted_and_asks_for_no_
         .await?;
     // Certificates that are there and not right, and those that are not there.
     cluster.server.apply(super::certificates::BINDING).await?;
-    cluster.server.apply(&super::certificates::registrations(443)).await?;
     let metadata = |name: &str, namespace: &str| {
         json!({
             "name": name,
@@ -94,6 +93,8 @@ async fn p27_the_controller_uses_every_right_that_it_is_granted_and_asks_for_no_
     let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("cloakroom-ca", "infra") });
     cluster.server.apply(&format!("{secret}\n---\n{map}")).await?;
     let controller = cluster.controller_with(&super::certificates::settings()).await?;
+    let port = controller.webhook().context("no webhook")?.port();
+    cluster.server.apply(&super::certificates::registrations(port)).await?;
     cluster.delete("/api/v1/namespaces/infra/configmaps/cloakroom-ca").await?;
     // A policy that turns bad twice: the second Event of a kind is a count on the first.
     cluster.server.apply(&format!("{GATEWAY}---\n{}", on_route("shop/shop", "shop", ""))).await?;

@@ -210,10 +210,10 @@ impl Keeping {
     }
 
     /// What is there, and what is wrong with what is left alone.
-    fn found(&self) -> (Found, Vec<(&'static str, ObjectName, Option<String>, Fault)>) {
+    fn found(&self) -> (Found, Vec<Foreign>) {
         let (mut found, mut faults) = (Found::default(), Vec::new());
         let mut held = |kind, name: &ObjectName, metadata: &ObjectMeta, fault: Fault| {
-            faults.push((kind, name.clone(), metadata.uid.clone(), fault));
+            faults.push(Foreign { kind, name: name.clone(), uid: metadata.uid.clone(), fault });
         };
         for (name, secret) in self.secrets.values().flat_map(Collection::iter) {
             if name.1 == AUTHORITY {
@@ -268,9 +268,9 @@ impl Keeping {
     }
 
     /// Tells of each fault once.
-    async fn complain(&mut self, faults: Vec<(&'static str, ObjectName, Option<String>, Fault)>) {
-        self.complaints.retain(|(kind, name), _| faults.iter().any(|it| it.0 == *kind && it.1 == *name));
-        for (kind, name, uid, fault) in faults {
+    async fn complain(&mut self, faults: Vec<Foreign>) {
+        self.complaints.retain(|(kind, name), _| faults.iter().any(|it| it.kind == *kind && it.name == *name));
+        for Foreign { kind, name, uid, fault } in faults {
             let complaint = (uid.clone(), fault.words.clone());
             if self.complaints.get(&(kind, name.clone())) == Some(&complaint) {
                 continue;
@@ -383,6 +383,14 @@ impl Keeping {
             }
         }
     }
+}
+
+/// An object that is left alone, and why.
+struct Foreign {
+    kind: &'static str,
+    name: ObjectName,
+    uid: Option<String>,
+    fault: Fault,
 }
 
 /// A registration of webhooks: each that calls our Service, and whom the API server trusts when it calls it.
