@@ -1,6 +1,7 @@
 //! The injector as a real API server calls it: who is asked about, what is stored, and who does without.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
