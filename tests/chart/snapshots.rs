@@ -102,6 +102,7 @@ fn every_mesh_and_shape_is_a_scenario() -> Result<()> {
         ("istio", "sidecar"),
         ("istio", "shared"),
         ("envoyGateway", "shared"),
+        ("envoyGateway", "sidecar"),
         ("gatewayApi", "shared"),
         ("envoy", "sidecar"),
         ("envoy", "shared"),
