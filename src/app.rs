@@ -49,6 +49,8 @@ use crate::store::redis::stats::RedisStats;
 use crate::store::redis::{RedisConfig, RedisStore};
 use crate::telemetry::Telemetry;
 
+/// What must be so before a gate is ready.
+const CHECKS: &[ReadyCheck] = &[ReadyCheck::Policies, ReadyCheck::Store, ReadyCheck::Keys, ReadyCheck::TokenKey];
 /// How often what is over is forgotten by the store.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often it is asked whether everything that readiness hangs on still holds.
@@ -98,7 +100,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
 
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let clock = Arc::new(Clock::start());
-    let readiness = Readiness::of(&ReadyCheck::ALL);
+    let readiness = Readiness::of(CHECKS);
     let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
     readiness.set(ReadyCheck::TokenKey, true);
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
@@ -179,16 +181,13 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let stop = || stop_listening.clone();
     let Listeners { grpc, http, health, admin, sessions: sessions_listener } = listeners;
     tasks.spawn({
-        let (gate, stop) = (Arc::clone(&gate), stop());
+        let (gate, stop, limits) = (Arc::clone(&gate), stop(), grpc::Limits::at(&config.listen.grpc));
         let check = move |message| {
             let gate = Arc::clone(&gate);
             async move { gate.check(message).await }
         };
         async move {
-            (
-                "the check listener",
-                grpc.serve(grpc::Limits::default(), check, process, known_ready, stop).await.map_err(Into::into),
-            )
+            ("the check listener", grpc.serve(limits, check, process, known_ready, stop).await.map_err(Into::into))
         }
     });
     for (name, listener, router) in [
@@ -339,7 +338,7 @@ async fn look(
         readiness.explain(ReadyCheck::Policies, (!has_policies).then(|| policies.status().load().errors.join("; ")));
         readiness.set(ReadyCheck::Policies, has_policies);
         readiness.set(ReadyCheck::Store, store.is_open());
-        readiness.set(ReadyCheck::Keys, keyring.can_sign(clock.now()));
+        readiness.set(ReadyCheck::Keys, keyring.is_ready(clock.now()));
         let now = readiness.is_ready();
         ready.send_if_modified(|known| std::mem::replace(known, now) != now);
         let _ = tokio::time::timeout(LOOK, readiness.changed_from(now)).await;

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod output;
 pub mod policy;
 pub mod session;
+pub mod snippet;
 mod written;
 
 use std::io::Write as _;
@@ -41,6 +42,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Print the definitions that teach a Kubernetes API server our kinds.
     Crds(crds::CrdsArgs),
+    /// Print what a mesh or a proxy needs to ask cloakroom: Istio, Envoy Gateway, the Gateway API, plain Envoy.
+    Snippet(Box<snippet::SnippetArgs>),
     /// Look at an install, say what is wrong with it, and the cure of each thing.
     Doctor(Box<doctor::DoctorArgs>),
 }
@@ -114,6 +117,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Policy(args) => on_a_runtime(policy::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Crds(args) => crds::run(args),
+        Command::Snippet(args) => snippet::run(*args),
         // It tells apart what it has found and that it could not look.
         Command::Doctor(args) => {
             return on_a_runtime(doctor::run(*args)).unwrap_or_else(|error| failed(&error, 2.into()));

@@ -33,6 +33,7 @@ use crate::identity::outbound::{NetworkError, OutboundConfig};
 use crate::sessions::SessionsConfig;
 use crate::sessions::keyring::KeyRingConfig;
 use crate::telemetry::LogFormat;
+use crate::tls::TlsFiles;
 
 /// Everything `serve` needs to know.
 #[derive(Clone, Debug)]
@@ -301,19 +302,29 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
             if path.as_os_str().len() > 107 {
                 return Err(wrong("listen.grpc", "a socket file's path has at most 107 bytes".into()));
             }
+            if file.tls.is_some() {
+                return Err(wrong(
+                    "listen.tls",
+                    "a socket file has no TLS: remove it, or set listen.grpc to an address such as 0.0.0.0:9443".into(),
+                ));
+            }
             Address::Unix(path)
         }
         text => {
             let address = tcp("listen.grpc", Some(text), "127.0.0.1:9443")?;
-            if !address.ip().is_loopback() {
-                return Err(wrong(
-                    "listen.grpc",
-                    format!(
-                        "{address} can be reached by others; only the local proxy may ask: a unix:///path or a loopback address such as 127.0.0.1:9443"
-                    ),
-                ));
+            match file.tls {
+                Some(files) => Address::Known { address, tls: tls(files, folder)? },
+                None if address.ip().is_loopback() => Address::Loopback(address),
+                None => {
+                    return Err(wrong(
+                        "listen.grpc",
+                        format!(
+                            "{address} can be reached by others; only proxies that are known may ask: set listen.tls (certFile, \
+                             keyFile and clientCaFile), or a unix:///path or a loopback address such as 127.0.0.1:9443"
+                        ),
+                    ));
+                }
             }
-            Address::Loopback(address)
         }
     };
     let admin = tcp("listen.admin", file.admin, "127.0.0.1:9090")?;
@@ -340,6 +351,23 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
         health: tcp("listen.health", file.health, "0.0.0.0:9091")?,
         admin,
         sessions,
+    })
+}
+
+/// `listen.tls`: all three, so that no peer is let in without a certificate.
+fn tls(file: file::ListenTlsFile, folder: &Path) -> Result<TlsFiles, Wrong> {
+    let needed = |key: &'static str, given: Option<String>, what: &str| match given {
+        Some(path) => Ok(folder.join(path)),
+        None => Err(wrong(key, format!("is missing: name {what}"))),
+    };
+    Ok(TlsFiles {
+        certificate: needed("listen.tls.certFile", file.cert_file, "the gate's certificate, PEM")?,
+        key: needed("listen.tls.keyFile", file.key_file, "the private key of listen.tls.certFile, PEM")?,
+        client_ca: Some(needed(
+            "listen.tls.clientCaFile",
+            file.client_ca_file,
+            "the authority, PEM, whose certificates the proxies show; others are not answered",
+        )?),
     })
 }
 

@@ -1,8 +1,10 @@
-//! The listener that the local proxy asks (P30): a socket file or a loopback port, HTTP/2 only, drained gracefully.
+//! The listener that the proxy asks, HTTP/2 only, drained gracefully: a socket file or a loopback port for the local one, or any
+//! address for those that show a certificate (P30).
 //!
 //! Two services are asked there: checks of requests, one message in and one out (`unary`), and the processing of responses,
 //! streams which their own surface answers. Which call goes where is decided by its path and by nothing else.
 
+mod known;
 mod one_write;
 mod socket;
 pub mod unary;
@@ -34,10 +36,12 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tower::{Service, ServiceExt as _, service_fn};
 
+use self::known::KnownPeers;
 use self::one_write::{OneWrite, Stream};
 use self::socket::SocketFile;
 use self::unary::Unreadable;
 use self::unfinished::{Messages, Room, Waiting};
+use crate::tls::{TlsError, TlsFiles};
 
 /// The full name of the service of checks, as in `grpc_health_check`.
 pub const AUTHORIZATION: &str = "envoy.service.auth.v3.Authorization";
@@ -53,6 +57,9 @@ const STREAMS: u32 = 1024;
 const WINDOW: u32 = 1024 * 1024;
 /// How often a silent peer is asked whether it is still there, and how long it has to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// After which a peer that is known by a certificate is asked to connect anew: one that ran out, or whose authority is no longer
+/// ours, is not known for longer than that.
+const AGE: Duration = Duration::from_secs(3600);
 
 /// What the listener gives its peers (P32).
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +78,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Those of a listener at `address`: one on a network has many proxies.
+    pub fn at(address: &Address) -> Self {
+        match address {
+            Address::Unix(_) | Address::Loopback(_) => Self::default(),
+            Address::Known { .. } => Self { connections: 1024, ..Self::default() },
+        }
+    }
+}
+
 /// Where the proxy asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -78,14 +95,27 @@ pub enum Address {
     Unix(PathBuf),
     /// A loopback address.
     Loopback(SocketAddr),
+    /// Any address, for peers that show a certificate.
+    Known {
+        /// The address.
+        address: SocketAddr,
+        /// What we show, and whose certificates count.
+        tls: TlsFiles,
+    },
 }
 
 /// Why the listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Others than the local proxy could reach it.
-    #[error("{0} can be reached by others; only the local proxy may ask: use a socket file or a loopback address")]
+    #[error(
+        "{0} can be reached by others; only proxies that are known may ask: use a socket file or a loopback address, or TLS with \
+         certificates of the clients"
+    )]
     NotLoopback(SocketAddr),
+    /// There is no TLS.
+    #[error("TLS")]
+    Tls(#[from] TlsError),
     /// Others could put a socket of their own in its place.
     #[error(
         "the folder {folder} of the socket {problem}; it must belong to this user or root and be writable by its owner only"
@@ -120,6 +150,8 @@ pub enum Listener {
     Unix(SocketFile),
     /// On a loopback port.
     Tcp(TcpListener),
+    /// With TLS.
+    Known(KnownPeers),
 }
 
 impl Listener {
@@ -135,6 +167,7 @@ impl Listener {
                 .await
                 .map(Self::Tcp)
                 .map_err(|source| BindError::System { address: address.to_string(), source }),
+            Address::Known { address, tls } => KnownPeers::bind(*address, tls.clone()).await.map(Self::Known),
         }
     }
 
@@ -146,6 +179,7 @@ impl Listener {
         match self {
             Self::Unix(socket) => Ok(Address::Unix(socket.path().to_owned())),
             Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
+            Self::Known(listener) => listener.address(),
         }
     }
 
@@ -180,7 +214,11 @@ impl Listener {
                 Either::Right(Box::pin(answer_other(process.clone(), health.clone(), request)))
             }
         });
-        let served = Server::builder()
+        let server = match &self {
+            Self::Unix(_) | Self::Tcp(_) => Server::builder(),
+            Self::Known(_) => Server::builder().max_connection_age(AGE),
+        };
+        let served = server
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
@@ -193,7 +231,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&mut self) -> io::Result<Stream> {
         loop {
             match self {
                 Self::Unix(socket) => {
@@ -208,6 +246,7 @@ impl Listener {
                     }
                     tracing::warn!(%peer, "connection from another host refused");
                 }
+                Self::Known(listener) => return listener.accept().await.map(|it| Stream::Tls(Box::new(it))),
             }
         }
     }
@@ -218,7 +257,7 @@ impl Listener {
 fn incoming(listener: Listener, places: usize) -> impl tokio_stream::Stream<Item = io::Result<OneWrite>> {
     const PAUSE: Duration = Duration::from_millis(50);
     let places = Arc::new(Semaphore::new(places));
-    stream::unfold((listener, places), async |(listener, places)| {
+    stream::unfold((listener, places), async |(mut listener, places)| {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes the semaphore");
         loop {
             match listener.accept().await {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! app, cli, config  >  ext_authz, ext_proc, admin, folder, k8s  >  sessions > store, identity, policies  >  authz > api
-//!                      grpc, telemetry: what surfaces stand on; they use no other room
+//!                      grpc > tls, telemetry: what surfaces stand on; they use no other room
 //! ```
 
 pub mod admin;
@@ -25,3 +25,5 @@ pub mod policies;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
+pub mod wiring;

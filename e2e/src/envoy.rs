@@ -61,9 +61,16 @@ impl EnvoyConfig {
     /// # Errors
     /// When the file is not what this code expects.
     pub fn shipped() -> Result<Self> {
-        let mut config = Self(serde_saphyr::from_str(SHIPPED).context("examples/envoy/envoy.yaml")?);
-        *config.at(&format!("{LISTENER}/address"))? = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
-        *config.at("/admin/address")? = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self::written(SHIPPED).context("examples/envoy/envoy.yaml")
+    }
+
+    /// A file of the same form, on such ports.
+    ///
+    /// # Errors
+    /// When the file is not what this code expects.
+    pub fn written(text: &str) -> Result<Self> {
+        let mut config = Self(serde_saphyr::from_str(text)?);
+        config.port(0)?.admin(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         Ok(config)
     }
 
@@ -72,7 +79,24 @@ impl EnvoyConfig {
     /// # Errors
     /// See [`EnvoyConfig`].
     pub fn port(&mut self, port: u16) -> Result<&mut Self> {
-        *self.at(&format!("{LISTENER}/address"))? = socket_address(SocketAddr::from(([127, 0, 0, 1], port)));
+        self.listen(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn listen(&mut self, address: SocketAddr) -> Result<&mut Self> {
+        *self.at(&format!("{LISTENER}/address"))? = socket_address(address);
+        Ok(self)
+    }
+
+    /// Answers its administrator there.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn admin(&mut self, address: SocketAddr) -> Result<&mut Self> {
+        *self.at("/admin/address")? = socket_address(address);
         Ok(self)
     }
 
@@ -86,6 +110,47 @@ impl EnvoyConfig {
             GateAddress::Tcp(address) => socket_address(*address),
         };
         *self.endpoint("cloakroom")? = address;
+        Ok(self)
+    }
+
+    /// Asks the gate by TLS: `folder` is a mounted Secret with `tls.crt`, `tls.key` and `ca.crt`, read again when it changes, and
+    /// `name` is what the gate's certificate must be for. `shows` says whether the proxy shows its own.
+    ///
+    /// # Errors
+    /// See [`EnvoyConfig`].
+    pub fn gate_tls(&mut self, folder: &Path, name: &str, shows: bool) -> Result<&mut Self> {
+        let watched = json!({ "path": folder });
+        let file = |name: &str| json!({ "filename": folder.join(name) });
+        let secret = |name: &str, value: Value| -> Result<Value> {
+            let path = folder.with_added_extension(format!("{name}.json"));
+            let mut secret = value;
+            secret["@type"] = json!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
+            secret["name"] = json!(name);
+            std::fs::write(&path, json!({ "resources": [secret] }).to_string())?;
+            Ok(
+                json!({ "name": name, "sds_config": { "path_config_source": { "path": path }, "resource_api_version": "V3" } }),
+            )
+        };
+        let own = json!({ "tls_certificate": {
+            "certificate_chain": file("tls.crt"), "private_key": file("tls.key"), "watched_directory": watched,
+        } });
+        let trusted = json!({ "validation_context": {
+            "trusted_ca": file("ca.crt"),
+            "watched_directory": watched,
+            "match_typed_subject_alt_names": [{ "san_type": "DNS", "matcher": { "exact": name } }],
+        } });
+        let mut context = json!({ "validation_context_sds_secret_config": secret("trusted", trusted)? });
+        if shows {
+            context["tls_certificate_sds_secret_configs"] = json!([secret("own", own)?]);
+        }
+        self.named_cluster("cloakroom")?["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": name,
+                "common_tls_context": context,
+            },
+        });
         Ok(self)
     }
 

@@ -4,15 +4,21 @@
 
 pub mod browser;
 pub mod checker;
+pub mod cluster;
 pub mod envoy;
+pub mod envoy_gateway;
 pub mod gate;
 pub mod http1;
 pub mod http2;
 pub mod identity_server;
+pub mod image;
 pub mod issuer;
+pub mod istio;
 pub mod jose;
 pub mod kube;
 pub mod measure;
+pub mod mount;
+pub mod network;
 pub mod oidc;
 pub mod port;
 pub mod process;

@@ -12,6 +12,9 @@ use anyhow::Result;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+/// A port of loopback that the kernel chooses.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 /// A running service; it ends when this is dropped.
 pub struct Service {
     address: SocketAddr,
@@ -19,8 +22,8 @@ pub struct Service {
 }
 
 impl Service {
-    async fn serve(router: axum::Router) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn serve(address: SocketAddr, router: axum::Router) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.ok();

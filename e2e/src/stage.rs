@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::envoy::{Envoy, EnvoyConfig};
 use crate::gate::{Cloakroom, GateOptions, ISSUER, Store};
 use crate::issuer::Issuer;
-use crate::services::Service;
 use crate::services::identity::Verifier;
 use crate::services::login;
 use crate::services::shop::Shop;
+use crate::services::{ANY_PORT, Service};
 use crate::tls::Certificates;
 use crate::tools::{self, EnvoyVersion};
 
@@ -42,8 +42,9 @@ impl Stage {
         let issuer = Issuer::new(login::ISSUER)?;
         options.policies = example_policies_trusting(&issuer)?;
         let gate = Cloakroom::spawn(options).await?;
-        let shop = Shop::spawn(Verifier::new(&gate.jwks_url(), &format!("{ISSUER}/ns/shop"), "shop")?).await?;
-        let login = login::spawn(issuer).await?;
+        let shop =
+            Shop::spawn(ANY_PORT, Verifier::new(&gate.jwks_url(), &format!("{ISSUER}/ns/shop"), "shop")?).await?;
+        let login = login::spawn(ANY_PORT, issuer).await?;
         let certificates = Certificates::make(gate.folder(), &[HOST, "localhost"])?;
         let mut config = EnvoyConfig::shipped()?;
         config.port(port)?.patient()?.gate(&gate.grpc()?)?.tls(&certificates.server)?;

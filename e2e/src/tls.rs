@@ -103,3 +103,82 @@ impl Certificates {
         Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
 }
+
+/// An authority whose key is kept, to sign what a test needs.
+pub struct Authority {
+    params: CertificateParams,
+    key: KeyPair,
+    certificate: String,
+}
+
+/// What a certificate is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To answer by these names.
+    Server(&'static [&'static str]),
+    /// To ask.
+    Client,
+    /// To ask, once: its time is over.
+    ClientOfThePast,
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn make() -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        // A name of its own, as ours have.
+        let name = BASE64_STANDARD.encode(&digest(&SHA256, &key.subject_public_key_info()).as_ref()[..9]);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Self { params, key, certificate })
+    }
+
+    /// Its certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Signs a certificate of a new key: both in PEM.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn sign(&self, for_: Use) -> Result<(String, String)> {
+        let names = match for_ {
+            Use::Server(names) => names.iter().map(|&name| name.to_owned()).collect(),
+            Use::Client | Use::ClientOfThePast => Vec::new(),
+        };
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = match for_ {
+            Use::Server(_) => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Use::Client | Use::ClientOfThePast => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        if for_ == Use::ClientOfThePast {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key))?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    /// [`Authority::sign`] into `tls.crt` and `tls.key` of a folder, which is made.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn sign_into(&self, folder: &Path, for_: Use) -> Result<TlsFiles> {
+        std::fs::create_dir_all(folder)?;
+        let (certificate, key) = self.sign(for_)?;
+        let files = TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
+        std::fs::write(&files.certificate, certificate)?;
+        std::fs::write(&files.key, key)?;
+        Ok(files)
+    }
+}

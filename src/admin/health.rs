@@ -26,11 +26,13 @@ pub enum ReadyCheck {
     Keys,
     /// There is a key for access tokens.
     TokenKey,
+    /// The webhook has a certificate to show.
+    Webhook,
 }
 
 impl ReadyCheck {
     /// Every check, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Policies, Self::Store, Self::Keys, Self::TokenKey];
+    pub const ALL: [Self; 5] = [Self::Policies, Self::Store, Self::Keys, Self::TokenKey, Self::Webhook];
 
     /// Its name in the answer.
     pub const fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl ReadyCheck {
             Self::Store => "store",
             Self::Keys => "keys",
             Self::TokenKey => "tokenKey",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -194,7 +197,7 @@ mod tests {
         }
         let (status, body) = ask(&router, Method::GET, "/readyz").await;
         assert_eq!(status, StatusCode::OK);
-        let checks = json!({"policies": true, "store": true, "keys": true, "tokenKey": true});
+        let checks = json!({"policies": true, "store": true, "keys": true, "tokenKey": true, "webhook": true});
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body, json!({"ready": true, "draining": false, "checks": checks}));
         readiness.set(ReadyCheck::Store, false);

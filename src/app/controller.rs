@@ -25,9 +25,12 @@ use crate::k8s::{ClusterSettings, Connection};
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
 use crate::telemetry::Telemetry;
+use crate::tls::{Protocol, Tls};
 
 /// What must be so before a controller is ready. Whether it is the leader is no part of it: the others serve key sets too.
 const CHECKS: &[ReadyCheck] = &[ReadyCheck::Policies, ReadyCheck::Keys];
+/// With a webhook.
+const WEBHOOK_CHECKS: &[ReadyCheck] = &[ReadyCheck::Policies, ReadyCheck::Keys, ReadyCheck::Webhook];
 
 /// What the command line adds to the configuration file.
 #[derive(Clone, Debug)]
@@ -77,9 +80,17 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let ring = Arc::new(KeyRing::without_keys(config.jwt.ring.clone()).context("jwt")?);
     let install = install(&config, Some(&namespace));
     let webhook = match &settings.webhook {
-        Some(webhook) => Some((bind("controller.webhook.listen", webhook.listen).await?, webhook.tls.clone())),
+        Some(webhook) => {
+            let tls = match &webhook.tls {
+                Some(files) => Tls::load(files.clone(), Protocol::Http1).context("controller.webhook")?,
+                None => Tls::awaited(Protocol::Http1),
+            };
+            Some((bind("controller.webhook.listen", webhook.listen).await?, Arc::new(tls)))
+        }
         None => None,
     };
+    // With files it has its certificate from the start.
+    let awaited = webhook.as_ref().map(|(_, tls)| Arc::clone(tls)).filter(|tls| !tls.is_there());
     let judge = install.clone();
     let metrics = ClusterMetrics::new()?;
     metrics.register(&registry)?;
@@ -96,6 +107,8 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
                 duration: settings.lease_duration,
             },
             keys: settings.keys.clone(),
+            certificates: settings.certificates.clone(),
+            webhook: awaited.clone(),
         },
         install,
         Arc::clone(&ring),
@@ -114,7 +127,9 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         replace(path, &bound.to_string()).with_context(|| format!("--addresses: cannot write {}", path.display()))?;
     }
 
-    let readiness = Readiness::of(CHECKS);
+    let readiness = Readiness::of(if webhook.is_some() { WEBHOOK_CHECKS } else { CHECKS });
+    readiness.set(ReadyCheck::Webhook, awaited.is_none());
+    let awaits_certificate = awaited.is_some();
     let state = controller.state();
     let (stop, stop_listening) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<(&str, anyhow::Result<()>)> = JoinSet::new();
@@ -135,8 +150,8 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     if let Some((listener, tls)) = webhook {
         let stop = stop_listening.clone();
         tasks.spawn(async move {
-            let served = admission::serve(listener, tls, judge, stop).await;
-            ("the admission webhook", served.context("controller.webhook"))
+            admission::serve(listener, tls, judge, stop).await;
+            ("the admission webhook", Ok(()))
         });
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "controlling");
@@ -146,7 +161,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             Ok(())
         }
         Some(ended) = tasks.join_next() => Err(early(ended.map(|(part, outcome)| (part, outcome.err())))),
-        () = follow(&readiness, &state) => Err(anyhow::anyhow!("readiness ended by itself")),
+        () = follow(&readiness, &state, awaits_certificate) => Err(anyhow::anyhow!("readiness ended by itself")),
     };
     readiness.close();
     stop.cancel();
@@ -163,11 +178,15 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
 }
 
 /// Keeps readiness true to what the controller has seen.
-async fn follow(readiness: &Readiness, state: &ControllerState) {
+async fn follow(readiness: &Readiness, state: &ControllerState, awaits_certificate: bool) {
     loop {
         readiness.explain(ReadyCheck::Policies, state.awaited());
         readiness.set(ReadyCheck::Policies, state.has_policies());
         readiness.set(ReadyCheck::Keys, state.has_keys());
+        if awaits_certificate {
+            readiness.explain(ReadyCheck::Webhook, state.awaited_webhook());
+            readiness.set(ReadyCheck::Webhook, state.has_webhook());
+        }
         let _ = tokio::time::timeout(super::LOOK, state.changed()).await;
     }
 }

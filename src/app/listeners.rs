@@ -46,7 +46,7 @@ impl Listeners {
         let address = |listener: &TcpListener| listener.local_addr().map(|it| it.to_string());
         let grpc = match self.grpc.address()? {
             Address::Unix(path) => format!("unix://{}", path.display()),
-            Address::Loopback(address) => address.to_string(),
+            Address::Loopback(address) | Address::Known { address, .. } => address.to_string(),
         };
         let addresses = json!({
             "grpc": grpc,

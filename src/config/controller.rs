@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::{PoliciesConfig, Wrong, file, within, wrong};
 use crate::api::meta::{is_label, is_subdomain};
-use crate::k8s::admission::TlsFiles;
+use crate::k8s::controller::certificates::{CertificatesConfig, WebhookCertificate};
 use crate::k8s::controller::{Enrolled, KeysConfig};
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::bundle::Schedule;
 use crate::sessions::keyring::ceremony::MIN_PUBLISH;
+use crate::tls::TlsFiles;
 
 const HOUR: u64 = 3_600_000;
 
@@ -26,6 +27,8 @@ pub struct ControllerSettings {
     pub keys: KeysConfig,
     /// Where the API server asks about policies before it stores them; `None` where it asks nobody.
     pub webhook: Option<WebhookSettings>,
+    /// The certificates that are made and kept; `None` makes none.
+    pub certificates: Option<CertificatesConfig>,
 }
 
 /// `controller.webhook`.
@@ -33,8 +36,8 @@ pub struct ControllerSettings {
 pub struct WebhookSettings {
     /// Where it listens, with TLS.
     pub listen: SocketAddr,
-    /// The certificate and its key.
-    pub tls: TlsFiles,
+    /// The certificate and its key; `None`: as [`ControllerSettings::certificates`] makes them.
+    pub tls: Option<TlsFiles>,
 }
 
 pub(super) fn resolve(
@@ -92,13 +95,74 @@ pub(super) fn resolve(
             ),
         ));
     }
+    let certificates = file.certificates.map(certificates).transpose()?;
     Ok(ControllerSettings {
         lease_name,
         lease_duration,
-        keys: KeysConfig { enrolled, schedule: Schedule { every, publish_for }, algorithm },
-        webhook: file.webhook.map(|file| WebhookSettings {
-            listen: file.listen,
-            tls: TlsFiles { certificate: folder.join(file.cert_file), key: folder.join(file.key_file) },
-        }),
+        keys: KeysConfig {
+            enrolled,
+            schedule: Schedule { every, publish_for },
+            algorithm,
+            together: file.gate_keys.unwrap_or_default(),
+        },
+        webhook: file.webhook.map(|file| webhook(file, folder, certificates.as_ref())).transpose()?,
+        certificates,
+    })
+}
+
+fn webhook(
+    file: file::WebhookFile,
+    folder: &Path,
+    certificates: Option<&CertificatesConfig>,
+) -> Result<WebhookSettings, Wrong> {
+    let tls = match (file.cert_file, file.key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(TlsFiles { certificate: folder.join(certificate), key: folder.join(key), client_ca: None })
+        }
+        (None, None) if certificates.is_some_and(|it| it.webhook.is_some()) => None,
+        (None, None) => {
+            return Err(wrong(
+                "controller.webhook.certFile",
+                "is missing: name a certificate and its key, or have them made with controller.certificates.webhook"
+                    .into(),
+            ));
+        }
+        (Some(_), None) => {
+            return Err(wrong("controller.webhook.keyFile", "is missing: it belongs to certFile".into()));
+        }
+        (None, Some(_)) => {
+            return Err(wrong("controller.webhook.certFile", "is missing: it belongs to keyFile".into()));
+        }
+    };
+    Ok(WebhookSettings { listen: file.listen, tls })
+}
+
+fn certificates(file: file::CertificatesFile) -> Result<CertificatesConfig, Wrong> {
+    let service = |key: &'static str, name: String| match is_label(&name) {
+        true => Ok(name),
+        false => Err(wrong(key, format!("`{name}` is not a Service: 1 to 63 of a-z, 0-9 and -"))),
+    };
+    let registration = |key: &'static str, name: Option<String>| match name {
+        Some(name) if !is_subdomain(&name) => {
+            Err(wrong(key, format!("`{name}` is not a name: 1 to 253 of a-z, 0-9, - and .")))
+        }
+        name => Ok(name),
+    };
+    let webhook = file.webhook.map(|file| {
+        Ok(WebhookCertificate {
+            service: service("controller.certificates.webhook.service", file.service)?,
+            validating: registration("controller.certificates.webhook.validating", file.validating)?,
+            mutating: registration("controller.certificates.webhook.mutating", file.mutating)?,
+        })
+    });
+    if let Some(other) = file.proxies.iter().find(|name| !is_label(name)) {
+        let problem = format!("`{other}` is not a namespace: 1 to 63 of a-z, 0-9 and -");
+        return Err(wrong("controller.certificates.proxies", problem));
+    }
+    Ok(CertificatesConfig {
+        webhook: webhook.transpose()?,
+        gate: file.gate.map(|file| service("controller.certificates.gate.service", file.service)).transpose()?,
+        proxies: file.proxies.into_iter().collect(),
+        life: within("controller.certificates.life", file.life, 2160 * HOUR, HOUR, 24 * 3650 * HOUR)?,
     })
 }

@@ -44,10 +44,20 @@ pub(super) struct RealmFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct ListenFile {
     pub(super) grpc: Option<String>,
+    pub(super) tls: Option<ListenTlsFile>,
     pub(super) http: Option<String>,
     pub(super) health: Option<String>,
     pub(super) admin: Option<String>,
     pub(super) sessions: Option<String>,
+}
+
+/// `listen.tls`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ListenTlsFile {
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) client_ca_file: Option<String>,
 }
 
 /// `token`.
@@ -273,6 +283,8 @@ pub(super) struct ControllerFile {
     pub(super) lease: LeaseFile,
     pub(super) keys: ControllerKeysFile,
     pub(super) webhook: Option<WebhookFile>,
+    pub(super) certificates: Option<CertificatesFile>,
+    pub(super) gate_keys: Option<bool>,
 }
 
 /// `controller.webhook`.
@@ -280,8 +292,34 @@ pub(super) struct ControllerFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct WebhookFile {
     pub(super) listen: SocketAddr,
-    pub(super) cert_file: String,
-    pub(super) key_file: String,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+}
+
+/// `controller.certificates`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct CertificatesFile {
+    pub(super) webhook: Option<WebhookCertificateFile>,
+    pub(super) gate: Option<GateCertificateFile>,
+    pub(super) proxies: Vec<String>,
+    pub(super) life: Option<HumanDuration>,
+}
+
+/// `controller.certificates.webhook`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WebhookCertificateFile {
+    pub(super) service: String,
+    pub(super) validating: Option<String>,
+    pub(super) mutating: Option<String>,
+}
+
+/// `controller.certificates.gate`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct GateCertificateFile {
+    pub(super) service: String,
 }
 
 /// `controller.lease`.

@@ -63,6 +63,37 @@ shutdown: { settle: 2s, drain: 10s }
 }
 
 #[test]
+fn a_shared_gate_listens_with_tls_and_its_controller_makes_the_certificates() {
+    let text = "
+listen: { grpc: '0.0.0.0:9443', tls: { certFile: tls/tls.crt, keyFile: tls/tls.key, clientCaFile: /etc/ca.crt } }
+controller:
+  webhook: { listen: '0.0.0.0:9443' }
+  certificates:
+    webhook: { service: cloakroom-controller, validating: cloakroom-policies }
+    gate: { service: cloakroom-gate }
+    proxies: [infra]
+  gateKeys: true
+";
+    let config = parse(&format!("{LEAST}{text}")).unwrap();
+    let tls = TlsFiles {
+        certificate: "/etc/cloakroom/tls/tls.crt".into(),
+        key: "/etc/cloakroom/tls/tls.key".into(),
+        client_ca: Some("/etc/ca.crt".into()),
+    };
+    assert_eq!(config.listen.grpc, Address::Known { address: ([0, 0, 0, 0], 9443).into(), tls });
+    let certificates = config.controller.certificates.unwrap();
+    assert_eq!(certificates.life, Duration::from_secs(90 * 86_400));
+    assert_eq!((certificates.gate.as_deref(), certificates.proxies.len()), (Some("cloakroom-gate"), 1));
+    assert_eq!(certificates.webhook.unwrap().mutating, None);
+    assert_eq!(config.controller.webhook.unwrap().tls, None);
+    assert!(config.controller.keys.together);
+    let loopback = parse(&format!(
+        "{LEAST}listen: {{ grpc: '127.0.0.1:1', tls: {{ certFile: c, keyFile: k, clientCaFile: a }} }}"
+    ));
+    assert!(matches!(loopback.unwrap().listen.grpc, Address::Known { .. }));
+}
+
+#[test]
 fn a_realms_right_is_everyones_unless_it_is_listed() {
     let only = |names: &[&str]| Namespaces::Only(names.iter().map(|&name| name.to_owned()).collect());
     let all = RealmRights::default();
@@ -104,7 +135,25 @@ fn wrong_values_name_the_key_and_the_cure() {
         ("providers: { networks: ['10.0.0.0'] }", vec!["providers.networks", "`10.0.0.0`", "10.0.0.0/8"]),
         ("providers: { networks: ['10.0.0.1/8'] }", vec!["providers.networks", "is not a network"]),
         ("providers: { network: [] }", vec!["`network`", "`networks`"]),
-        ("listen: { grpc: '0.0.0.0:9443' }", vec!["listen.grpc", "local proxy"]),
+        ("listen: { grpc: '0.0.0.0:9443' }", vec!["listen.grpc", "can be reached by others", "listen.tls"]),
+        ("listen: { grpc: '0.0.0.0:9443', tls: {} }", vec!["listen.tls.certFile", "is missing"]),
+        ("listen: { grpc: '0.0.0.0:9443', tls: { certFile: c } }", vec!["listen.tls.keyFile", "is missing"]),
+        (
+            "listen: { grpc: '0.0.0.0:9443', tls: { certFile: c, keyFile: k } }",
+            vec!["listen.tls.clientCaFile", "the proxies show"],
+        ),
+        ("listen: { tls: { certFile: c, keyFile: k, clientCaFile: a } }", vec!["listen.tls", "socket file"]),
+        ("listen: { tls: { caFile: a } }", vec!["`caFile`", "`certFile`"]),
+        ("controller: { webhook: { listen: '0.0.0.0:9443' } }", vec!["webhook.certFile", "controller.certificates"]),
+        (
+            "controller: { webhook: { listen: '0.0.0.0:9443' }, certificates: { gate: { service: g } } }",
+            vec!["webhook.certFile", "controller.certificates.webhook"],
+        ),
+        ("controller: { webhook: { listen: '0.0.0.0:9443', certFile: c } }", vec!["controller.webhook.keyFile"]),
+        ("controller: { webhook: { listen: '0.0.0.0:9443', keyFile: k } }", vec!["controller.webhook.certFile"]),
+        ("controller: { certificates: { gate: { service: A.b } } }", vec!["certificates.gate.service", "`A.b`"]),
+        ("controller: { certificates: { proxies: [a.b] } }", vec!["certificates.proxies", "`a.b`", "a namespace"]),
+        ("controller: { certificates: { life: 1m } }", vec!["controller.certificates.life", "1h"]),
         ("listen: { grpc: 'localhost:9443' }", vec!["listen.grpc", "IP:PORT"]),
         (
             "api: { tokenFile: t, callers: [{ name: a, tokenFile: f, verbs: [destroy] }] }\nlisten: { sessions: '127.0.0.1:0' }",

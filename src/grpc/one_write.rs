@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 /// See the module.
@@ -34,9 +35,11 @@ pub(super) enum Stream {
     Unix(UnixStream),
     /// Over a loopback port.
     Tcp(TcpStream),
+    /// By TLS.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Nothing is known of the peer but that it is local; nothing that it could say would count (P30).
+/// Nothing is known of the peer but that it may ask; nothing that it could say of itself would count (P30).
 impl Connected for OneWrite {
     type ConnectInfo = ();
 
@@ -48,6 +51,7 @@ impl AsyncRead for OneWrite {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -57,6 +61,7 @@ impl AsyncWrite for OneWrite {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -64,6 +69,7 @@ impl AsyncWrite for OneWrite {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -71,6 +77,7 @@ impl AsyncWrite for OneWrite {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 

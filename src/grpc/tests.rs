@@ -2,10 +2,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use e2e::tls::Certificates;
 use envoy_types::pb::envoy::service::auth::v3 as full;
 use full::authorization_client::AuthorizationClient;
+use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -66,6 +68,7 @@ impl Running {
         let uri = match &self.address {
             Address::Unix(path) => format!("unix://{}", path.display()),
             Address::Loopback(address) => format!("http://{address}"),
+            Address::Known { .. } => unreachable!("it asks who comes"),
         };
         Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
     }
@@ -164,6 +167,58 @@ async fn p32_connections_over_the_cap_wait_for_a_place() {
     drop(first);
     assert_eq!(status(waits.await.unwrap().unwrap().get_ref()), 403);
     drop(second);
+    server.end().await;
+}
+
+/// A channel over TLS, which shows the client's certificate or none.
+async fn channel_of(
+    certificates: &Certificates,
+    address: SocketAddr,
+    shows: bool,
+) -> Result<Channel, tonic::transport::Error> {
+    let certificates = certificates.clone();
+    let connector = service_fn(move |_: http::Uri| {
+        let certificates = certificates.clone();
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            anyhow::Ok(TokioIo::new(certificates.over(stream, "gate.example", shows).await?))
+        }
+    });
+    Endpoint::from_static("http://gate.example").connect_with_connector(connector).await
+}
+
+#[tokio::test]
+async fn p30_p32_strangers_and_slow_peers_take_no_place_from_a_proxy_that_is_known() {
+    let folder = folder();
+    let certificates = Certificates::make(folder.path(), &["gate.example"]).unwrap();
+    let tls = TlsFiles {
+        certificate: certificates.server.certificate.clone(),
+        key: certificates.server.key.clone(),
+        client_ca: Some(certificates.ca.clone()),
+    };
+    let known = |tls| Address::Known { address: ([127, 0, 0, 1], 0).into(), tls };
+    let open = Listener::bind(&known(TlsFiles { client_ca: None, ..tls.clone() })).await;
+    assert!(matches!(open, Err(BindError::NotLoopback(_))), "it would let everybody in");
+
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let server = Running::within(limits, &known(tls), async |message| refuse(message)).await;
+    let Address::Known { address, .. } = server.address else { unreachable!() };
+    // They connect and say nothing: more than there are handshakes at once.
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    // They come without a certificate. With TLS 1.3 a client hears of it with its first answer.
+    for _ in 0..5 {
+        if let Ok(channel) = channel_of(&certificates, address, false).await {
+            AuthorizationClient::new(channel).check(full::CheckRequest::default()).await.unwrap_err();
+        }
+    }
+    let mut proxy = AuthorizationClient::new(channel_of(&certificates, address, true).await.unwrap());
+    for _ in 0..3 {
+        assert_eq!(status(proxy.check(full::CheckRequest::default()).await.unwrap().get_ref()), 403);
+    }
+    drop((silent, proxy));
     server.end().await;
 }
 

@@ -7,7 +7,6 @@
 mod server;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 use std::sync::Arc;
 
@@ -15,7 +14,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use self::server::{PATH, serve};
-pub use self::tls::{TlsError, TlsFiles};
 use crate::api::auth_policy::AuthPolicy;
 use crate::api::identity_provider::IdentityProvider;
 use crate::api::read::read;

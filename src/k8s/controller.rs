@@ -1,15 +1,19 @@
-//! `cloakroom controller`: tells in `status` what became of each policy, and keeps the signing keys of each namespace.
+//! `cloakroom controller`: tells in `status` what became of each policy, and keeps the signing keys of each namespace and the
+//! install's certificates.
 //!
 //! Every replica watches, compiles and serves key sets. Only the holder of the Lease writes. What it compiles is what the
 //! gates compile, by the same function from the same objects; no gate waits for it or asks it anything.
 
+pub mod certificates;
 mod collection;
 mod keys;
 mod lease;
 pub mod metrics;
 mod news;
 mod objects;
+mod ours;
 mod statuses;
+mod together;
 mod watching;
 
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::certificates::CertificatesConfig;
 pub use self::keys::{Enrolled, KeysConfig};
 pub use self::lease::LeaseConfig;
 use self::lease::{Election, Leadership};
@@ -33,6 +38,7 @@ use crate::authz::policy::{Install, ObjectName};
 use crate::k8s::{ClusterSettings, Connection};
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
+use crate::tls::Tls;
 
 /// Changes that come within this time are compiled together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -63,6 +69,10 @@ pub struct ControllerConfig {
     pub lease: LeaseConfig,
     /// Whose keys it keeps.
     pub keys: KeysConfig,
+    /// The certificates that it keeps, if any.
+    pub certificates: Option<CertificatesConfig>,
+    /// What the webhook shows, where that is one of these certificates.
+    pub webhook: Option<Arc<Tls>>,
 }
 
 /// What others see of a controller.
@@ -76,6 +86,9 @@ struct State {
     /// What of the policies is awaited, and why.
     awaited: Option<String>,
     keys: bool,
+    webhook: bool,
+    /// Why the webhook has no certificate.
+    awaited_webhook: Option<String>,
 }
 
 impl ControllerState {
@@ -94,7 +107,17 @@ impl ControllerState {
         self.0.borrow().keys
     }
 
-    /// Waits for a change of either.
+    /// Whether the webhook has a certificate to show.
+    pub fn has_webhook(&self) -> bool {
+        self.0.borrow().webhook
+    }
+
+    /// Why it has none.
+    pub fn awaited_webhook(&self) -> Option<String> {
+        self.0.borrow().awaited_webhook.clone()
+    }
+
+    /// Waits for a change of any.
     pub async fn changed(&self) {
         let mut states = self.0.subscribe();
         let known = states.borrow_and_update().clone();
@@ -163,10 +186,26 @@ impl Controller {
             metrics: metrics.clone(),
         };
         writers.spawn(teller.run());
+        let namespace = config.lease.namespace;
+        if let Some(certificates) = config.certificates {
+            let keeper = certificates::Keeper {
+                client: client.clone(),
+                config: certificates,
+                namespace: namespace.clone(),
+                leadership: leadership.clone(),
+                news: news.clone(),
+                clock: Arc::clone(&clock),
+                state: state.clone(),
+                metrics: metrics.clone(),
+                webhook: config.webhook,
+            };
+            writers.spawn(certificates::Keeping::of(keeper).run());
+        }
         let keeper = keys::Keeper {
             client,
             config: config.keys,
             watch: config.cluster.namespace,
+            namespace,
             leadership,
             news,
             ring,

@@ -6,7 +6,7 @@ pub mod ceremony;
 mod claims;
 pub mod folder;
 mod key;
-mod namespaces;
+pub mod namespaces;
 pub mod timeline;
 mod verify;
 mod watch;
@@ -46,7 +46,7 @@ pub const MAX_LIFETIME: Duration = Duration::from_secs(60);
 /// What a key ring needs to know (the configuration's `jwt`).
 #[derive(Clone, Debug)]
 pub struct KeyRingConfig {
-    /// The folder that the keys are in, or a folder of keys for each namespace.
+    /// The folder that the keys are in, or those of each namespace.
     pub dir: PathBuf,
     /// The base of every `iss`: an `http` or `https` URL without query, fragment or trailing slash.
     pub issuer: String,
@@ -178,6 +178,12 @@ impl KeyRing {
     /// Whether there is a namespace for which a key signs at `now`.
     pub fn can_sign(&self, now: Timestamp) -> bool {
         self.keys().all().any(|ring| ring.signing(now).is_some())
+    }
+
+    /// Whether it signs at `now`, or no namespace is to have keys yet (the flat form says so): then nothing is missing.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        let is_for_nobody = matches!(&**self.keys(), Keys::Each(rings) if rings.is_empty());
+        is_for_nobody || self.can_sign(now)
     }
 
     /// Signs a session JWT for this permit. No permit, no signature.

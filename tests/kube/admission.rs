@@ -1,13 +1,15 @@
 //! The webhook as a real API server calls it: what CEL cannot judge is refused with its reasons, and nothing else is held up.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use cloakroom::authz::policy::{Install, Namespaces, RealmRights};
 use cloakroom::authz::session::Realm;
-use cloakroom::k8s::admission::{self, TlsFiles};
+use cloakroom::k8s::admission;
+use cloakroom::tls::{Protocol, Tls, TlsFiles};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::process::wait_until;
 use e2e::tls::Certificates;
@@ -31,11 +33,16 @@ fn install() -> Install {
     install
 }
 
+fn files_of(certificates: &Certificates) -> TlsFiles {
+    let server = &certificates.server;
+    TlsFiles { certificate: server.certificate.clone(), key: server.key.clone(), client_ca: None }
+}
+
 /// A webhook that runs in this process.
 struct Webhook {
     port: u16,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), admission::TlsError>>,
+    task: JoinHandle<()>,
 }
 
 impl Webhook {
@@ -43,13 +50,14 @@ impl Webhook {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(admission::serve(listener, files.clone(), install(), stop.clone()));
+        let tls = Arc::new(Tls::load(files.clone(), Protocol::Http1)?);
+        let task = tokio::spawn(admission::serve(listener, tls, install(), stop.clone()));
         Ok(Self { port, stop, task })
     }
 
     async fn end(self) -> Result<()> {
         self.stop.cancel();
-        self.task.await??;
+        self.task.await?;
         Ok(())
     }
 }
@@ -94,7 +102,7 @@ async fn p26_what_can_never_work_is_refused_before_it_is_stored() -> Result<()> 
     server.apply(&namespace("shop")).await?;
     let folder = tempfile::tempdir()?;
     let certificates = Certificates::make(folder.path(), &["127.0.0.1"])?;
-    let files = TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone() };
+    let files = files_of(&certificates);
 
     // Without a webhook the API server takes what its schema cannot judge. The gate closes what it targets.
     server.apply(&policy("broken", &expression("/(a"))).await?;
@@ -192,7 +200,7 @@ async fn p26_what_can_never_work_is_refused_before_it_is_stored() -> Result<()> 
 async fn requests_that_no_api_server_sends_are_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let certificates = Certificates::make(folder.path(), &["127.0.0.1"])?;
-    let files = TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone() };
+    let files = files_of(&certificates);
     let webhook = Webhook::start(&files).await?;
     let ca = reqwest::Certificate::from_pem(&std::fs::read(&certificates.ca)?)?;
     let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build()?;
@@ -213,8 +221,7 @@ async fn requests_that_no_api_server_sends_are_refused() -> Result<()> {
     webhook.end().await?;
 
     std::fs::write(&files.key, "not a key")?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let error = admission::serve(listener, files, install(), CancellationToken::new()).await.expect_err("no key");
+    let error = Tls::load(files, Protocol::Http1).expect_err("no key");
     ensure!(error.to_string().contains("server.key holds no private key in PEM"), "{error}");
     Ok(())
 }

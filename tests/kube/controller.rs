@@ -1,5 +1,6 @@
 //! `cloakroom controller` on a real API server, as the service account and with the rights of `examples/kubernetes`.
 
+mod certificates;
 mod keys;
 mod leaders;
 mod lifecycle;

@@ -6,10 +6,12 @@
 
 mod admission;
 mod awaited;
+mod chart;
 mod controller;
 mod definitions;
 mod doctor;
 mod enforced;
+mod gateways;
 mod house;
 mod load;
 mod older;

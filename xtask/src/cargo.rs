@@ -53,7 +53,13 @@ pub(crate) fn cargo() -> Command {
 /// Builds, showing cargo's progress, and lists the programs made.
 pub(crate) fn build<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Vec<Executable>> {
     let mut cargo = cargo();
-    cargo.args(arguments).arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    cargo.args(arguments);
+    run(cargo)
+}
+
+/// [`build`] by a command that has its arguments.
+pub(crate) fn run(mut cargo: Command) -> Result<Vec<Executable>> {
+    cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     let mut child = cargo.spawn().context("cannot start cargo")?;
     let mut made = Vec::new();
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {

@@ -4,8 +4,11 @@ mod bench;
 mod cargo;
 mod chart;
 mod ci;
+mod cluster;
 mod demo;
 mod fuzz;
+mod image;
+mod in_cluster;
 mod story;
 mod suites;
 mod terminal;
@@ -35,6 +38,13 @@ enum Command {
     Bench(bench::Options),
     /// Feeds the parsers what nobody thought of, for a while each.
     Fuzz(fuzz::Options),
+    /// Makes the image of cloakroom, as an archive, without an engine and without a registry.
+    Image(image::Options),
+    /// A real one-node cluster of Kubernetes, made of processes on this machine. Needs root.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// cloakroom in a cluster, from `helm install` to `helm uninstall`, each step checked.
+    E2e(in_cluster::Options),
     /// Writes what of the Helm chart is made from elsewhere: the definitions of our kinds, and the table of its values.
     Chart(chart::Options),
     /// Finds or installs the tools that tests and the demo need, under target/tools.
@@ -58,6 +68,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ci(options) => ci::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Image(options) => image::run(&options),
+        Command::Cluster(command) => cluster::run(&command),
+        Command::E2e(options) => in_cluster::run(&options),
         Command::Chart(options) => chart::run(&options),
         Command::Tools => tools(),
     }

@@ -82,6 +82,10 @@ x[!-~]session[!-~]+
 {{- range .Values.gateways -}}
 {{- $names = append $names .namespace -}}
 {{- end -}}
+{{- if eq .Values.mesh "gatewayApi" -}}
+{{- /* The BackendTLSPolicy lies beside the gate's Service and names the authority there. */ -}}
+{{- $names = append $names .Release.Namespace -}}
+{{- end -}}
 {{ $names | uniq | sortAlpha | toJson }}
 {{- end -}}
 
@@ -118,7 +122,7 @@ x[!-~]session[!-~]+
 {{ div (add $milliseconds 999) 1000 }}
 {{- end -}}
 
-{{/* The rules of the webhook configurations for namespaces: never kube-system, nor where the webhook itself runs. */}}
+{{/* The namespaces that the injector is never asked about: the cluster's own, and where the webhook itself runs. A JSON list. */}}
 {{- define "cloakroom.excludedNamespaces" -}}
-{{ concat (list "kube-system" .Release.Namespace) .Values.sidecar.excludedNamespaces | uniq | toJson }}
+{{ concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.sidecar.excludedNamespaces | uniq | toJson }}
 {{- end -}}

@@ -2,6 +2,7 @@
 //! has no access to sessions itself, and never sees a token. Programs get a JWT that the service signs by itself.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -18,7 +19,7 @@ use super::html::{escape, page};
 use crate::issuer::Issuer;
 
 /// `iss` and `aud` of the JWTs that it signs, as in `examples/policies/shop.yaml`.
-pub(crate) const ISSUER: &str = "https://login.shop.localhost";
+pub const ISSUER: &str = "https://login.shop.localhost";
 const AUDIENCE: &str = "shop.localhost";
 
 /// Somebody who can log in. A real service asks a directory.
@@ -37,14 +38,14 @@ const PEOPLE: [Person; 2] = [
 /// Starts it.
 ///
 /// # Errors
-/// When loopback has no port left.
-pub async fn spawn(issuer: Issuer) -> Result<Service> {
+/// When the address is taken.
+pub async fn spawn(address: SocketAddr, issuer: Issuer) -> Result<Service> {
     let router = axum::Router::new()
         .route("/login", get(form).post(log_in))
         .route("/logout", post(log_out))
         .route("/exchange", post(issue))
         .with_state(Arc::new(issuer));
-    Service::serve(router).await
+    Service::serve(address, router).await
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! A shop that shows what it knows about the visitor: the claims of the session JWT, and the headers that reached it. It keeps the
 //! cart in the session, and so needs no store of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,17 +50,17 @@ impl Shop {
     /// Starts it.
     ///
     /// # Errors
-    /// When loopback has no port left.
-    pub async fn spawn(verifier: Verifier) -> Result<Self> {
+    /// When the address is taken.
+    pub async fn spawn(address: SocketAddr, verifier: Verifier) -> Result<Self> {
         let requests = Arc::new(AtomicUsize::new(0));
         let front = Front { verifier: Arc::new(verifier), requests: Arc::clone(&requests) };
         let router = axum::Router::new().route("/cart", post(add).fallback(show)).fallback(show).with_state(front);
-        let service = Service::serve(router).await?;
+        let service = Service::serve(address, router).await?;
         Ok(Self { service, requests })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> std::net::SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.service.address()
     }
 

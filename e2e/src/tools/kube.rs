@@ -1,4 +1,4 @@
-//! Kubernetes: its API server, the etcd below it, kubectl, and the resources of the Gateway API.
+//! Kubernetes: its programs, the etcd below them, kubectl, and the resources of the Gateway API.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,26 +16,68 @@ use super::{
 const KUBERNETES: &str = include_str!("../../tools/kube/go.mod");
 const GATEWAY_API: &str = include_str!("../../tools/gateway-api/go.mod");
 
-/// An API server of Kubernetes; the variable `TEST_ASSET_KUBE_APISERVER` names another binary.
+/// A program of Kubernetes: `kube-apiserver`, `kubelet` and the like. A variable names another binary: for the API server
+/// `TEST_ASSET_KUBE_APISERVER`.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+fn kubernetes(program: &str) -> Result<PathBuf> {
+    let variable = format!("TEST_ASSET_{}", program.to_uppercase().replace('-', "_"));
+    if let Some(found) = on_this_machine(&variable, program)? {
+        return Ok(found);
+    }
+    let version = required(KUBERNETES, "k8s.io/kubernetes")?;
+    let folder = install(&format!("{program}-{version}"), |folder| {
+        build(version, program, &folder.join(program)).context("cannot build it from its Go module")
+    })
+    .with_context(|| format!("{program} {version} (or set {variable} to a binary)"))?;
+    Ok(folder.join(program))
+}
+
+/// An API server of Kubernetes.
 ///
 /// # Errors
 /// When it is not there and cannot be built.
 pub fn kube_apiserver() -> Result<PathBuf> {
-    if let Some(found) = on_this_machine("TEST_ASSET_KUBE_APISERVER", "kube-apiserver")? {
-        return Ok(found);
-    }
-    let version = required(KUBERNETES, "k8s.io/kubernetes")?;
-    let folder = install(&format!("kube-apiserver-{version}"), |folder| {
-        build(version, &folder.join("kube-apiserver")).context("cannot build it from its Go module")
-    })
-    .with_context(|| format!("kube-apiserver {version} (or set TEST_ASSET_KUBE_APISERVER to a binary)"))?;
-    Ok(folder.join("kube-apiserver"))
+    kubernetes("kube-apiserver")
 }
 
-fn build(version: &str, binary: &Path) -> Result<()> {
+/// What makes pods of deployments, endpoints of services, and so on.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+pub fn kube_controller_manager() -> Result<PathBuf> {
+    kubernetes("kube-controller-manager")
+}
+
+/// What gives pods to nodes.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+pub fn kube_scheduler() -> Result<PathBuf> {
+    kubernetes("kube-scheduler")
+}
+
+/// What runs the pods of a node.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+pub fn kubelet() -> Result<PathBuf> {
+    kubernetes("kubelet")
+}
+
+/// What leads the addresses of services to pods.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+pub fn kube_proxy() -> Result<PathBuf> {
+    kubernetes("kube-proxy")
+}
+
+fn build(version: &str, program: &str, binary: &Path) -> Result<()> {
     let mut go = go_in(&workspace().join("e2e/tools/kube"))?;
     say(&format!(
-        "kube-apiserver {version}: downloading 200 MB and building (10 to 20 minutes on two processors, once)"
+        "{program} {version}: building from its Go module (some minutes; the first such program 10 to 20, with 200 MB to download)"
     ));
     let mut numbers = version.trim_start_matches('v').split('.');
     let mut flags = "-s -w".to_owned();
@@ -45,7 +87,7 @@ fn build(version: &str, binary: &Path) -> Result<()> {
         flags += &format!(" -X k8s.io/component-base/version.{name}={value}");
     }
     go.env("CGO_ENABLED", "0").args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(binary);
-    run(go.arg("k8s.io/kubernetes/cmd/kube-apiserver"))?;
+    run(go.arg(format!("k8s.io/kubernetes/cmd/{program}")))?;
     let answer = Command::new(binary).arg("--version").output()?;
     let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
     ensure!(answer.contains(version), "what was built calls itself {answer:?}");
@@ -128,7 +170,7 @@ pub fn gateway_api_crds() -> Result<PathBuf> {
 }
 
 /// A program that is here already, found as the tests of other Kubernetes projects find it.
-fn on_this_machine(variable: &str, program: &str) -> Result<Option<PathBuf>> {
+pub(super) fn on_this_machine(variable: &str, program: &str) -> Result<Option<PathBuf>> {
     if let Some(chosen) = from_environment(variable)? {
         return Ok(Some(chosen));
     }

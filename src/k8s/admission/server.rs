@@ -16,11 +16,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::tls::{Tls, TlsError, TlsFiles};
 use crate::authz::policy::Install;
+use crate::tls::Tls;
 
 /// Where reviews are sent.
 pub const PATH: &str = "/validate";
@@ -34,8 +33,6 @@ const READ_AT_ONCE: usize = 32;
 const ARRIVAL: Duration = Duration::from_secs(2);
 /// Connections at once. API servers keep a few open each.
 const CONNECTIONS: usize = 256;
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long a connection may lie idle. Clients in Go let go of theirs after 90 s, and had better be the first.
 const IDLE: Duration = Duration::from_secs(100);
 /// How long a review may take in all; an API server waits 10 s unless told.
@@ -50,16 +47,7 @@ struct Shared {
 }
 
 /// Answers admission reviews on `listener` until `stop`, then lets those in flight end.
-///
-/// # Errors
-/// When the certificate and key make no TLS now. Later the last good ones stay, and the log says why.
-pub async fn serve(
-    listener: TcpListener,
-    files: TlsFiles,
-    install: Install,
-    stop: CancellationToken,
-) -> Result<(), TlsError> {
-    let tls = Arc::new(Tls::load(files)?);
+pub async fn serve(listener: TcpListener, tls: Arc<Tls>, install: Install, stop: CancellationToken) {
     let shared = Arc::new(Shared {
         install: Arc::new(install),
         turns: Arc::new(Semaphore::new(REVIEWS)),
@@ -80,7 +68,6 @@ pub async fn serve(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
-    Ok(())
 }
 
 /// The next connection, once there is room for it.
@@ -105,9 +92,7 @@ async fn converse(
     router: Router,
     stop: CancellationToken,
 ) {
-    let acceptor = TlsAcceptor::from(tls.current());
-    // What goes wrong with one connection is between the client and its network.
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let Some(stream) = tls.accept(stream).await else { return };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)

@@ -19,6 +19,8 @@ use super::collection::Collection;
 use super::lease::Leadership;
 use super::metrics::{ControllerMetrics, Written};
 use super::news::News;
+use super::ours::{self, Fault};
+use super::together::Together;
 use super::watching::{self, Seen};
 use super::{ControllerState, PACE, as_us};
 use crate::authz::policy::ObjectName;
@@ -30,8 +32,6 @@ use crate::sessions::keyring::bundle::{KeyBundle, Schedule};
 
 /// The name of the Secret in each namespace.
 pub(super) const SECRET: &str = "cloakroom-keys";
-/// The label that makes a Secret ours, and its value.
-const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
 /// The label by which a namespace is enrolled, with the value `true`.
 const ENROLLED: &str = "cloakroom.dev/enrolled";
 /// How often it is looked whether a key is due, at least.
@@ -46,6 +46,8 @@ pub struct KeysConfig {
     pub schedule: Schedule,
     /// What keys are made for.
     pub algorithm: SigningAlgorithm,
+    /// Whether the keys of all are kept in one Secret as well, for a gate that signs for all.
+    pub together: bool,
 }
 
 /// Which namespaces have keys.
@@ -65,17 +67,11 @@ struct Held {
     keys: Result<KeyBundle, Fault>,
 }
 
-/// Why a Secret is left alone: the reason of an Event, and its words.
-#[derive(Debug)]
-struct Fault {
-    reason: &'static str,
-    words: String,
-}
-
 enum Change {
     /// In this namespace, or in any where it is empty.
     Secret(String, Seen<Secret>),
     Namespace(Seen<PartialObjectMeta<Namespace>>),
+    Together(Seen<Secret>),
 }
 
 /// What it takes to keep the keys.
@@ -84,6 +80,8 @@ pub(super) struct Keeper {
     pub(super) config: KeysConfig,
     /// The one namespace that is watched.
     pub(super) watch: Option<String>,
+    /// The install's.
+    pub(super) namespace: String,
     pub(super) leadership: Leadership,
     pub(super) news: News,
     pub(super) ring: Arc<KeyRing>,
@@ -98,13 +96,16 @@ pub(super) struct Keeping {
     /// By the namespace that is watched; the empty name stands for all of them.
     secrets: BTreeMap<String, Collection<Held>>,
     labelled: Collection<()>,
+    /// The keys of all in one Secret, if they are to be.
+    together: Option<Together>,
     /// What was complained of last, by namespace: the Secret and the reason.
     complaints: HashMap<String, (Option<String>, &'static str)>,
 }
 
 impl Keeping {
     pub(super) fn of(with: Keeper) -> Self {
-        Self { with, secrets: BTreeMap::new(), labelled: Collection::default(), complaints: HashMap::new() }
+        let together = with.config.together.then(|| Together::new(&with.namespace));
+        Self { with, secrets: BTreeMap::new(), labelled: Collection::default(), together, complaints: HashMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -140,6 +141,7 @@ impl Keeping {
                         tokio::time::sleep(PACE).await;
                     }
                 }
+                self.put_together(&enrolled).await;
             }
         }
     }
@@ -171,6 +173,20 @@ impl Keeping {
                 }
             });
         }
+        if let Some(together) = &self.together {
+            let secrets: Api<Secret> = Api::namespaced(self.with.client.clone(), &together.name.0);
+            let config = Config::default().fields(&format!("metadata.name={}", together.name.1));
+            let (seen, mut told) = mpsc::channel(1);
+            tasks.spawn(watching::follow("secrets", secrets, config, seen));
+            let changed = changed.clone();
+            tasks.spawn(async move {
+                while let Some(seen) = told.recv().await {
+                    if changed.send(Change::Together(seen)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
         if self.with.config.enrolled == Enrolled::ByLabel {
             let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.with.client.clone());
             let (seen, mut told) = mpsc::channel(1);
@@ -192,6 +208,7 @@ impl Keeping {
         match change {
             Change::Secret(scope, seen) => self.secrets.entry(scope).or_default().take(seen, Held::of),
             Change::Namespace(seen) => self.labelled.take(seen, |_| ()),
+            Change::Together(seen) => self.together.as_mut().is_some_and(|it| it.take(seen)),
         }
     }
 
@@ -206,12 +223,21 @@ impl Keeping {
         }
     }
 
-    /// Has the public keys of these namespaces served.
-    fn publish(&self, enrolled: &BTreeSet<String>) {
-        let bundles = self.secrets.values().flat_map(Collection::iter).filter_map(|((namespace, _), held)| {
+    /// The keys of these namespaces, by namespace.
+    fn bundles(&self, enrolled: &BTreeSet<String>) -> BTreeMap<&str, &KeyBundle> {
+        let held = self.secrets.values().flat_map(Collection::iter);
+        held.filter_map(|((namespace, _), held)| {
             Some((namespace.as_str(), held.keys.as_ref().ok().filter(|_| enrolled.contains(namespace))?))
-        });
-        let bundles: Vec<_> = bundles.collect();
+        })
+        .collect()
+    }
+
+    /// Has the public keys of these namespaces served.
+    fn publish(&mut self, enrolled: &BTreeSet<String>) {
+        if let Some(together) = &mut self.together {
+            together.is_stale = true;
+        }
+        let bundles = self.bundles(enrolled);
         self.with.metrics.namespaces(bundles.len(), enrolled.len().saturating_sub(bundles.len()));
         self.with.ring.publish(bundles.into_iter());
         self.with.state.set(|state| state.keys = true);
@@ -231,7 +257,7 @@ impl Keeping {
                 let complaint = (uid.clone(), fault.reason);
                 if self.complaints.get(namespace) != Some(&complaint) {
                     tracing::error!(%namespace, secret = SECRET, reason = fault.reason, problem = %fault.words, "no keys are kept here");
-                    self.with.news.secret(&name, uid.as_deref(), fault.reason, &fault.words).await;
+                    self.with.news.object("Secret", &name, uid.as_deref(), fault.reason, &fault.words).await;
                     self.complaints.insert(namespace.to_owned(), complaint);
                 }
                 return false;
@@ -250,6 +276,38 @@ impl Keeping {
                 false
             }
         }
+    }
+
+    /// Keeps the one Secret true to the keys of all.
+    async fn put_together(&mut self, enrolled: &BTreeSet<String>) {
+        let Some(mut together) = self.together.take_if(|it| it.is_stale && it.is_whole()) else { return };
+        match together.next(&self.bundles(enrolled)) {
+            Ok(None) => together.is_stale = false,
+            Ok(Some(secret)) => {
+                let api: Api<Secret> = Api::namespaced(self.with.client.clone(), &together.name.0);
+                let written = match secret.metadata.resource_version {
+                    None => self.written(api.create(&as_us(), &secret)).await,
+                    Some(_) => self.written(api.replace(&together.name.1, &as_us(), &secret)).await,
+                };
+                match written {
+                    Ok(Some(secret)) => {
+                        tracing::info!(secret = %together.name.1, "wrote the keys of all namespaces");
+                        together.put(&secret);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(secret = %together.name.1, %error, "keys could not be written; tried again");
+                    }
+                }
+            }
+            Err(()) => {}
+        }
+        if let Some((uid, fault)) = together.complaint() {
+            let secret = format!("{}/{}", together.name.0, together.name.1);
+            tracing::error!(%secret, reason = fault.reason, problem = %fault.words, "a gate lacks keys");
+            self.with.news.object("Secret", &together.name, uid.as_deref(), fault.reason, &fault.words).await;
+        }
+        self.together = Some(together);
     }
 
     async fn make(&self, namespace: &str, now: Timestamp) -> anyhow::Result<Option<Secret>> {
@@ -325,29 +383,18 @@ impl Held {
                     words: format!("{error}. Or delete the Secret: new keys are made, and services refuse JWTs until they know them"),
                 })
             }
-            false => Err(Fault {
-                reason: "NotOurs",
-                words: format!(
-                    "the name is that of the signing keys, and the Secret has no label `{}: {}`: it is left as it is, and there \
-                     are no keys; rename or delete it",
-                    OURS.0, OURS.1
-                ),
-            }),
+            false => Err(Fault::foreign("the signing keys", "there are no keys")),
         };
         Self { uid: secret.metadata.uid, version: secret.metadata.resource_version, keys }
     }
 }
 
 fn is_ours(secret: &Secret) -> bool {
-    secret.metadata.labels.as_ref().and_then(|labels| labels.get(OURS.0)).is_some_and(|value| value == OURS.1)
-        && secret.type_.as_deref().is_none_or(|it| it == "Opaque")
+    ours::is_ours(&secret.metadata) && secret.type_.as_deref().is_none_or(|it| it == "Opaque")
 }
 
 fn secret_of(bundle: &KeyBundle, metadata: ObjectMeta) -> Secret {
-    let mut metadata = metadata;
-    let labels = metadata.labels.get_or_insert_default();
-    labels.insert(OURS.0.to_owned(), OURS.1.to_owned());
-    labels.insert("app.kubernetes.io/part-of".to_owned(), "cloakroom".to_owned());
+    let metadata = ours::marked(metadata);
     let data: BTreeMap<String, ByteString> =
         bundle.files().map(|(name, content)| (name, ByteString(content.to_vec()))).collect();
     Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), immutable: Some(false), string_data: None }

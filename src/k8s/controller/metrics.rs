@@ -39,7 +39,8 @@ impl ControllerMetrics {
         let opts =
             Opts::new("cloakroom_controller_namespaces", "Enrolled namespaces, by whether they have signing keys.");
         let namespaces = IntGaugeVec::new(opts, &["keys"])?;
-        let opts = Opts::new("cloakroom_controller_writes_total", "Writes of statuses and key Secrets, by outcome.");
+        let opts =
+            Opts::new("cloakroom_controller_writes_total", "Writes of statuses, keys and certificates, by outcome.");
         let writes = IntCounterVec::new(opts, &["object", "outcome"])?;
         registry.register(Box::new(leading.clone()))?;
         registry.register(Box::new(policies.clone()))?;
@@ -49,7 +50,7 @@ impl ControllerMetrics {
         metrics.policies(0, 0);
         metrics.namespaces(0, 0);
         for outcome in ["done", "conflict", "failed"] {
-            for object in ["status", "keys"] {
+            for object in ["status", "keys", "certificates"] {
                 metrics.writes.with_label_values(&[object, outcome]);
             }
         }
@@ -74,6 +75,10 @@ impl ControllerMetrics {
 
     pub(super) fn keys(&self, written: Written) {
         self.count("keys", written);
+    }
+
+    pub(super) fn certificates(&self, written: Written) {
+        self.count("certificates", written);
     }
 
     fn count(&self, object: &str, written: Written) {

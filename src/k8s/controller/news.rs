@@ -44,17 +44,24 @@ impl News {
         self.tell(&about, type_, reason, action, note).await;
     }
 
-    /// Tells that a Secret, which is there or should be, needs a person.
-    pub(super) async fn secret(&self, (namespace, name): &ObjectName, uid: Option<&str>, reason: &str, words: &str) {
+    /// Tells that an object of the core API (`kind`), which is there or should be, needs a person.
+    pub(super) async fn object(
+        &self,
+        kind: &str,
+        (namespace, name): &ObjectName,
+        uid: Option<&str>,
+        reason: &str,
+        words: &str,
+    ) {
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
-            kind: Some("Secret".to_owned()),
+            kind: Some(kind.to_owned()),
             namespace: Some(namespace.clone()),
             name: Some(name.clone()),
             uid: uid.map(str::to_owned),
             ..ObjectReference::default()
         };
-        self.tell(&about, EventType::Warning, reason.to_owned(), "KeepKeys".to_owned(), words.to_owned()).await;
+        self.tell(&about, EventType::Warning, reason.to_owned(), "Keep".to_owned(), words.to_owned()).await;
     }
 
     async fn tell(&self, about: &ObjectReference, type_: EventType, reason: String, action: String, note: String) {

@@ -74,7 +74,7 @@ impl KeyBundle {
             problem: "it is not UTF-8; restore the file".to_owned(),
         })?;
         let mut pems = BTreeMap::new();
-        let (ring, timeline) = folder::assemble(place, text, |entry| {
+        let (ring, timeline) = folder::assemble(&place.join(RING_FILE), text, |entry| {
             let name = entry.file();
             if pems.len() == MAX_KEYS {
                 let problem = format!("it lists more than {MAX_KEYS} keys; remove those that are past `retired`");

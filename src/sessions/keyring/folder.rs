@@ -118,24 +118,30 @@ pub(super) fn load(dir: &Path) -> Result<Timeline, KeyRingError> {
 
 /// Reads the folder's keys and their list.
 pub(super) fn read(dir: &Path) -> Result<(RingFile, Timeline), KeyRingError> {
+    read_as(dir, "")
+}
+
+/// [`read`], of files whose names begin with `prefix`.
+pub(super) fn read_as(dir: &Path, prefix: &str) -> Result<(RingFile, Timeline), KeyRingError> {
+    let list = dir.join(format!("{prefix}{RING_FILE}"));
     // A rotation may end while we read. The bound is for a folder that never stands still.
     let mut attempts = 32;
     loop {
-        let text = read_list(dir)?;
-        match assemble(dir, &text, |entry| read_key(dir, entry)) {
-            Err(_) if attempts > 0 && read_list(dir)? != text => attempts -= 1,
+        let text = read_list(dir, &list)?;
+        match assemble(&list, &text, |entry| read_key(&dir.join(format!("{prefix}{}", entry.file())), entry)) {
+            Err(_) if attempts > 0 && read_list(dir, &list)? != text => attempts -= 1,
             done => return done,
         }
     }
 }
 
-/// The ring that `text` lists, each key as `read_key` reads it. `dir` is where errors say that it lies.
+/// The ring that `text` lists, each key as `read_key` reads it. `path` is where errors say that the list lies.
 pub(super) fn assemble(
-    dir: &Path,
+    path: &Path,
     text: &str,
     mut read_key: impl FnMut(&KeyEntry) -> Result<SigningKey, KeyRingError>,
 ) -> Result<(RingFile, Timeline), KeyRingError> {
-    let path = dir.join(RING_FILE);
+    let path = path.to_owned();
     let ring: RingFile = serde_saphyr::from_str(text)
         .map_err(|error| KeyRingError::Syntax { path: path.clone(), problem: error.to_string() })?;
     if ring.keys.is_empty() {
@@ -162,7 +168,7 @@ pub(super) fn assemble(
     Ok((ring, Timeline::new(keys)))
 }
 
-fn read_list(dir: &Path) -> Result<String, KeyRingError> {
+fn read_list(dir: &Path, path: &Path) -> Result<String, KeyRingError> {
     let refused = |action, source| KeyRingError::Io { action, path: dir.to_owned(), source };
     let folder = std::fs::metadata(dir).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => KeyRingError::Missing(dir.to_owned()),
@@ -178,27 +184,27 @@ fn read_list(dir: &Path) -> Result<String, KeyRingError> {
             cure: "run `chmod 700` on it",
         });
     }
-    let path = dir.join(RING_FILE);
     let exposed = Exposure { bits: 0o022, who: "others may change which keys sign", cure: "run `chmod 600` on it" };
-    let text = match read_file(&path, &exposed) {
+    let text = match read_file(path, &exposed) {
         Err(KeyRingError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err(KeyRingError::Missing(dir.to_owned()));
         }
         read => read?,
     };
-    String::from_utf8(text.to_vec())
-        .map_err(|_| KeyRingError::Syntax { path, problem: "it is not UTF-8; restore the file".to_owned() })
+    String::from_utf8(text.to_vec()).map_err(|_| KeyRingError::Syntax {
+        path: path.to_owned(),
+        problem: "it is not UTF-8; restore the file".to_owned(),
+    })
 }
 
-fn read_key(dir: &Path, entry: &KeyEntry) -> Result<SigningKey, KeyRingError> {
-    let path = dir.join(entry.file());
+fn read_key(path: &Path, entry: &KeyEntry) -> Result<SigningKey, KeyRingError> {
     // Reading by a group is allowed: that is how Kubernetes hands a Secret to a process that is not root (`fsGroup`).
     let exposed = Exposure {
         bits: 0o027,
         who: "others may read or change this private key",
         cure: "run `chmod 600` on it, or mount its Secret with `defaultMode: 0440`",
     };
-    parse_key(&path, entry, &read_file(&path, &exposed)?)
+    parse_key(path, entry, &read_file(path, &exposed)?)
 }
 
 /// The key of a file at `path` with this text.

@@ -10,6 +10,16 @@ use super::folder::{self, KeyRingError, RING_FILE};
 use super::timeline::Timeline;
 use crate::api::meta::is_label;
 
+/// The file that says of a folder that it is one of the flat form, also where no namespace has keys yet: their names, one a line,
+/// for people.
+pub const INDEX: &str = "namespaces";
+
+/// What the file `name` of a namespace's ring is called in the flat form: a Secret has no folders. No namespace has a `_` in its
+/// name.
+pub fn flat(namespace: &str, name: &str) -> String {
+    format!("{namespace}_{name}")
+}
+
 /// The keys of a process.
 #[derive(Debug)]
 pub(super) enum Keys {
@@ -55,25 +65,33 @@ impl Keys {
     }
 }
 
-/// Reads the folder: the ring in it, or one in each folder that is called after a namespace. A ring that cannot be used is
-/// replaced by that of `last`, if there is one, and keeps no other namespace's from being read (P27).
+/// Reads the folder: the ring in it, or one in each folder that is called after a namespace, or files of each namespace in the
+/// flat form. A ring that cannot be used is replaced by that of `last`, if there is one, and keeps no other namespace's from being
+/// read (P27).
 pub(super) fn load(config: &KeyRingConfig, last: Option<&Keys>) -> Result<Loaded, KeyRingError> {
     let dir = &config.dir;
-    let names = if dir.join(RING_FILE).symlink_metadata().is_ok() { Vec::new() } else { namespaces(dir) };
-    if names.is_empty() {
+    let is_one_ring = dir.join(RING_FILE).symlink_metadata().is_ok();
+    let places = if is_one_ring { BTreeMap::new() } else { places(dir) };
+    if places.is_empty() && (is_one_ring || !dir.join(INDEX).is_file()) {
         let ring = for_algorithm(folder::load(dir)?, dir, config.algorithm)?;
         return Ok(Loaded { keys: Keys::Shared(Arc::new(ring)), faults: Vec::new() });
     }
     let mut rings = BTreeMap::new();
     let mut faults = Vec::new();
-    for name in names {
-        let dir = dir.join(&name);
+    for (name, place) in places {
         let last = match last {
             Some(Keys::Each(rings)) => rings.get(name.as_str()).cloned(),
             Some(Keys::Shared(_)) | None => None,
         };
-        let ring = folder::load(&dir).and_then(|ring| for_algorithm(ring, &dir, config.algorithm));
-        let ring = ring.map(Arc::new).map_err(|fault| faults.push(fault)).ok().or(last);
+        let read = match place {
+            Place::Folder => read_at(&dir.join(&name), "", config.algorithm),
+            Place::Flat => read_at(dir, &flat(&name, ""), config.algorithm),
+            Place::Both => Err(KeyRingError::Config(format!(
+                "{}: the namespace {name} has a folder and files in the flat form here; remove one of the two",
+                dir.display()
+            ))),
+        };
+        let ring = read.map(Arc::new).map_err(|fault| faults.push(fault)).ok().or(last);
         rings.extend(ring.map(|ring| (name.into_boxed_str(), ring)));
     }
     match faults.pop() {
@@ -86,11 +104,37 @@ pub(super) fn load(config: &KeyRingConfig, last: Option<&Keys>) -> Result<Loaded
     }
 }
 
-/// The folders in `dir` that are called after namespaces. A mounted Secret's own (`..data` and the like) are not.
-fn namespaces(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.filter(|entry| entry.path().is_dir()).filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| is_label(name)).collect()
+/// Where the ring of a namespace lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In a folder that is called after it.
+    Folder,
+    /// Beside those of others.
+    Flat,
+    /// Nobody knows.
+    Both,
+}
+
+/// The namespaces that have a ring in `dir`. A mounted Secret's own folders (`..data` and the like) are not called as
+/// namespaces can be.
+fn places(dir: &Path) -> BTreeMap<String, Place> {
+    let mut places = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let (name, place) = match name.split_once('_') {
+            Some((namespace, RING_FILE)) => (namespace.to_owned(), Place::Flat),
+            _ if entry.path().is_dir() => (name, Place::Folder),
+            _ => continue,
+        };
+        if is_label(&name) {
+            places.entry(name).and_modify(|it| *it = Place::Both).or_insert(place);
+        }
+    }
+    places
+}
+
+fn read_at(dir: &Path, prefix: &str, wanted: SigningAlgorithm) -> Result<Timeline, KeyRingError> {
+    for_algorithm(folder::read_as(dir, prefix)?.1, dir, wanted)
 }
 
 fn for_algorithm(ring: Timeline, dir: &Path, wanted: SigningAlgorithm) -> Result<Timeline, KeyRingError> {

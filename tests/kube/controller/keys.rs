@@ -1,8 +1,8 @@
 //! The signing keys of namespaces: made, replaced with an overlap, and never mixed up with what is somebody else's.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use e2e::checker::Checker;
 use e2e::gate::{Cloakroom, GateOptions};
 use e2e::jose::Jose;
+use e2e::mount::{Mount, files_of as files};
 use e2e::process::wait_until;
 use http::Method;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -35,16 +36,6 @@ fn enrolled(namespace: &str) -> String {
 
 fn secret_path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets/cloakroom-keys")
-}
-
-/// The files in a Secret.
-fn files(secret: &Value) -> Result<BTreeMap<String, String>> {
-    let data = secret["data"].as_object().context("a Secret without data")?;
-    let file = |(name, value): (&String, &Value)| {
-        let content = STANDARD.decode(value.as_str().unwrap_or_default())?;
-        Ok((name.clone(), String::from_utf8(content)?))
-    };
-    data.iter().map(file).collect()
 }
 
 /// The lines of its `keyring.yaml`.
@@ -135,52 +126,6 @@ async fn serves(controller: &Controller, namespace: &str, kids: &[String]) -> Re
     wait_until(PATIENCE, &format!("key set {kids:?} of {namespace}"), them).await
 }
 
-/// A Secret as kubelet mounts it: files are links into a folder that is exchanged as a whole.
-struct Mount {
-    folder: tempfile::TempDir,
-    writes: u32,
-}
-
-impl Mount {
-    fn of(secret: &Value) -> Result<Self> {
-        let mut mount = Self { folder: tempfile::Builder::new().prefix("mount-").tempdir()?, writes: 0 };
-        mount.update(secret)?;
-        Ok(mount)
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn update(&mut self, secret: &Value) -> Result<()> {
-        self.writes += 1;
-        let files = files(secret)?;
-        let fresh = format!("..{}", self.writes);
-        std::fs::create_dir(self.path().join(&fresh))?;
-        for (name, content) in &files {
-            let path = self.path().join(&fresh).join(name);
-            let mut options = std::fs::OpenOptions::new();
-            std::io::Write::write_all(
-                &mut options.write(true).create_new(true).mode(0o440).open(path)?,
-                content.as_bytes(),
-            )?;
-        }
-        symlink(&fresh, self.path().join("..data_tmp"))?;
-        std::fs::rename(self.path().join("..data_tmp"), self.path().join("..data"))?;
-        for name in files.keys().filter(|name| self.path().join(name).symlink_metadata().is_err()) {
-            symlink(PathBuf::from("..data").join(name), self.path().join(name))?;
-        }
-        for entry in std::fs::read_dir(self.path())? {
-            let entry = entry?;
-            let name = entry.file_name().into_string().unwrap();
-            if !name.starts_with("..") && !files.contains_key(&name) {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A gate that signs with the keys of a mounted Secret, and a session behind it.
 struct Signer {
     _gate: Cloakroom,
@@ -245,7 +190,7 @@ async fn p10_an_enrolled_namespace_gets_keys_that_every_controller_serves() -> R
     }
 
     // A gate signs with it as it is mounted, and services verify by what the controllers serve.
-    let mount = Mount::of(&secret)?;
+    let mount = Mount::of(&files(&secret)?)?;
     let signer = Signer::with(mount.path()).await?;
     let jwt = signer.jwt().await?;
     for controller in [&one, &two] {
@@ -286,7 +231,7 @@ async fn p10_keys_are_replaced_with_an_overlap() -> Result<()> {
     );
     assert_eq!(secret["metadata"]["annotations"]["example.com/note"], "kept");
     serves(&controller, "shop", &both).await?;
-    let mut mount = Mount::of(&secret)?;
+    let mut mount = Mount::of(&files(&secret)?)?;
     let signer = Signer::with(mount.path()).await?;
     let by_old = signer.jwt_by(&both[0]).await?;
     assert_eq!(verifier(&controller)?.verify(&by_old)?["sub"], "ada");
@@ -299,7 +244,7 @@ async fn p10_keys_are_replaced_with_an_overlap() -> Result<()> {
             ring[1]["signing"] = json!(soon);
         })
         .await?;
-    mount.update(&secret)?;
+    mount.update(&files(&secret)?)?;
     let by_new = signer.jwt_by(&both[1]).await?;
     for jwt in [&by_old, &by_new] {
         assert_eq!(verifier(&controller)?.verify(jwt)?["sub"], "ada");
@@ -362,7 +307,7 @@ async fn a_controller_that_dies_at_its_work_leaves_whole_keys_to_the_next() -> R
     let names: Vec<String> = (0..24).map(|i| format!("team-{i:02}")).collect();
     cluster.server.apply(&names.iter().map(|name| enrolled(name)).collect::<Vec<_>>().join("---\n")).await?;
     let made = async || {
-        let mut made = BTreeMap::new();
+        let mut made = std::collections::BTreeMap::new();
         for name in &names {
             let found = cluster.get(&secret_path(name)).await;
             made.extend(found.ok().map(|secret| (name.clone(), secret)));

@@ -80,7 +80,21 @@ async fn p27_the_controller_uses_every_right_that_it_is_granted_and_asks_for_no_
         .server
         .apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: new, labels: { cloakroom.dev/enrolled: 'true' } }")
         .await?;
-    let controller = cluster.controller().await?;
+    // Certificates that are there and not right, and those that are not there.
+    cluster.server.apply(super::certificates::BINDING).await?;
+    cluster.server.apply(&super::certificates::registrations(443)).await?;
+    let metadata = |name: &str, namespace: &str| {
+        json!({
+            "name": name,
+            "namespace": namespace,
+            "labels": { "app.kubernetes.io/managed-by": "cloakroom-controller" },
+        })
+    };
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata("cloakroom-gate-keys", "cloakroom-system") });
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("cloakroom-ca", "infra") });
+    cluster.server.apply(&format!("{secret}\n---\n{map}")).await?;
+    let controller = cluster.controller_with(&super::certificates::settings()).await?;
+    cluster.delete("/api/v1/namespaces/infra/configmaps/cloakroom-ca").await?;
     // A policy that turns bad twice: the second Event of a kind is a count on the first.
     cluster.server.apply(&format!("{GATEWAY}---\n{}", on_route("shop/shop", "shop", ""))).await?;
     let missing = "HTTPRoute shop: Accepted False TargetNotFound 1, ResolvedRefs False TargetNotFound 1, \

@@ -47,6 +47,14 @@ impl Cluster {
 
     /// [`Cluster::controller`] with this for `controller` in its configuration, over what the tests have there.
     pub(super) async fn controller_with(&self, settings: &Value) -> Result<Controller> {
+        let controller = self.controller_not_ready(settings).await?;
+        let ready = async || controller.readyz().await.is_ok_and(|it| it["ready"] == true);
+        controller.process.wait_until(PATIENCE, "readiness", ready).await?;
+        Ok(controller)
+    }
+
+    /// [`Cluster::controller_with`] without the wait until it is ready.
+    pub(super) async fn controller_not_ready(&self, settings: &Value) -> Result<Controller> {
         let kubeconfig = self.server.kubeconfig_with("cloakroom-controller", &self.token)?;
         let mut controller = json!({ "lease": { "duration": "3s" } });
         for (key, value) in settings.as_object().into_iter().flatten() {
@@ -205,11 +213,12 @@ impl Controller {
         let bound = written().context("the addresses of the controller")?;
         let address = |name: &str| bound[name].as_str().unwrap_or_default().parse::<SocketAddr>();
         let (http, health, webhook) = (address("http")?, address("health")?, address("webhook").ok());
-        let controller = Self { process, http, health, webhook, _folder: folder };
-        let ready =
-            async || controller.ask(controller.health, "/readyz").await.is_ok_and(|answer| answer.status() == 200);
-        controller.process.wait_until(PATIENCE, "readiness", ready).await?;
-        Ok(controller)
+        Ok(Self { process, http, health, webhook, _folder: folder })
+    }
+
+    /// What `/readyz` answers.
+    pub(super) async fn readyz(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.ask(self.health, "/readyz").await?.text())?)
     }
 
     /// Ends it in order: it gives the Lease back.

@@ -1,8 +1,11 @@
 //! A ring for each namespace: whose key signs, and whom it speaks for.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 use crate::sessions::keyring::MintError;
 use crate::sessions::keyring::bundle::KeyBundle;
+use crate::sessions::keyring::namespaces::{INDEX, flat};
 
 /// Folders `shop` and `pay` with a key each.
 fn folders() -> (TempDir, KeyRing) {
@@ -92,6 +95,61 @@ fn p10_folders_without_a_good_ring_are_no_key_ring() {
     // What is no namespace is not looked into.
     ceremony::generate(&dir.path().join("..data"), SigningAlgorithm::Es256, NOW).unwrap();
     assert!(KeyRing::open(config(dir.path())).is_err());
+}
+
+/// A folder in the flat form, as the Secret of a shared gate is mounted, with new keys of these namespaces.
+fn flat_folder(namespaces: &[&str]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join(INDEX), namespaces.join("\n")).unwrap();
+    for namespace in namespaces {
+        write_flat(dir.path(), namespace);
+    }
+    dir
+}
+
+fn write_flat(dir: &Path, namespace: &str) {
+    for (name, content) in KeyBundle::generate(SigningAlgorithm::Es256, NOW).unwrap().files() {
+        let path = dir.join(flat(namespace, &name));
+        fs::write(&path, &*content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+    }
+}
+
+#[test]
+fn p27_the_flat_form_has_a_ring_for_each_namespace() {
+    let dir = flat_folder(&["shop", "pay"]);
+    fs::write(dir.path().join("No_keyring.yaml"), "no namespace is called so").unwrap();
+    let ring = KeyRing::open(config(dir.path())).unwrap();
+    let key = |namespace: &str| ring.signing_key(namespace, NOW);
+    assert!(ring.is_by_namespace() && ring.is_ready(NOW));
+    assert!(key("shop").is_some() && key("pay").is_some() && key("shop") != key("pay") && key("other").is_none());
+    let before = key("shop");
+    fs::write(dir.path().join("shop_keyring.yaml"), "keys: 7").unwrap();
+    write_flat(dir.path(), "new");
+    let error = ring.reload().unwrap_err().to_string();
+    assert!(error.contains("shop_keyring.yaml"), "{error}");
+    assert_eq!(key("shop"), before, "the last good ones stay");
+    assert!(key("new").is_some() && key("pay").is_some());
+    // Which of two rings counts nobody could tell.
+    ceremony::generate(&dir.path().join("pay"), SigningAlgorithm::Es256, NOW).unwrap();
+    let fresh = KeyRing::open(config(dir.path())).unwrap();
+    assert!(fresh.signing_key("pay", NOW).is_none() && fresh.signing_key("new", NOW).is_some());
+}
+
+#[test]
+fn p10_the_flat_form_may_be_for_nobody_and_then_nobody_has_a_key() {
+    let dir = flat_folder(&[]);
+    let ring = KeyRing::open(config(dir.path())).unwrap();
+    assert!(ring.is_ready(NOW) && !ring.can_sign(NOW));
+    assert!(matches!(ring.mint_for(&session(NOW), &spec_of("shop"), NOW), Err(MintError::NoKey)));
+    write_flat(dir.path(), "shop");
+    assert!(ring.reload().unwrap());
+    assert!(ring.signing_key("shop", NOW).is_some());
+    fs::remove_file(dir.path().join("shop_keyring.yaml")).unwrap();
+    assert!(ring.reload().unwrap());
+    assert!(ring.signing_key("shop", NOW).is_none() && ring.is_ready(NOW));
+    // An empty folder that does not say so is no key ring.
+    assert!(KeyRing::open(config(TempDir::new().unwrap().path())).is_err());
 }
 
 #[test]

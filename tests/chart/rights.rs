@@ -1,0 +1,94 @@
+//! What the chart grants is what docs/kubernetes.md lists, verb by verb and with a reason for each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::house::{objects, scenarios};
+
+const DOCS: &str = include_str!("../../docs/kubernetes.md");
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn words(texts: &[&str]) -> String {
+    let words: Vec<_> = texts.iter().map(|it| format!("`{it}`")).collect();
+    words.join(", ")
+}
+
+/// What is granted, by role, group, resources and verbs: the names that it is granted for, of all scenarios together.
+type Granted = BTreeMap<(String, String, String, String), BTreeSet<String>>;
+
+fn gather(granted: &mut Granted, role: &Value) {
+    let title = format!(
+        "{} `{}`",
+        role["kind"].as_str().unwrap_or_default(),
+        role["metadata"]["name"].as_str().unwrap_or_default()
+    );
+    for rule in role["rules"].as_array().into_iter().flatten() {
+        let group = match texts(&rule["apiGroups"])[..] {
+            [""] => "core".to_owned(),
+            ref groups => words(groups),
+        };
+        let key = (title.clone(), group, words(&texts(&rule["resources"])), words(&texts(&rule["verbs"])));
+        let names = texts(&rule["resourceNames"]).into_iter();
+        // Secrets of the scenarios' own stores: the users' names for what the table's reason speaks of.
+        granted.entry(key).or_default().extend(names.filter(|it| !it.starts_with("redis-")).map(str::to_owned));
+    }
+}
+
+/// A row of the table without its reason.
+fn row((key, names): (&(String, String, String, String), &BTreeSet<String>)) -> String {
+    let (role, group, resources, verbs) = key;
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let space = if names.is_empty() { "" } else { " " };
+    format!("| {role} | {group} | {resources}{space}{} | {verbs} |", words(&names))
+}
+
+#[test]
+fn the_docs_have_every_right_and_no_other() -> Result<()> {
+    let mut granted = Granted::new();
+    for (_, values) in scenarios()? {
+        let objects = objects(&values)?;
+        let roles = objects.iter().filter(|it| it["kind"] == "Role" || it["kind"] == "ClusterRole");
+        // Of `helm test`: gone when it has passed.
+        let roles = roles.filter(|it| it["metadata"]["name"] != "cloakroom-test");
+        roles.for_each(|role| gather(&mut granted, role));
+    }
+    let granted: BTreeSet<_> = granted.iter().map(row).collect();
+    let table = DOCS.lines().filter(|line| line.starts_with("| Role `") || line.starts_with("| ClusterRole `"));
+    let mut listed = BTreeSet::new();
+    for line in table {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [role, group, resources, verbs, why] = cells[..] else { anyhow::bail!("five cells: {line}") };
+        ensure!(why.len() > 10, "a reason: {line}");
+        listed.insert(format!("| {role} | {group} | {resources} | {verbs} |"));
+    }
+    let missing: Vec<_> = granted.difference(&listed).cloned().collect();
+    let beyond: Vec<_> = listed.difference(&granted).cloned().collect();
+    ensure!(missing.is_empty(), "docs/kubernetes.md does not have\n{}", missing.join("\n"));
+    ensure!(beyond.is_empty(), "docs/kubernetes.md has what nobody is granted\n{}", beyond.join("\n"));
+    Ok(())
+}
+
+/// No role may change what nobody named: only to make objects, and to tell, needs no name.
+#[test]
+fn p31_no_right_to_read_secrets_goes_without_their_names() -> Result<()> {
+    for (scenario, values) in scenarios()? {
+        for role in objects(&values)?.iter().filter(|it| it["kind"] == "Role" || it["kind"] == "ClusterRole") {
+            let name = role["metadata"]["name"].as_str().context("a name")?;
+            for rule in role["rules"].as_array().into_iter().flatten() {
+                let (resources, verbs) = (texts(&rule["resources"]), texts(&rule["verbs"]));
+                ensure!(!resources.contains(&"*") && !verbs.contains(&"*"), "{scenario}: {name}: {rule}");
+                let is_of_secrets = resources.contains(&"secrets") && name != "cloakroom-gate-secrets";
+                let is_named = !texts(&rule["resourceNames"]).is_empty();
+                ensure!(!is_of_secrets || is_named || verbs == ["create"], "{scenario}: {name}: {rule}");
+                let writes = verbs.iter().any(|verb| ["update", "delete", "bind", "escalate"].contains(verb));
+                ensure!(!writes || is_named, "{scenario}: {name}: {rule}");
+            }
+        }
+    }
+    Ok(())
+}

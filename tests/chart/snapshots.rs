@@ -1,0 +1,188 @@
+//! What the chart renders for each mesh and shape, as committed and read by people.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test --test chart` writes them anew: read the difference before you commit it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::tools;
+
+use crate::house::{NAMESPACE, chart, helm, parse, render, scenarios, title};
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/snapshots");
+
+/// The documents of a rendering by their titles, without definitions, which another test compares with their source.
+fn documents(rendered: &str) -> Result<BTreeMap<String, String>> {
+    let mut documents = BTreeMap::new();
+    for text in rendered.split("\n---\n") {
+        let text = text.trim().trim_start_matches("---\n");
+        for object in parse(text)?.iter().filter(|it| it["kind"] != "CustomResourceDefinition") {
+            let twice = documents.insert(title(object), text.to_owned());
+            ensure!(twice.is_none(), "{} is rendered twice", title(object));
+        }
+    }
+    Ok(documents)
+}
+
+/// The lines that differ, with their neighbours.
+fn difference(old: &str, new: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
+    let before = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let after = old[before..].iter().rev().zip(new[before..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let mut told = String::new();
+    let around = before.saturating_sub(3)..before;
+    told.extend(old[around].iter().map(|line| format!("    {line}\n")));
+    told.extend(old[before..old.len() - after].iter().map(|line| format!("  - {line}\n")));
+    told.extend(new[before..new.len() - after].iter().map(|line| format!("  + {line}\n")));
+    told
+}
+
+#[test]
+fn what_is_rendered_is_what_was_reviewed() -> Result<()> {
+    let program = tools::helm()?;
+    let update = std::env::var_os("UPDATE_SNAPSHOTS").is_some();
+    let mut told = String::new();
+    for (name, values) in scenarios()? {
+        let now = documents(&render(&program, &values, &[])?)?;
+        let file = Path::new(FOLDER).join(format!("{name}.yaml"));
+        if update {
+            let text: Vec<_> = now.values().map(String::as_str).collect();
+            fs::write(&file, text.join("\n---\n") + "\n")?;
+            continue;
+        }
+        let committed = fs::read_to_string(&file).with_context(|| format!("{}: UPDATE_SNAPSHOTS=1", file.display()))?;
+        let then = documents(&committed)?;
+        for title in then.keys().filter(|it| !now.contains_key(*it)) {
+            told += &format!("{name}: {title} is gone\n");
+        }
+        for (title, text) in &now {
+            match then.get(title) {
+                None => told += &format!("{name}: {title} is new\n"),
+                Some(old) if old != text => told += &format!("{name}: {title} changed\n{}", difference(old, text)),
+                Some(_) => {}
+            }
+        }
+    }
+    ensure!(told.is_empty(), "{told}if that is meant: UPDATE_SNAPSHOTS=1 cargo test --test chart");
+    let scenarios: Vec<_> = scenarios()?.into_iter().map(|(name, _)| name).collect();
+    for entry in fs::read_dir(FOLDER)? {
+        let name = entry?.file_name().to_string_lossy().replace(".yaml", "");
+        ensure!(scenarios.contains(&name), "snapshots/{name}.yaml is of no scenario: remove it");
+    }
+    Ok(())
+}
+
+#[test]
+fn both_helms_find_nothing_and_render_the_same() -> Result<()> {
+    let (helm4, helm3) = (tools::helm()?, tools::helm3()?);
+    for (name, values) in scenarios()? {
+        for program in [&helm4, &helm3] {
+            let (chart, values) = (chart().display().to_string(), values.display().to_string());
+            let (is_good, words, errors) = helm(program, &["lint", "--strict", "--values", &values, &chart])?;
+            ensure!(is_good, "{}: {name}: {words}{errors}", program.display());
+        }
+        let (of4, of3) = (render(&helm4, &values, &[])?, render(&helm3, &values, &[])?);
+        ensure!(documents(&of4)? == documents(&of3)?, "{name}: {}", difference(&of4, &of3));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_mesh_and_shape_is_a_scenario() -> Result<()> {
+    let mut seen = Vec::new();
+    for (_, values) in scenarios()? {
+        let values: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(values)?)?;
+        let (mesh, shape) = (values["mesh"].as_str().context("a mesh")?, values["shape"].as_str());
+        let usual = if matches!(mesh, "istio" | "envoy") { "sidecar" } else { "shared" };
+        seen.push((mesh.to_owned(), shape.unwrap_or(usual).to_owned()));
+    }
+    for (mesh, shape) in [
+        ("istio", "sidecar"),
+        ("istio", "shared"),
+        ("envoyGateway", "shared"),
+        ("gatewayApi", "shared"),
+        ("envoy", "sidecar"),
+        ("envoy", "shared"),
+    ] {
+        ensure!(seen.contains(&(mesh.to_owned(), shape.to_owned())), "no scenario has mesh {mesh} and shape {shape}");
+    }
+    Ok(())
+}
+
+#[test]
+fn definitions_are_those_of_this_version() -> Result<()> {
+    let program = tools::helm()?;
+    let values = chart().join("values.yaml");
+    for (keep, policy) in [("true", serde_json::json!("keep")), ("false", serde_json::Value::Null)] {
+        let rendered = parse(&render(&program, &values, &["--set", &format!("crds.keep={keep}")])?)?;
+        for crd in cloakroom::k8s::crds::all() {
+            let found = rendered.iter().find(|it| it["metadata"]["name"] == crd.name.as_str());
+            let found = found.with_context(|| format!("{} is not in the chart", crd.name))?;
+            ensure!(found["spec"] == crd.object["spec"], "{}: run `cargo xtask chart`", crd.name);
+            for (key, value) in crd.object["metadata"]["labels"].as_object().into_iter().flatten() {
+                ensure!(&found["metadata"]["labels"][key] == value, "{}: {key}", crd.name);
+            }
+            ensure!(found["metadata"]["annotations"]["helm.sh/resource-policy"] == policy, "{}: {keep}", crd.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_object_has_our_labels_and_its_namespace() -> Result<()> {
+    let of_the_cluster =
+        ["ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
+    for (name, values) in scenarios()? {
+        for text in documents(&render(&tools::helm()?, &values, &[])?)?.values() {
+            let object = &parse(text)?[0];
+            if title(object).contains("/extra") {
+                continue;
+            }
+            let is_of_cluster = of_the_cluster.iter().any(|kind| object["kind"] == *kind);
+            ensure!(
+                is_of_cluster == object["metadata"]["namespace"].is_null(),
+                "{name}: {} and its namespace",
+                title(object)
+            );
+            let labels = &object["metadata"]["labels"];
+            ensure!(labels["app.kubernetes.io/name"] == "cloakroom", "{name}: {}", title(object));
+            ensure!(labels["app.kubernetes.io/managed-by"] == "Helm", "{name}: {}", title(object));
+            ensure!(name != "everything" || labels["team"] == "edge", "{name}: {}", title(object));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn notes_have_the_next_commands_in_the_users_own_words() -> Result<()> {
+    let program = tools::helm()?;
+    for (scenario, wanted) in [
+        ("envoy-sidecar", vec!["rollout restart", "selector: { matchLabels", "-c cloakroom", "127.0.0.1:9443"]),
+        ("envoy-shared", vec!["deploy/cloakroom-gate", "cloakroom-gate.cloakroom-system.svc:9443"]),
+        ("istio-sidecar", vec!["rollout restart", "meshConfig.extensionProviders", "provider cloakroom"]),
+        ("gateway-api", vec!["kind: HTTPRoute", "deploy/cloakroom-gate", "cloakroom snippet gateway-api"]),
+    ] {
+        let values = chart().join(format!("ci/{scenario}-values.yaml")).display().to_string();
+        let chart = chart().display().to_string();
+        let arguments = ["install", "mine", &chart, "--values", &values, "--dry-run=client"];
+        let (is_good, notes, words) = helm(&program, &arguments)?;
+        ensure!(is_good, "{scenario}: {words}");
+        let notes = notes.split("NOTES:").nth(1).context("notes")?;
+        let always =
+            ["kubectl label namespace shop cloakroom.dev/enrolled=true", "kind: AuthPolicy", "helm uninstall mine"];
+        for text in wanted.iter().chain(&always) {
+            ensure!(notes.contains(text), "{scenario}: no `{text}` in {notes}");
+        }
+        // The policy can be copied as it stands.
+        let policy =
+            notes.split("<<'POLICY'\n").nth(1).and_then(|it| it.split("  POLICY").next()).context("a policy")?;
+        let lines: Vec<_> = policy.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+        ensure!(lines.len() == 5, "{scenario}: a policy of five lines: {policy}");
+        let policy: serde_json::Value = serde_saphyr::from_str(&lines.join("\n"))?;
+        ensure!(policy["metadata"]["namespace"] == "shop", "{scenario}: {policy}");
+    }
+    ensure!(NAMESPACE == "cloakroom-system");
+    Ok(())
+}
