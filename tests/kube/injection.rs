@@ -72,7 +72,9 @@ impl Scene {
             let answer = self.create("shop", &pod("probe"), "?dryRun=All").await;
             answer.is_ok_and(|(_, pod)| is_injected(&pod))
         };
-        wait_until(PATIENCE, "first injection", asked).await
+        let waited = wait_until(PATIENCE, "first injection", asked).await;
+        let last = self.create("shop", &pod("probe"), "?dryRun=All").await;
+        waited.with_context(|| format!("it answers {last:?}"))
     }
 
     async fn namespace(&self, name: &str, labels: &str) -> Result<()> {
@@ -127,6 +129,8 @@ pub(crate) fn pod(name: &str) -> Value {
         "kind": "Pod",
         "metadata": { "name": name, "labels": { "app": "shop" } },
         "spec": {
+            // The API server fills it in where the admission plugin `ServiceAccount` is on.
+            "serviceAccountName": "default",
             "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [container("app"), container("envoy")],
         },
