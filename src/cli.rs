@@ -2,11 +2,13 @@
 
 pub mod client;
 pub mod crds;
+pub mod doctor;
 pub mod explain;
 pub mod keys;
 pub mod output;
 pub mod policy;
 pub mod session;
+pub mod snippet;
 mod written;
 
 use std::io::Write as _;
@@ -40,6 +42,10 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Print the definitions that teach a Kubernetes API server our kinds.
     Crds(crds::CrdsArgs),
+    /// Print what a mesh or a proxy needs to ask cloakroom: Istio, Envoy Gateway, the Gateway API, plain Envoy.
+    Snippet(Box<snippet::SnippetArgs>),
+    /// Look at an install, say what is wrong with it, and the cure of each thing.
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
 /// Run the gate.
@@ -111,17 +117,24 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Policy(args) => on_a_runtime(policy::run(args)),
         Command::Keys(args) => keys::run(args),
         Command::Crds(args) => crds::run(args),
+        Command::Snippet(args) => snippet::run(*args),
+        // It tells apart what it has found and that it could not look.
+        Command::Doctor(args) => {
+            return on_a_runtime(doctor::run(*args)).unwrap_or_else(|error| failed(&error, 2.into()));
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nowhere is left to say that this failed.
-            let _ = writeln!(std::io::stderr(), "cloakroom: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, ExitCode::FAILURE),
     }
 }
 
-fn on_a_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn failed(error: &anyhow::Error, status: ExitCode) -> ExitCode {
+    // Nowhere is left to say that this failed.
+    let _ = writeln!(std::io::stderr(), "cloakroom: {error:#}");
+    status
+}
+
+fn on_a_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

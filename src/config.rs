@@ -6,6 +6,7 @@ mod file;
 pub mod pod;
 mod policies;
 mod realms;
+mod sidecars;
 mod store;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use self::controller::ControllerSettings;
 pub use self::policies::PoliciesConfig;
+pub use self::sidecars::SidecarsSettings;
 pub use self::store::StoreConfig;
 
 use std::borrow::Cow;

@@ -13,6 +13,7 @@ pub mod crds;
 mod follow;
 mod kind;
 mod known;
+mod look;
 pub mod metrics;
 mod snapshot;
 mod version;
@@ -25,6 +26,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use self::client::{ConnectError, Connection};
+pub use self::look::Unseen;
 pub use self::watch::ClusterPolicies;
 use crate::authz::policy::{ObjectName, PolicyObjects, PolicyProblem};
 

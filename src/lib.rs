@@ -4,7 +4,7 @@
 //! it so (`ARCHITECTURE.md` draws the house):
 //!
 //! ```text
-//! app, cli, config  >  ext_authz, ext_proc, admin, folder, k8s  >  sessions > store, identity, policies  >  authz > api
+//! app, cli, config  >  ext_authz, ext_proc, admin, folder, k8s  >  sessions > store, identity, policies  >  authz > api, injector
 //!                      grpc > tls, telemetry: what surfaces stand on; they use no other room
 //! ```
 
@@ -14,14 +14,17 @@ pub mod app;
 pub mod authz;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod ext_authz;
 pub mod ext_proc;
 pub mod folder;
 pub mod grpc;
 pub mod identity;
+pub mod injector;
 pub mod k8s;
 pub mod policies;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod wiring;

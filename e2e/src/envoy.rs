@@ -61,7 +61,15 @@ impl EnvoyConfig {
     /// # Errors
     /// When the file is not what this code expects.
     pub fn shipped() -> Result<Self> {
-        let mut config = Self(serde_saphyr::from_str(SHIPPED).context("examples/envoy/envoy.yaml")?);
+        Self::written(SHIPPED).context("examples/envoy/envoy.yaml")
+    }
+
+    /// A file of the same form, on such ports.
+    ///
+    /// # Errors
+    /// When the file is not what this code expects.
+    pub fn written(text: &str) -> Result<Self> {
+        let mut config = Self(serde_saphyr::from_str(text)?);
         config.port(0)?.admin(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         Ok(config)
     }

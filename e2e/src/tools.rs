@@ -9,11 +9,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+mod envoy_gateway;
 mod helm;
+mod istio;
 mod kube;
 mod node;
 
+pub use self::envoy_gateway::{egctl, envoy_gateway, envoy_gateway_crds};
 pub use self::helm::{helm, helm3};
+pub use self::istio::{istio_crds, pilot_discovery};
 pub use self::kube::{
     etcd, gateway_api_crds, kube_apiserver, kube_controller_manager, kube_proxy, kube_scheduler, kubectl, kubelet,
 };

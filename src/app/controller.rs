@@ -17,9 +17,9 @@ use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
 use crate::admin::listener::{self, Limits};
 use crate::config::{Config, PoliciesConfig};
-use crate::k8s::admission;
+use crate::k8s::admission::{self, Judges};
 use crate::k8s::controller::metrics::ControllerMetrics;
-use crate::k8s::controller::{Controller, ControllerConfig, ControllerState, LeaseConfig};
+use crate::k8s::controller::{Controller, ControllerConfig, ControllerState, FileCheck, GatesConfig, LeaseConfig};
 use crate::k8s::metrics::ClusterMetrics;
 use crate::k8s::{ClusterSettings, Connection};
 use crate::sessions::clock::Clock;
@@ -91,7 +91,19 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     };
     // With files it has its certificate from the start.
     let awaited = webhook.as_ref().map(|(_, tls)| Arc::clone(tls)).filter(|tls| !tls.is_there());
-    let judge = install.clone();
+    let sidecars = settings.sidecars.clone();
+    let check = FileCheck(Arc::new({
+        let sidecars = sidecars.clone();
+        move |text| sidecars.as_ref().map_or(Ok(()), |it| it.check(text))
+    }));
+    if let Some(sidecars) = &sidecars {
+        let file = &sidecars.namespaces.config_file;
+        let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+        text.and_then(|text| sidecars.check(&text))
+            .map_err(|problem| anyhow::anyhow!("controller.sidecars.configFile: {}: {problem}", file.display()))?;
+    }
+    let injection = sidecars.as_ref().map(|it| it.injection.sparing(&namespace));
+    let judges = Judges { install: install.clone(), injection };
     let metrics = ClusterMetrics::new()?;
     metrics.register(&registry)?;
     let controller = Controller::new(
@@ -109,6 +121,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             keys: settings.keys.clone(),
             certificates: settings.certificates.clone(),
             webhook: awaited.clone(),
+            gates: GatesConfig { once: settings.secrets.clone(), sidecars: sidecars.map(|it| it.namespaces), check },
         },
         install,
         Arc::clone(&ring),
@@ -150,7 +163,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     if let Some((listener, tls)) = webhook {
         let stop = stop_listening.clone();
         tasks.spawn(async move {
-            admission::serve(listener, tls, judge, stop).await;
+            admission::serve(listener, tls, judges, stop).await;
             ("the admission webhook", Ok(()))
         });
     }

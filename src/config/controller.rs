@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{PoliciesConfig, Wrong, file, within, wrong};
+use super::{PoliciesConfig, SidecarsSettings, Wrong, file, sidecars, within, wrong};
 use crate::api::meta::{is_label, is_subdomain};
 use crate::k8s::controller::certificates::{CertificatesConfig, WebhookCertificate};
-use crate::k8s::controller::{Enrolled, KeysConfig};
+use crate::k8s::controller::{Enrolled, KeysConfig, OnceMade};
 use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::bundle::Schedule;
 use crate::sessions::keyring::ceremony::MIN_PUBLISH;
@@ -29,6 +29,10 @@ pub struct ControllerSettings {
     pub webhook: Option<WebhookSettings>,
     /// The certificates that are made and kept; `None` makes none.
     pub certificates: Option<CertificatesConfig>,
+    /// The Secrets that are made once in the install's namespace.
+    pub secrets: BTreeSet<OnceMade>,
+    /// What pods of enrolled namespaces get, and what those namespaces get for it.
+    pub sidecars: Option<SidecarsSettings>,
 }
 
 /// `controller.webhook`.
@@ -96,7 +100,15 @@ pub(super) fn resolve(
         ));
     }
     let certificates = file.certificates.map(certificates).transpose()?;
+    if file.sidecars.is_some() && file.webhook.is_none() {
+        return Err(wrong(
+            "controller.sidecars",
+            "needs controller.webhook: it is the webhook that adds the sidecar to pods".into(),
+        ));
+    }
     Ok(ControllerSettings {
+        secrets: sidecars::once_made(file.secrets)?,
+        sidecars: file.sidecars.map(|file| sidecars::resolve(file, folder)).transpose()?,
         lease_name,
         lease_duration,
         keys: KeysConfig {

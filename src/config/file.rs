@@ -1,5 +1,6 @@
 //! The configuration file as it is written (DESIGN 14): every key, its default in `config.rs`, nothing resolved yet.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::sessions::keyring::algorithm::SigningAlgorithm;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct File {
     pub(super) realm: Option<String>,
-    pub(super) realms: Option<std::collections::BTreeMap<String, RealmFile>>,
+    pub(super) realms: Option<BTreeMap<String, RealmFile>>,
     pub(super) listen: ListenFile,
     pub(super) token: TokenFile,
     pub(super) sessions: SessionsFile,
@@ -285,6 +286,39 @@ pub(super) struct ControllerFile {
     pub(super) webhook: Option<WebhookFile>,
     pub(super) certificates: Option<CertificatesFile>,
     pub(super) gate_keys: Option<bool>,
+    pub(super) secrets: Option<Vec<String>>,
+    pub(super) sidecars: Option<SidecarsFile>,
+}
+
+/// `controller.sidecars`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SidecarsFile {
+    pub(super) config_file: String,
+    pub(super) image: String,
+    pub(super) image_pull_policy: Option<String>,
+    pub(super) listen: Option<String>,
+    pub(super) proxy_containers: Option<Vec<String>>,
+    pub(super) resources: Option<ResourcesFile>,
+    pub(super) store: Option<SidecarStoreFile>,
+}
+
+/// `controller.sidecars.resources`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct ResourcesFile {
+    pub(super) requests: Option<BTreeMap<String, serde_json::Value>>,
+    pub(super) limits: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// `controller.sidecars.store`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct SidecarStoreFile {
+    pub(super) password_secret: Option<String>,
+    pub(super) password_key: Option<String>,
+    pub(super) ca_secret: Option<String>,
+    pub(super) ca_key: Option<String>,
 }
 
 /// `controller.webhook`.

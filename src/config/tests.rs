@@ -6,6 +6,8 @@ use crate::authz::policy::Namespaces;
 use crate::k8s::{Access as ClusterAccess, ClusterSettings};
 use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
 
+mod sidecars;
+
 const LEAST: &str = "jwt: { issuer: 'https://cloakroom.example' }\n";
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -143,7 +145,7 @@ fn wrong_values_name_the_key_and_the_cure() {
             vec!["listen.tls.clientCaFile", "the proxies show"],
         ),
         ("listen: { tls: { certFile: c, keyFile: k, clientCaFile: a } }", vec!["listen.tls", "socket file"]),
-        ("listen: { tls: { caFile: a } }", vec!["caFile", "clientCaFile"]),
+        ("listen: { tls: { caFile: a } }", vec!["`caFile`", "`certFile`"]),
         ("controller: { webhook: { listen: '0.0.0.0:9443' } }", vec!["webhook.certFile", "controller.certificates"]),
         (
             "controller: { webhook: { listen: '0.0.0.0:9443' }, certificates: { gate: { service: g } } }",

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -21,10 +21,13 @@ pub struct SocketFile {
 impl SocketFile {
     /// The owner and the group may connect: the proxy runs as one of them.
     const MODE: u32 = 0o660;
+    /// A folder that is made: the group may reach the socket.
+    const FOLDER_MODE: u32 = 0o750;
     /// Nobody else may write to the folder: who can, puts a socket of their own there and answers checks.
     const FOREIGN_WRITE: u32 = 0o022;
 
-    /// Opens the socket. A stale file of a server that is gone is replaced; a live server is not.
+    /// Opens the socket. Its folder is made if it is missing, and no other: Kubernetes gives every user the right to write to the
+    /// volumes that it makes, and so ours needs a folder of its own inside. A stale file of a server that is gone is replaced; a live server is not.
     ///
     /// The file is made under another name and moved to its own when its mode is right, so that there is no moment in which it
     /// could be reached with a wider one.
@@ -34,6 +37,7 @@ impl SocketFile {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
+        make_folder(folder, Self::FOLDER_MODE).map_err(system)?;
         let about_folder = fs::metadata(folder).map_err(system)?;
         let wrong = |problem| BindError::Folder { folder: folder.to_owned(), problem };
         if about_folder.mode() & Self::FOREIGN_WRITE != 0 {
@@ -79,6 +83,19 @@ impl Drop for SocketFile {
             // A file that cannot be removed is stale, and replaced at the next start.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Makes a folder, if it is missing, with this mode whatever the process's mask is.
+fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(folder) {
+        Ok(()) => {
+            // Where the folder above hands on its group, as volumes of a pod with an `fsGroup` do, the socket is to have it too.
+            let hands_on = fs::metadata(folder)?.mode() & 0o2000;
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode | hands_on))
+        }
+        // There already, or not to be made here: what is there is judged next.
+        Err(_) => Ok(()),
     }
 }
 

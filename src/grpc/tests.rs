@@ -176,6 +176,7 @@ async fn channel_of(
     address: SocketAddr,
     shows: bool,
 ) -> Result<Channel, tonic::transport::Error> {
+    let certificates = certificates.clone();
     let connector = service_fn(move |_: http::Uri| {
         let certificates = certificates.clone();
         async move {
@@ -366,6 +367,21 @@ async fn p30_the_socket_lies_where_nobody_can_exchange_it() {
             Err(BindError::Folder { .. }) => assert!(!accepted, "{mode:o}"),
             Err(other) => panic!("{mode:o}: {other}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn p30_the_sockets_folder_is_made_if_it_is_missing_and_nobody_else_may_write_there() {
+    // As Kubernetes makes volumes: for everybody, and with a group that is handed on where the pod has an `fsGroup`.
+    for volume_mode in [0o777, 0o2777] {
+        let volume = folder();
+        fs::set_permissions(volume.path(), fs::Permissions::from_mode(volume_mode)).unwrap();
+        let path = volume.path().join("gate/gate.sock");
+        let _listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap();
+        let mode = fs::metadata(volume.path().join("gate")).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o750 | (volume_mode & 0o2000), "{mode:o}");
+        let missing = Listener::bind(&Address::Unix(volume.path().join("more/than/one.sock"))).await;
+        assert!(matches!(missing, Err(BindError::System { .. })), "{missing:?}");
     }
 }
 

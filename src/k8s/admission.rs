@@ -1,9 +1,10 @@
-//! The judge of objects before they are stored: a validating webhook (`admission.k8s.io/v1`) that compiles a policy as the gate does
-//! and refuses what can never work, with every reason.
+//! What API servers ask before they store an object (`admission.k8s.io/v1`): one listener, two judges.
 //!
-//! It is a courtesy. What gets past it, because it was down or because a target came or went later, is the gate's to close
-//! (P26), and what it refuses the gate would not have followed.
+//! Of a policy: the judge compiles it as the gate does and refuses what can never work, with every reason. It is a courtesy.
+//! What gets past it, because it was down or because a target came or went later, is the gate's to close (P26), and what it
+//! refuses the gate would not have followed. Of a pod: what the [`injector`](crate::injector) adds to it.
 
+mod injection;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub use self::server::{PATH, serve};
+pub use self::server::{INJECT_PATH, Judges, PATH, serve};
 use crate::api::auth_policy::AuthPolicy;
 use crate::api::identity_provider::IdentityProvider;
 use crate::api::read::read;
@@ -64,6 +65,8 @@ struct Request {
     sub_resource: Option<String>,
     operation: String,
     #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
     object: Option<Value>,
     #[serde(default)]
     old_object: Option<Value>,
@@ -84,19 +87,29 @@ struct Judgement {
     warnings: Vec<String>,
 }
 
-/// Answers an AdmissionReview.
+/// Answers an AdmissionReview of a policy or a provider.
 ///
 /// # Errors
 /// When it is none.
 pub fn review(body: &[u8], install: &Install) -> Result<Value, BadReview> {
-    let review: Review = serde_json::from_slice(body).map_err(BadReview::Unreadable)?;
-    if review.api_version != API_VERSION || review.kind != KIND {
-        return Err(BadReview::Other { kind: review.kind, version: review.api_version });
-    }
-    let request = review.request.ok_or(BadReview::NoRequest)?;
+    let request = Request::read(body)?;
     let uid = request.uid.clone();
     let judgement = if needs_no_judgement(&request) { Judgement::default() } else { judge(request, install) };
-    Ok(json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response(&uid, &judgement) }))
+    Ok(answer(response(&uid, &judgement)))
+}
+
+impl Request {
+    fn read(body: &[u8]) -> Result<Self, BadReview> {
+        let review: Review = serde_json::from_slice(body).map_err(BadReview::Unreadable)?;
+        if review.api_version != API_VERSION || review.kind != KIND {
+            return Err(BadReview::Other { kind: review.kind, version: review.api_version });
+        }
+        review.request.ok_or(BadReview::NoRequest)
+    }
+}
+
+fn answer(response: Value) -> Value {
+    json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response })
 }
 
 fn response(uid: &str, judgement: &Judgement) -> Value {

@@ -57,7 +57,7 @@ impl Trouble {
 }
 
 /// An error with its causes.
-fn chain(error: &kube::Error) -> String {
+pub(super) fn chain(error: &kube::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

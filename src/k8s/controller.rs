@@ -1,11 +1,12 @@
-//! `cloakroom controller`: tells in `status` what became of each policy, and keeps the signing keys of each namespace and the
-//! install's certificates.
+//! `cloakroom controller`: tells in `status` what became of each policy, keeps the signing keys of each namespace and what
+//! sidecars need there, and the install's certificates.
 //!
 //! Every replica watches, compiles and serves key sets. Only the holder of the Lease writes. What it compiles is what the
 //! gates compile, by the same function from the same objects; no gate waits for it or asks it anything.
 
 pub mod certificates;
 mod collection;
+mod gates;
 mod keys;
 mod lease;
 pub mod metrics;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::certificates::CertificatesConfig;
+pub use self::gates::{FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
 pub use self::keys::{Enrolled, KeysConfig};
 pub use self::lease::LeaseConfig;
 use self::lease::{Election, Leadership};
@@ -73,6 +75,8 @@ pub struct ControllerConfig {
     pub certificates: Option<CertificatesConfig>,
     /// What the webhook shows, where that is one of these certificates.
     pub webhook: Option<Arc<Tls>>,
+    /// What it brings to gates.
+    pub gates: GatesConfig,
 }
 
 /// What others see of a controller.
@@ -201,11 +205,26 @@ impl Controller {
             };
             writers.spawn(certificates::Keeping::of(keeper).run());
         }
+        let (told, enrolled) = tokio::sync::watch::channel(None);
+        if config.gates.sidecars.is_some() || !config.gates.once.is_empty() {
+            let means = gates::Means {
+                client: client.clone(),
+                config: config.gates,
+                install: namespace.clone(),
+                scopes: config.keys.enrolled.scopes(config.cluster.namespace.as_deref()),
+                enrolled,
+                leadership: leadership.clone(),
+                news: news.clone(),
+                metrics: metrics.clone(),
+            };
+            writers.spawn(gates::Gates::of(means).run());
+        }
         let keeper = keys::Keeper {
             client,
             config: config.keys,
             watch: config.cluster.namespace,
             namespace,
+            told,
             leadership,
             news,
             ring,

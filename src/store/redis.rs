@@ -28,6 +28,7 @@ mod sentinel;
 mod slot;
 pub mod stats;
 mod trouble;
+pub mod users;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;

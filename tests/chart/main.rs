@@ -8,3 +8,4 @@ mod house;
 mod refusals;
 mod rights;
 mod snapshots;
+mod wiring;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use cloakroom::authz::policy::{Install, Namespaces, RealmRights};
 use cloakroom::authz::session::Realm;
-use cloakroom::k8s::admission;
+use cloakroom::k8s::admission::{self, Judges};
 use cloakroom::tls::{Protocol, Tls, TlsFiles};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::process::wait_until;
@@ -38,6 +38,10 @@ fn files_of(certificates: &Certificates) -> TlsFiles {
     TlsFiles { certificate: server.certificate.clone(), key: server.key.clone(), client_ca: None }
 }
 
+fn judges() -> Judges {
+    Judges { install: install(), injection: None }
+}
+
 /// A webhook that runs in this process.
 struct Webhook {
     port: u16,
@@ -51,7 +55,7 @@ impl Webhook {
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
         let tls = Arc::new(Tls::load(files.clone(), Protocol::Http1)?);
-        let task = tokio::spawn(admission::serve(listener, tls, install(), stop.clone()));
+        let task = tokio::spawn(admission::serve(listener, tls, judges(), stop.clone()));
         Ok(Self { port, stop, task })
     }
 

@@ -6,4 +6,5 @@ mod leaders;
 mod lifecycle;
 mod rights;
 mod scene;
+mod sidecars;
 mod webhook;

@@ -16,4 +16,5 @@ mod fleet;
 mod outages;
 mod races;
 mod together;
+mod users;
 mod watch;

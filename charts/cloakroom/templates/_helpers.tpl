@@ -82,6 +82,10 @@ x[!-~]session[!-~]+
 {{- range .Values.gateways -}}
 {{- $names = append $names .namespace -}}
 {{- end -}}
+{{- if eq .Values.mesh "gatewayApi" -}}
+{{- /* The BackendTLSPolicy lies beside the gate's Service and names the authority there. */ -}}
+{{- $names = append $names .Release.Namespace -}}
+{{- end -}}
 {{ $names | uniq | sortAlpha | toJson }}
 {{- end -}}
 

@@ -5,6 +5,11 @@
 labels:
   {{- include "cloakroom.selector" .component | nindent 2 }}
   app.kubernetes.io/instance: {{ .root.Release.Name }}
+  {{- if eq .root.Values.mesh "istio" }}
+  # Not in the mesh: its proxies come with certificates of cloakroom's own, and istiod with none.
+  sidecar.istio.io/inject: "false"
+  istio.io/dataplane-mode: none
+  {{- end }}
   {{- with .root.Values.global.commonLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -1,4 +1,4 @@
-//! The webhook's listener: HTTPS, one path, and bounds on all that a client may take.
+//! The webhook's listener: HTTPS, a path for each judge, and bounds on all that a client may take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,21 @@ use http::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::{BadReview, injection};
 use crate::authz::policy::Install;
+use crate::injector::Injection;
 use crate::tls::Tls;
 
-/// Where reviews are sent.
+/// Where reviews of policies are sent.
 pub const PATH: &str = "/validate";
+/// Where reviews of pods are sent.
+pub const INJECT_PATH: &str = "/inject";
 
 /// The object and what it was, each of at most the 1.5 MiB that etcd stores, with room for what JSON adds.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -40,20 +45,32 @@ const REVIEW: Duration = Duration::from_secs(10);
 /// After which a connection answers what it has begun and ends.
 const AGE: Duration = Duration::from_secs(600);
 
+/// What the judges know.
+#[derive(Debug)]
+pub struct Judges {
+    /// What a policy may say here.
+    pub install: Install,
+    /// What pods get; without it, nothing.
+    pub injection: Option<Injection>,
+}
+
+/// What answers a review.
+type Judge = fn(&[u8], &Judges) -> Result<Value, BadReview>;
+
 struct Shared {
-    install: Arc<Install>,
+    judges: Arc<Judges>,
     turns: Arc<Semaphore>,
     readings: Semaphore,
 }
 
 /// Answers admission reviews on `listener` until `stop`, then lets those in flight end.
-pub async fn serve(listener: TcpListener, tls: Arc<Tls>, install: Install, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, tls: Arc<Tls>, judges: Judges, stop: CancellationToken) {
     let shared = Arc::new(Shared {
-        install: Arc::new(install),
+        judges: Arc::new(judges),
         turns: Arc::new(Semaphore::new(REVIEWS)),
         readings: Semaphore::new(READ_AT_ONCE),
     });
-    let router = Router::new().route(PATH, post(validate)).with_state(shared);
+    let router = Router::new().route(PATH, post(validate)).route(INJECT_PATH, post(inject)).with_state(shared);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -112,13 +129,21 @@ async fn converse(
 }
 
 async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match tokio::time::timeout(REVIEW, answer(&shared, request.into_body())).await {
+    review(&shared, request, |body, judges| super::review(body, &judges.install)).await
+}
+
+async fn inject(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    review(&shared, request, |body, judges| injection::review(body, judges.injection.as_ref())).await
+}
+
+async fn review(shared: &Shared, request: Request, judge: Judge) -> Response {
+    match tokio::time::timeout(REVIEW, answer(shared, request.into_body(), judge)).await {
         Ok(answer) => answer,
         Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the review took too long"),
     }
 }
 
-async fn answer(shared: &Shared, body: Body) -> Response {
+async fn answer(shared: &Shared, body: Body, judge: Judge) -> Response {
     let reading = shared.readings.acquire().await.expect("nobody closes the semaphore");
     let body = match tokio::time::timeout(ARRIVAL, axum::body::to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => body,
@@ -127,11 +152,11 @@ async fn answer(shared: &Shared, body: Body) -> Response {
     };
     let turn = Arc::clone(&shared.turns).acquire_owned().await.expect("nobody closes the semaphore");
     drop(reading);
-    let install = shared.install.clone();
+    let judges = shared.judges.clone();
     // A policy with thousands of expressions takes its time, which is not the other connections'. A panic is an answer, too.
     let judged = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        super::review(&body, &install)
+        judge(&body, &judges)
     });
     match judged.await {
         Ok(Ok(review)) => ([(CONTENT_TYPE, "application/json")], review.to_string()).into_response(),

@@ -54,6 +54,11 @@ impl<T> Collection<T> {
         self.objects.insert(name_of(object), read(object.clone()));
     }
 
+    /// Takes out what we have just deleted.
+    pub(super) fn forget(&mut self, name: &ObjectName) {
+        self.objects.remove(name);
+    }
+
     /// Whether all objects have been seen once.
     pub(super) fn is_whole(&self) -> bool {
         self.is_whole

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::runtime::watcher::Config;
 use kube::{Client, Error};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::collection::Collection;
@@ -59,6 +59,17 @@ pub enum Enrolled {
     These(BTreeSet<String>),
 }
 
+impl Enrolled {
+    /// Where to look for what they have: namespaces, or the empty name for all. Where the namespaces are listed one needs rights
+    /// in those alone.
+    pub(super) fn scopes(&self, watched: Option<&str>) -> Vec<String> {
+        match self {
+            Self::These(namespaces) => namespaces.iter().cloned().collect(),
+            Self::ByLabel => vec![watched.unwrap_or_default().to_owned()],
+        }
+    }
+}
+
 /// A Secret of the name that ours have.
 #[derive(Debug)]
 struct Held {
@@ -82,6 +93,8 @@ pub(super) struct Keeper {
     pub(super) watch: Option<String>,
     /// The install's.
     pub(super) namespace: String,
+    /// Who else is to know which namespaces are enrolled.
+    pub(super) told: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) leadership: Leadership,
     pub(super) news: News,
     pub(super) ring: Arc<KeyRing>,
@@ -128,6 +141,7 @@ impl Keeping {
                 () = self.with.leadership.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
+            self.tell();
             let Some(enrolled) = self.enrolled().filter(|_| self.secrets.values().all(Collection::is_whole)) else {
                 continue;
             };
@@ -149,12 +163,7 @@ impl Keeping {
     /// Begins to watch. The tasks end with the set.
     fn follow(&mut self, changed: &mpsc::Sender<Change>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        // Where the namespaces are listed one needs rights in those alone.
-        let scopes: Vec<String> = match &self.with.config.enrolled {
-            Enrolled::These(namespaces) => namespaces.iter().cloned().collect(),
-            Enrolled::ByLabel => vec![self.with.watch.clone().unwrap_or_default()],
-        };
-        for scope in scopes {
+        for scope in self.with.config.enrolled.scopes(self.with.watch.as_deref()) {
             let secrets: Api<Secret> = match scope.as_str() {
                 "" => Api::all(self.with.client.clone()),
                 namespace => Api::namespaced(self.with.client.clone(), namespace),
@@ -221,6 +230,15 @@ impl Keeping {
                 self.labelled.is_whole().then(|| self.labelled.iter().map(|((_, name), ())| name.clone()).collect())
             }
         }
+    }
+
+    fn tell(&self) {
+        let enrolled = self.enrolled();
+        self.with.told.send_if_modified(|told| {
+            let is_new = *told != enrolled;
+            *told = enrolled;
+            is_new
+        });
     }
 
     /// The keys of these namespaces, by namespace.

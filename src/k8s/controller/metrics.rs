@@ -39,8 +39,10 @@ impl ControllerMetrics {
         let opts =
             Opts::new("cloakroom_controller_namespaces", "Enrolled namespaces, by whether they have signing keys.");
         let namespaces = IntGaugeVec::new(opts, &["keys"])?;
-        let opts =
-            Opts::new("cloakroom_controller_writes_total", "Writes of statuses, keys and certificates, by outcome.");
+        let opts = Opts::new(
+            "cloakroom_controller_writes_total",
+            "Writes of statuses, keys, certificates and what sidecars need, by outcome.",
+        );
         let writes = IntCounterVec::new(opts, &["object", "outcome"])?;
         registry.register(Box::new(leading.clone()))?;
         registry.register(Box::new(policies.clone()))?;
@@ -50,7 +52,7 @@ impl ControllerMetrics {
         metrics.policies(0, 0);
         metrics.namespaces(0, 0);
         for outcome in ["done", "conflict", "failed"] {
-            for object in ["status", "keys", "certificates"] {
+            for object in ["status", "keys", "certificates", "gates"] {
                 metrics.writes.with_label_values(&[object, outcome]);
             }
         }
@@ -79,6 +81,10 @@ impl ControllerMetrics {
 
     pub(super) fn certificates(&self, written: Written) {
         self.count("certificates", written);
+    }
+
+    pub(super) fn gates(&self, written: Written) {
+        self.count("gates", written);
     }
 
     fn count(&self, object: &str, written: Written) {

@@ -44,7 +44,7 @@ impl News {
         self.tell(&about, type_, reason, action, note).await;
     }
 
-    /// Tells that an object of the core API (`kind`), which is there or should be, needs a person.
+    /// Tells that an object (`kind`), which is there or should be, needs a person.
     pub(super) async fn object(
         &self,
         kind: &str,
@@ -53,8 +53,12 @@ impl News {
         reason: &str,
         words: &str,
     ) {
+        let api_version = match kind {
+            "RoleBinding" => "rbac.authorization.k8s.io/v1",
+            _ => "v1",
+        };
         let about = ObjectReference {
-            api_version: Some("v1".to_owned()),
+            api_version: Some(api_version.to_owned()),
             kind: Some(kind.to_owned()),
             namespace: Some(namespace.clone()),
             name: Some(name.clone()),

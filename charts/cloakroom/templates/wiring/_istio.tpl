@@ -1,0 +1,18 @@
+{{/* The lines for Istio's own configuration, which no chart but Istio's can own: NOTES print them. */}}
+{{- define "cloakroom.wiring.meshConfig" -}}
+{{- $service := printf "%s/cloakroom.sidecar.internal" .Values.istio.rootNamespace -}}
+{{- if eq (include "cloakroom.shape" .) "shared" -}}
+{{- $service = printf "%s/cloakroom-gate.%s.svc.%s" .Release.Namespace .Release.Namespace .Values.global.clusterDomain -}}
+{{- end -}}
+{{ include "cloakroom.wiring.text" (dict "root" . "file" "istio/mesh-config.yaml" "values" (dict "provider" .Values.istio.provider "service" $service)) }}
+{{- end -}}
+
+{{/* What NOTES say of Istio. */}}
+{{- define "cloakroom.wiring.istioNotes" -}}
+Istio does not know cloakroom yet. Add these lines to its own configuration (`meshConfig` in the values of istiod, or the key `mesh`
+of the ConfigMap `istio` in {{ .Values.istio.rootNamespace }}); no restart is needed:
+
+{{ include "cloakroom.wiring.meshConfig" . | trim | indent 2 }}
+
+Until then {{ if eq (include "cloakroom.shape" .) "sidecar" }}every pod with a gate{{ else }}every Gateway of `gateways`{{ end }} answers 403 (`RBAC: access denied`) to everything.
+{{- end -}}

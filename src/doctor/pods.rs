@@ -1,0 +1,143 @@
+//! The sidecar in the pods of enrolled namespaces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::finding::{Check, Finding};
+use super::install::CONTROLLER;
+use super::scene::{Kind, Scene, Sight, label, list, name_of, text};
+
+const SIDECAR: &str = "cloakroom";
+
+/// What a pod should be and is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// It has none, since it was made before its namespace was enrolled or while the webhook was away.
+    Without,
+    /// It has that of another version.
+    Image(String),
+    /// It does not start.
+    Waits(String),
+}
+
+pub(super) fn judge(scene: &Scene) -> Vec<Finding> {
+    if !scene.has_sidecars() {
+        return Vec::new();
+    }
+    let image = image(scene);
+    scene.namespaces.iter().flat_map(|namespace| namespace_of(scene, namespace, image.as_deref())).collect()
+}
+
+/// The image that pods get now.
+fn image(scene: &Scene) -> Option<String> {
+    let file = scene.controller_file();
+    let configured = text(&file, "/controller/sidecars/image");
+    if !configured.is_empty() {
+        return Some(configured.to_owned());
+    }
+    let Sight::There(deployment) = scene.find(Kind::Deployment, &scene.install, CONTROLLER) else { return None };
+    let image = text(deployment, "/spec/template/spec/containers/0/image");
+    (!image.is_empty()).then(|| image.to_owned())
+}
+
+fn namespace_of(scene: &Scene, namespace: &str, image: Option<&str>) -> Vec<Finding> {
+    let mut faults: BTreeMap<(Workload, Fault), usize> = BTreeMap::new();
+    let mut guarded = 0;
+    for pod in scene.within(Kind::Pod, namespace).filter(|pod| is_guarded(pod)) {
+        guarded += 1;
+        if let Some(fault) = fault(pod, image) {
+            *faults.entry((Workload::of(pod), fault)).or_default() += 1;
+        }
+    }
+    let about = |workload: &Workload| format!("{} {namespace}/{}", workload.kind, workload.name);
+    let mut findings: Vec<_> = faults
+        .iter()
+        .map(|((workload, fault), count)| {
+            let cure = workload.restart(namespace);
+            let pods = if *count == 1 { "1 pod".to_owned() } else { format!("{count} pods") };
+            match fault {
+                Fault::Without => Finding::problem(
+                    Check::Sidecars,
+                    about(workload),
+                    format!("{pods} without the sidecar: made before the namespace was enrolled, or while no controller answered"),
+                    cure,
+                ),
+                Fault::Image(other) => Finding::warning(
+                    Check::Sidecars,
+                    about(workload),
+                    format!("{pods} with the sidecar {other}, and new pods get {}", image.unwrap_or_default()),
+                    cure,
+                ),
+                Fault::Waits(why) => Finding::problem(
+                    Check::Sidecars,
+                    about(workload),
+                    format!("{pods} whose sidecar does not run: {why}"),
+                    format!("read why: kubectl -n {namespace} logs -c {SIDECAR} POD; kubectl -n {namespace} describe pod POD"),
+                ),
+            }
+        })
+        .collect();
+    if findings.is_empty() && scene.sees(Kind::Pod, namespace) {
+        let seen = match guarded {
+            0 => "has no pods that should have a sidecar".to_owned(),
+            guarded => format!("every pod that should have the sidecar has it ({guarded})"),
+        };
+        findings.push(Finding::ok(Check::Sidecars, format!("Namespace {namespace}"), seen));
+    }
+    findings
+}
+
+/// Whether a pod should have a sidecar: it did not opt out and has not ended.
+fn is_guarded(pod: &Value) -> bool {
+    label(pod, "cloakroom.dev/inject") != Some("false") && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+fn fault(pod: &Value, image: Option<&str>) -> Option<Fault> {
+    let containers = list(pod, "/spec/initContainers").iter().chain(list(pod, "/spec/containers"));
+    let Some(sidecar) = containers.clone().find(|it| it["name"] == SIDECAR) else { return Some(Fault::Without) };
+    let own = text(sidecar, "/image");
+    if let Some(image) = image
+        && own != image
+    {
+        return Some(Fault::Image(own.to_owned()));
+    }
+    let states = list(pod, "/status/initContainerStatuses").iter().chain(list(pod, "/status/containerStatuses"));
+    let state = states.clone().find(|it| it["name"] == SIDECAR)?;
+    let waiting = state.pointer("/state/waiting")?;
+    let reason = text(waiting, "/reason");
+    // Every pod passes through these.
+    let is_new = matches!(reason, "" | "PodInitializing" | "ContainerCreating");
+    (!is_new).then(|| Fault::Waits(reason.to_owned()))
+}
+
+/// Whose pod it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Workload {
+    kind: String,
+    name: String,
+}
+
+impl Workload {
+    fn of(pod: &Value) -> Self {
+        let owner = list(pod, "/metadata/ownerReferences").iter().find(|it| it["controller"] == true);
+        let Some(owner) = owner else { return Self { kind: "Pod".to_owned(), name: name_of(pod).to_owned() } };
+        let (kind, name) = (text(owner, "/kind"), text(owner, "/name"));
+        let hash = label(pod, "pod-template-hash").map(|hash| format!("-{hash}"));
+        match hash.and_then(|hash| name.strip_suffix(hash.as_str())) {
+            Some(deployment) if kind == "ReplicaSet" => {
+                Self { kind: "Deployment".to_owned(), name: deployment.to_owned() }
+            }
+            _ => Self { kind: kind.to_owned(), name: name.to_owned() },
+        }
+    }
+
+    fn restart(&self, namespace: &str) -> String {
+        let can_restart = BTreeSet::from(["Deployment", "StatefulSet", "DaemonSet"]);
+        if can_restart.contains(self.kind.as_str()) {
+            let kind = self.kind.to_lowercase();
+            return format!("make its pods anew: kubectl -n {namespace} rollout restart {kind}/{}", self.name);
+        }
+        format!("make it anew: delete it and let it be made again, as {} {}/{} was", self.kind, namespace, self.name)
+    }
+}

@@ -1,0 +1,61 @@
+//! Pods as JSON: what is looked at is read, and all else passes through as it came.
+
+use serde_json::{Value, json};
+
+use super::Refusal;
+
+/// The parts of a pod that are ever changed.
+const CHANGED: [(&str, &str); 5] = [
+    ("metadata", "labels"),
+    ("metadata", "annotations"),
+    ("spec", "initContainers"),
+    ("spec", "containers"),
+    ("spec", "volumes"),
+];
+
+pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
+    object.get(field)?.as_str()
+}
+
+/// The list `field`; one that is left out has no entries.
+pub(super) fn list<'a>(spec: &'a Value, field: &'static str) -> Result<&'a [Value], Refusal> {
+    match spec.get(field) {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(entries)) => Ok(entries),
+        Some(_) => Err(Refusal::Unreadable(field)),
+    }
+}
+
+/// The list `field`, to add to. What is no list was refused before.
+pub(super) fn entry<'a>(object: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
+    if !object[field].is_array() {
+        object[field] = json!([]);
+    }
+    object[field].as_array_mut().expect("it was made a list")
+}
+
+pub(super) fn named<'a>(entries: &'a [Value], name: &str) -> Option<&'a Value> {
+    entries.iter().find(|it| it["name"] == name)
+}
+
+/// Whether all of `wanted` is in `present`. API servers fill in defaults and other webhooks add to what they find; neither makes it
+/// another thing. Lists of plain values are equal or they are not.
+pub(super) fn contains(present: &Value, wanted: &Value) -> bool {
+    match (present, wanted) {
+        (Value::Object(present), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| present.get(key).is_some_and(|it| contains(it, value)))
+        }
+        (Value::Array(present), Value::Array(wanted)) if wanted.iter().all(Value::is_object) => {
+            wanted.iter().all(|value| present.iter().any(|it| contains(it, value)))
+        }
+        (present, wanted) => present == wanted,
+    }
+}
+
+/// What makes `wanted` of `pod`. Each changed part is put whole: `add` replaces a member that is there (RFC 6902 §4.1).
+pub(super) fn patch(pod: &Value, wanted: &Value) -> Vec<Value> {
+    let changed = CHANGED.iter().filter(|(of, part)| pod[of].get(part) != wanted[of].get(part));
+    changed
+        .map(|(of, part)| json!({ "op": "add", "path": format!("/{of}/{part}"), "value": wanted[of][part] }))
+        .collect()
+}

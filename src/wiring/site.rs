@@ -1,0 +1,174 @@
+//! The place that is to be wired: what the pieces are about.
+
+use super::{Envoy, Headers};
+
+/// Where the gate runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// Beside the proxy, in each pod.
+    #[default]
+    Sidecar,
+    /// A Deployment for the proxies of gateways.
+    Shared,
+}
+
+/// A Gateway of the Gateway API that the shared gate guards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The Gateway.
+    pub gateway: Gateway,
+    /// The listener's name in it.
+    pub name: String,
+}
+
+/// An install and what it guards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Where cloakroom is installed.
+    pub install_namespace: String,
+    /// Where the gate runs.
+    pub shape: Shape,
+    /// The gateways of the shared shape.
+    pub gateways: Vec<Gateway>,
+    /// The namespaces whose proxies also verify the session JWTs, or whose routes are guarded.
+    pub namespaces: Vec<String>,
+    /// `jwt.issuer`.
+    pub issuer: String,
+    /// The header names.
+    pub headers: Headers,
+    /// What only Istio has.
+    pub istio: Istio,
+    /// What only Envoy Gateway has: the listeners whose proxies take our names off trailers, too, by an EnvoyPatchPolicy.
+    pub patched: Vec<Listener>,
+    /// What only a plain Envoy has.
+    pub envoy: Envoy,
+}
+
+/// What only Istio has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Istio {
+    /// The root namespace of the mesh (`rootNamespace` in its configuration).
+    pub root_namespace: String,
+    /// The name of the extension provider.
+    pub provider: String,
+}
+
+impl Default for Istio {
+    fn default() -> Self {
+        Self { root_namespace: "istio-system".to_owned(), provider: "cloakroom".to_owned() }
+    }
+}
+
+/// Why a site cannot be wired.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SiteError {
+    /// A name that Kubernetes would refuse.
+    #[error("`{0}` is not a {1}: 1 to 63 of a-z, 0-9 and -, not at the ends")]
+    Name(String, &'static str),
+    /// The gate has this name.
+    #[error("an upstream cannot be called `{0}`: that is the gate's own name")]
+    Taken(String),
+    /// A path prefix that is none.
+    #[error("`{0}` is not a path prefix: `/`, or a path as it is written in a URL, without a slash at its end")]
+    Prefix(String),
+    /// The issuer is not one.
+    #[error("`{0}` is not an issuer: an https URL without query and fragment")]
+    Issuer(String),
+}
+
+impl Site {
+    /// The site of an install with all defaults.
+    pub fn new(install_namespace: impl Into<String>, shape: Shape) -> Self {
+        let install_namespace = install_namespace.into();
+        Self {
+            issuer: default_issuer(&install_namespace),
+            install_namespace,
+            shape,
+            gateways: Vec::new(),
+            namespaces: Vec::new(),
+            headers: Headers::default(),
+            istio: Istio::default(),
+            patched: Vec::new(),
+            envoy: Envoy::default(),
+        }
+    }
+
+    /// The name in the shared gate's certificate, whatever the domain of the cluster's names.
+    pub fn gate_name(&self) -> String {
+        format!("cloakroom-gate.{}.svc", self.install_namespace)
+    }
+
+    /// The host of the shared gate's Service.
+    pub fn gate_host(&self) -> String {
+        format!("{}.cluster.local", self.gate_name())
+    }
+
+    /// The host of the controller's Service, which has the key sets.
+    pub fn controller_host(&self) -> String {
+        format!("cloakroom-controller.{}.svc.cluster.local", self.install_namespace)
+    }
+
+    /// Whether every name can be one, so that no value is more than a value.
+    pub(super) fn check(&self) -> Result<(), SiteError> {
+        let named = |name: &String, what| {
+            if is_label(name) { Ok(()) } else { Err(SiteError::Name(name.clone(), what)) }
+        };
+        named(&self.install_namespace, "namespace")?;
+        named(&self.istio.root_namespace, "namespace")?;
+        named(&self.istio.provider, "name of an extension provider")?;
+        self.namespaces.iter().try_for_each(|name| named(name, "namespace"))?;
+        for gateway in self.gateways.iter().chain(self.patched.iter().map(|it| &it.gateway)) {
+            named(&gateway.namespace, "namespace")?;
+            // A Gateway's name may be longer and have dots; the objects that are called after it may, too.
+            let parts = || gateway.name.split('.').all(|part| is_label(part));
+            if gateway.name.len() > 180 || !parts() {
+                return Err(SiteError::Name(gateway.name.clone(), "name of a Gateway"));
+            }
+        }
+        self.patched.iter().try_for_each(|it| named(&it.name, "name of a listener"))?;
+        if let Some((namespace, name)) = &self.envoy.config_map {
+            named(namespace, "namespace")?;
+            named(name, "name of a ConfigMap")?;
+        }
+        for upstream in &self.envoy.upstreams {
+            named(&upstream.name, "name of an upstream")?;
+            if upstream.name == "cloakroom" {
+                return Err(SiteError::Taken(upstream.name.clone()));
+            }
+            let unwritten = || !upstream.prefix.starts_with('/') || !upstream.prefix.chars().all(is_of_a_path);
+            if unwritten() || (upstream.prefix.len() > 1 && upstream.prefix.ends_with('/')) {
+                return Err(SiteError::Prefix(upstream.prefix.clone()));
+            }
+        }
+        let plain = |sign: char| sign.is_ascii_alphanumeric() || "-._~:/[]%".contains(sign);
+        if !self.issuer.starts_with("https://") || !self.issuer.chars().all(plain) {
+            return Err(SiteError::Issuer(self.issuer.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// The issuer of an install that was told none.
+pub fn default_issuer(install_namespace: &str) -> String {
+    format!("https://cloakroom-controller.{install_namespace}.svc")
+}
+
+/// What a path is written with (RFC 3986 §3.3), but for what would mean something in YAML.
+fn is_of_a_path(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || "/-._~%!$()*+,=:@".contains(sign)
+}
+
+/// RFC 1123 §2.1, as Kubernetes has it.
+fn is_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}

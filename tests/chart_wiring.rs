@@ -1,0 +1,121 @@
+//! The chart and `cloakroom snippet` say the same about a mesh: Helm and the program fill the same files with the same values.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::process::Command;
+
+use cloakroom::wiring::{self, Form, Gateway, Headers, Listener, Mesh, Shape, Site};
+use serde_json::Value;
+
+/// What Helm renders of one template, as objects without what Helm alone adds.
+fn rendered(template: &str, values: &[&str]) -> Vec<Value> {
+    let mut helm = Command::new(e2e::tools::helm().unwrap());
+    helm.args(["template", "cloakroom", "charts/cloakroom", "--namespace", "cloakroom-system"]);
+    helm.args(["--show-only", template]).current_dir(e2e::tools::workspace());
+    for value in values {
+        helm.args(["--set", value]);
+    }
+    let answer = helm.output().unwrap();
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    let text = String::from_utf8(answer.stdout).unwrap();
+    let mut objects: Vec<Value> = text.split("\n---\n").filter_map(|it| serde_saphyr::from_str(it).ok()).collect();
+    objects.retain(|it| !it.is_null());
+    for object in &mut objects {
+        object["metadata"].as_object_mut().unwrap().remove("labels");
+    }
+    in_order(objects)
+}
+
+fn filled(mesh: Mesh, site: &Site) -> Vec<Value> {
+    let pieces = wiring::pieces(mesh, site).unwrap();
+    let documents = pieces.iter().filter(|it| it.form == Form::Document);
+    in_order(documents.map(|it| serde_saphyr::from_str(&it.yaml).unwrap()).collect())
+}
+
+/// Helm sorts by kind.
+fn in_order(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.sort_by_key(|it| format!("{} {}", it["kind"], it["metadata"]["name"]));
+    objects
+}
+
+fn gateway(name: &str) -> Gateway {
+    Gateway { namespace: "infra".into(), name: name.into() }
+}
+
+const GATEWAYS: [&str; 4] = [
+    "gateways[0].namespace=infra",
+    "gateways[0].name=public",
+    "gateways[1].namespace=infra",
+    "gateways[1].name=internal",
+];
+const RENAMED: [&str; 3] = [
+    "jwt.header=X-User-JWT",
+    "wiring.exchangeHeaders={x-login-jwt,x-other-jwt}",
+    "config.token.carriers[0].header=X-Ticket",
+];
+
+fn shared() -> Site {
+    Site { gateways: vec![gateway("public"), gateway("internal")], ..Site::new("cloakroom-system", Shape::Shared) }
+}
+
+fn renamed() -> Headers {
+    Headers {
+        jwt: "x-user-jwt".into(),
+        credentials: vec!["x-api-key".into(), "x-ticket".into()],
+        exchanges: vec!["x-login-jwt".into(), "x-other-jwt".into()],
+    }
+}
+
+#[test]
+fn envoy_gateway() {
+    let template = "templates/wiring/envoy-gateway.yaml";
+    let listener = Listener { gateway: gateway("public"), name: "https".into() };
+    let patched = [
+        "envoyGateway.patchPolicy.listeners[0].namespace=infra",
+        "envoyGateway.patchPolicy.listeners[0].gateway=public",
+        "envoyGateway.patchPolicy.listeners[0].listener=https",
+    ];
+    let values = |more: &[&'static str]| [&["mesh=envoyGateway"][..], &GATEWAYS, more].concat();
+    assert_eq!(rendered(template, &values(&[])), filled(Mesh::EnvoyGateway, &shared()));
+    let site = Site { headers: renamed(), patched: vec![listener], ..shared() };
+    assert_eq!(rendered(template, &values(&[&patched[..], &RENAMED].concat())), filled(Mesh::EnvoyGateway, &site));
+    let site = Site { shape: Shape::Sidecar, ..shared() };
+    let beside = ["shape=sidecar", "sidecar.listen=socket"];
+    assert_eq!(rendered(template, &values(&beside)), filled(Mesh::EnvoyGateway, &site));
+}
+
+#[test]
+fn gateway_api() {
+    let values = [&["mesh=gatewayApi", "gatewayApi.routeNamespaces={shop,blog}"][..], &GATEWAYS].concat();
+    let site = Site { namespaces: vec!["shop".into(), "blog".into()], ..shared() };
+    assert_eq!(rendered("templates/wiring/gateway-api.yaml", &values), filled(Mesh::GatewayApi, &site));
+}
+
+#[test]
+fn plain_envoy() {
+    let template = "templates/wiring/envoy.yaml";
+    let site = |shape| {
+        let mut site = Site::new("cloakroom-system", shape);
+        site.envoy.config_map = Some(("shop".into(), "cloakroom-envoy".into()));
+        site
+    };
+    let same = |values: &[&str], site: &Site| {
+        let (mut rendered, mut filled) = (rendered(template, values), filled(Mesh::Envoy, site));
+        // Helm ends the last key with an empty line more or less.
+        for object in rendered.iter_mut().chain(&mut filled) {
+            for (_, text) in object["data"].as_object_mut().unwrap() {
+                *text = text.as_str().unwrap().trim_end().into();
+            }
+        }
+        assert_eq!(rendered, filled);
+    };
+    same(&["envoy.namespaces={shop}"], &site(Shape::Sidecar));
+    let mut socket = site(Shape::Sidecar);
+    socket.envoy.gate = wiring::GateAt::Socket("/run/cloakroom/gate/gate.sock".into());
+    socket.headers = renamed();
+    socket.envoy.listen = "[::]:8000".parse().unwrap();
+    socket.envoy.upstreams[0].port = 9000;
+    let values =
+        ["envoy.namespaces={shop}", "sidecar.listen=socket", "envoy.listen=[::]:8000", "envoy.upstreamPort=9000"];
+    same(&[&values[..], &RENAMED].concat(), &socket);
+    same(&["envoy.namespaces={shop}", "shape=shared", "proxyNamespaces={shop}"], &site(Shape::Shared));
+}

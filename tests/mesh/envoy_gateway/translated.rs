@@ -1,0 +1,144 @@
+//! What Envoy Gateway makes of the objects, as egctl tells it: every condition is `True`, and the proxies get what is meant.
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::envoy_gateway::{Translated, translate};
+use e2e::tls::Certificates;
+use serde_json::{Value, json};
+
+use super::objects::{self, GATE};
+
+const OWN: &str = "x[^a-z0-9]session[^a-z0-9].*";
+
+fn translated(values: &[&str]) -> Result<Translated> {
+    let folder = tempfile::tempdir()?;
+    let certificates = objects::certificates(&Certificates::make(folder.path(), &[GATE])?)?;
+    // A stand-in: egctl takes no loopback addresses.
+    translate(&format!("{}---\n{certificates}---\n{}", objects::user("192.0.2.1", 80), objects::rendered(values)?))
+}
+
+/// The filters of the listener, each with the first part of its name.
+fn filters(of: &Translated) -> Result<Vec<(String, Value)>> {
+    let manager = of.typed(".HttpConnectionManager").into_iter().find(|it| it["httpFilters"].is_array());
+    let filters = manager.and_then(|it| it["httpFilters"].as_array()).context("a listener")?;
+    let named = |it: &Value| {
+        let name = it["name"].as_str().unwrap_or_default();
+        (name.split('/').next().unwrap_or_default().to_owned(), it.clone())
+    };
+    Ok(filters.iter().map(named).collect())
+}
+
+fn typed(filters: &[(String, Value)], name: &str) -> Result<Value> {
+    let found = filters.iter().find(|(it, _)| it == name);
+    Ok(found.with_context(|| format!("no {name}"))?.1["typedConfig"].clone())
+}
+
+#[test]
+fn every_object_is_accepted() {
+    for values in [&objects::TRAILERS[..], &["shape=sidecar", "sidecar.listen=socket"]] {
+        let translated = translated(values).unwrap();
+        assert_eq!(translated.doubts(), Vec::<String>::new());
+        assert!(translated.assents() > 5, "{}", translated.assents());
+    }
+}
+
+#[test]
+fn p07_the_filters_are_those_that_are_meant() {
+    the_filters_are_those_that_are_meant().unwrap();
+}
+
+fn the_filters_are_those_that_are_meant() -> Result<()> {
+    let translated = translated(&objects::TRAILERS)?;
+    let filters = filters(&translated)?;
+    let names: Vec<&str> = filters.iter().map(|(name, _)| &**name).collect();
+    let order = [
+        "cloakroom.trailers",
+        "envoy.filters.http.cors",
+        "envoy.filters.http.header_mutation",
+        "envoy.filters.http.ext_authz",
+        "envoy.filters.http.ext_proc",
+        "envoy.filters.http.router",
+    ];
+    ensure!(names == order, "{names:?}");
+
+    let check = typed(&filters, "envoy.filters.http.ext_authz")?;
+    ensure!(check["grpcService"]["timeout"] == "0.250s", "{check:#}");
+    ensure!(check["statusOnError"]["code"] == "ServiceUnavailable", "{check:#}");
+    ensure!(check["routeMetadataContextNamespaces"] == json!(["envoy-gateway"]), "{check:#}");
+    for absent in ["failureModeAllow", "allowedHeaders", "disallowedHeaders", "withRequestBody", "clearRouteCache"] {
+        ensure!(check[absent].is_null(), "{check:#}");
+    }
+
+    let back = typed(&filters, "envoy.filters.http.ext_proc")?;
+    ensure!(
+        back["processingMode"]
+            == json!({ "requestHeaderMode": "SKIP", "responseHeaderMode": "SEND", "requestTrailerMode": "SKIP", "responseTrailerMode": "SKIP" }),
+        "{back:#}"
+    );
+    ensure!(back["messageTimeout"] == "1.250s" && back["statusOnError"]["code"] == "ServiceUnavailable", "{back:#}");
+    ensure!(back["metadataOptions"]["forwardingNamespaces"]["untyped"] == json!(["envoy.filters.http.ext_authz"]));
+    for absent in ["failureModeAllow", "allowModeOverride", "mutationRules", "observabilityMode"] {
+        ensure!(back[absent].is_null(), "{back:#}");
+    }
+
+    let early = translated.typed(".early_header_mutation.header_mutation.v3.HeaderMutation");
+    ensure!(!early.is_empty());
+    for early in early {
+        ensure!(patterns(early)[0] == OWN, "{early:#}");
+    }
+    let late = typed(&filters, "envoy.filters.http.header_mutation")?;
+    ensure!(patterns(&late["mutations"]["responseMutations"]) == [OWN], "{late:#}");
+    let trailers = typed(&filters, "cloakroom.trailers")?;
+    ensure!(patterns(&trailers["mutations"]["requestTrailersMutations"]) == [OWN], "{trailers:#}");
+    ensure!(
+        patterns(&trailers["mutations"]["responseTrailersMutations"]) == [format!("{OWN}|x[^a-z0-9]login[^a-z0-9]jwt")],
+        "{trailers:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn p30_both_halves_show_a_certificate_and_check_the_name() {
+    both_halves_show_a_certificate().unwrap();
+}
+
+fn both_halves_show_a_certificate() -> Result<()> {
+    let translated = translated(&[])?;
+    let clusters: Vec<&Value> = translated
+        .typed(".cluster.v3.Cluster")
+        .into_iter()
+        .filter(|it| it["name"].as_str().is_some_and(|name| name.contains("cloakroom-public")))
+        .collect();
+    ensure!(clusters.len() == 2, "{clusters:#?}");
+    for cluster in clusters {
+        let text = cluster.to_string();
+        for part in [
+            &format!("\"sni\":\"{GATE}\""),
+            "\"autoSniSanValidation\":true",
+            "infra/cloakroom-proxy-tls",
+            "\"alpnProtocols\":[\"h2\"]",
+            "http2ProtocolOptions",
+            "STRICT_DNS",
+        ] {
+            ensure!(text.contains(part), "no {part}: {cluster:#}");
+        }
+    }
+    let secrets = translated.typed(".tls.v3.Secret");
+    let names: Vec<&Value> = secrets.iter().map(|it| &it["name"]).collect();
+    ensure!(names.iter().any(|it| *it == "infra/cloakroom-proxy-tls"), "{names:?}");
+    Ok(())
+}
+
+/// Every pattern by which a list of mutations removes, in its order.
+fn patterns(of: &Value) -> Vec<String> {
+    match of {
+        Value::Array(items) => items.iter().flat_map(patterns).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| match value.as_str() {
+                Some(pattern) if name == "regex" => vec![pattern.to_owned()],
+                _ => patterns(value),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,142 @@
+//! A gate in the pod, beside its proxy.
+
+use anyhow::{Result, ensure};
+use e2e::process::Signal;
+use e2e::tools::EnvoyVersion;
+use serde_json::json;
+
+use crate::on_istio;
+use crate::town::{CHECK, PATIENCE, Town, claims, site};
+
+on_istio! {
+    p07_only_the_gate_speaks_for_identity => identity(Newest);
+    p07_only_the_gate_speaks_for_identity_by_the_oldest_envoy => identity(Oldest);
+    p11_the_way_back_changes_sessions_and_shows_nothing => way_back(Newest);
+    p11_the_way_back_changes_sessions_and_shows_nothing_by_the_oldest_envoy => way_back(Oldest);
+    p02_a_hung_gate_is_no_entry => hung(Newest);
+    p01_an_unknown_provider_is_no_entry => unknown_provider(Newest);
+}
+
+/// Names that a common server takes for the header of the JWT.
+const SPELLINGS: [&str; 5] = ["x-session-jwt", "X-Session-JWT", "x_session_jwt", "X.Session.Jwt", "x-session_jwt"];
+
+async fn identity(version: EnvoyVersion) -> Result<()> {
+    let town = Town::wired(version, true).await?;
+    let cookie = format!("Cookie: a=1; {}", town.log_in().await?);
+
+    // The order that WIRING was judged by.
+    let chains = town.proxy.filters("127.0.0.1_8080").await?;
+    for chain in &chains {
+        let at = |name: &str| chain.iter().position(|it| it == name);
+        let (first, check, back) =
+            (at("envoy.filters.http.header_mutation"), at(CHECK), at("envoy.filters.http.ext_proc"));
+        ensure!(first == Some(0) && check.is_some() && back == check.map(|it| it + 1), "{chain:?}");
+    }
+    ensure!(!chains.is_empty());
+
+    ensure!(town.send("GET", "/x", &[]).await?.status() == 401);
+    ensure!(town.shop.take().is_empty());
+    let answer = town.send("GET", "/x", &[&cookie]).await?;
+    ensure!(answer.status() == 200, "{answer:?}");
+    let seen = town.arrived()?;
+    ensure!(claims(&seen)?["sub"] == "ada" && claims(&seen)?["iss"] == "https://cloakroom.example/ns/shop", "{seen:?}");
+    ensure!(seen.0.header("cookie") == ["a=1"], "{seen:?}");
+
+    for name in SPELLINGS {
+        let forged = format!("{name}: forged");
+        for (path, lines, want) in
+            [("/x", &[&*cookie, &forged][..], 1), ("/open", &[&forged], 0), ("/open", &[&*cookie, &forged], 0)]
+        {
+            let answer = town.send("GET", path, lines).await?;
+            ensure!(answer.status() == 200, "{name}: {answer:?}");
+            let seen = town.arrived()?;
+            ensure!(
+                seen.header_readings("x-session-jwt").len() == want && !seen.contains("forged"),
+                "{name}: {seen:?}"
+            );
+            ensure!(!seen.contains("ckr_"), "{name}: {seen:?}");
+        }
+    }
+    // By which host a client came, it does not say.
+    town.send("GET", "/x", &[&cookie, "X-Forwarded-Host: evil.example", "Forwarded: host=evil.example"]).await?;
+    ensure!(!town.arrived()?.contains("evil.example"));
+
+    // Repeated lines come to the gate joined by commas: one reading or none.
+    let answer = town.send("GET", "/x", &["Cookie: a=1", &cookie]).await?;
+    match answer.status() {
+        200 => ensure!(!town.arrived()?.contains("ckr_")),
+        status => ensure!(status == 400, "{answer:?}"),
+    }
+
+    // Nobody else's traffic to that port is taken for gRPC.
+    let listeners = town.proxy.admin("/listeners").await?;
+    ensure!(listeners.contains("192.0.2.94_9443") && !listeners.contains("0.0.0.0_9443"), "{listeners}");
+    ensure!(town.istio.refused().is_none());
+    Ok(())
+}
+
+async fn way_back(version: EnvoyVersion) -> Result<()> {
+    let town = Town::wired(version, true).await?;
+    let answer = town.send("POST", "/login", &[]).await?;
+    ensure!(answer.status() == 200 && answer.header("x-session-create").is_empty(), "{answer:?}");
+    let cookies = answer.header("set-cookie");
+    ensure!(cookies.len() == 3 && cookies.iter().any(|it| it == "app=1"), "{cookies:?}");
+    let ours = cookies.iter().find(|it| it.starts_with("__Host-session=ckr_"));
+    let cookie = format!("Cookie: {}", ours.map_or("", |it| it.split(';').next().unwrap_or_default()));
+    town.shop.take();
+
+    let answer = town.send("GET", "/cart", &[&cookie]).await?;
+    ensure!(answer.status() == 200 && answer.header("x-session-update").is_empty(), "{answer:?}");
+    town.shop.take();
+    town.send("GET", "/x", &[&cookie]).await?;
+    let claims = claims(&town.arrived()?)?;
+    ensure!(claims["claims"]["cart"] == json!(["tea"]), "{claims}");
+
+    for path in ["/cart/careless", "/open/careless", "/careless"] {
+        let answer = town.send("GET", path, &[&cookie]).await?;
+        ensure!(answer.status() == 200, "{path}: {answer:?}");
+        let head = String::from_utf8_lossy(&answer.head).to_ascii_lowercase();
+        ensure!(!head.contains("session"), "{path}: {head}");
+    }
+
+    let answer = town.send("POST", "/logout", &[&cookie]).await?;
+    ensure!(answer.status() == 200 && answer.header("x-session-end").is_empty(), "{answer:?}");
+    ensure!(answer.header("set-cookie").iter().any(|it| it.contains("Max-Age=0")), "{answer:?}");
+    ensure!(town.send("GET", "/x", &[&cookie]).await?.status() == 401);
+    ensure!(town.istio.refused().is_none());
+    Ok(())
+}
+
+/// The gate is there and does not answer: the times are those that the chart says.
+async fn hung(version: EnvoyVersion) -> Result<()> {
+    let town = Town::wired(version, false).await?;
+    let cookie = format!("Cookie: {}", town.log_in().await?);
+    town.gate.process().signal(Signal::STOP);
+    town.gate.process().wait_until(PATIENCE, "stop", async || town.gate.process().is_stopped()).await?;
+    for path in ["/x", "/open", "/cart"] {
+        let answer = town.send("GET", path, &[&cookie]).await?;
+        ensure!(matches!(answer.status(), 503 | 504), "{path}: {answer:?}");
+        ensure!(town.shop.take().is_empty());
+    }
+    town.gate.process().signal(Signal::CONT);
+    let again = async || town.send("GET", "/x", &[&cookie]).await.is_ok_and(|it| it.status() == 200);
+    town.gate.process().wait_until(PATIENCE, "an answer", again).await
+}
+
+/// The AuthorizationPolicy is there and the mesh's configuration lacks its lines. istiod's log and this answer are all that tells:
+/// the policy's status stays empty.
+async fn unknown_provider(version: EnvoyVersion) -> Result<()> {
+    let town = Town::without_wiring(version).await?;
+    let cookie = format!("Cookie: {}", town.log_in().await?);
+    ensure!(town.send("GET", "/x", &[]).await?.status() == 200);
+    town.apply(&crate::town::objects(&site())?, true).await?;
+    town.proxy_has("envoy.filters.http.rbac").await?;
+    let denied = async || {
+        let answer = town.send("GET", "/open", &[&cookie]).await;
+        answer.is_ok_and(|it| it.status() == 403 && it.text().contains("RBAC: access denied"))
+    };
+    town.proxy.process().wait_until(PATIENCE, "403", denied).await?;
+    town.provide(true)?;
+    let answered = async || town.send("GET", "/x", &[&cookie]).await.is_ok_and(|it| it.status() == 200);
+    town.proxy.process().wait_until(PATIENCE, "200 with the provider", answered).await
+}
