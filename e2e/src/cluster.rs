@@ -131,6 +131,33 @@ fn last_words(folder: &Path) -> String {
     told
 }
 
+/// What there is on this machine of the cluster of this checkout, in words for a person: nothing after [`down`].
+///
+/// # Errors
+/// When that cannot be told.
+pub fn remains() -> Result<Vec<String>> {
+    let folder = folder();
+    let name = folder.display().to_string();
+    let mut found = Vec::new();
+    if folder.exists() {
+        found.push(format!("the folder {name}"));
+    }
+    if network::owner()?.is_some_and(|owner| owner == folder) {
+        found.push("the network link".to_owned());
+    }
+    if fs::read_to_string("/proc/self/mounts")?.contains(&name) {
+        found.push("mounts".to_owned());
+    }
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        if words.contains(&name) {
+            found.push(format!("the process {}", words.trim()));
+        }
+    }
+    Ok(found)
+}
+
 /// Takes the cluster of this checkout away, and everything that it, or what is left of one, holds of this machine. Says
 /// whether there was anything.
 ///
@@ -200,6 +227,21 @@ impl Cluster {
     /// The folder with its logs.
     pub fn logs(&self) -> PathBuf {
         self.folder.join("log")
+    }
+
+    /// Kills its containerd, as in a crash: with this part end all, and its containers, which nobody has told to end.
+    ///
+    /// # Errors
+    /// When it does not run, or the node outlives it.
+    pub fn crash(&self) -> Result<()> {
+        let record = Record::read(&self.folder)?.context("no cluster is on record")?;
+        record.kill_below("containerd")?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while record.is_alive() {
+            ensure!(Instant::now() < deadline, "the node outlives its containerd");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// Gives an image to the node. Pods name it by its reference, with `imagePullPolicy: Never` or `IfNotPresent`.

@@ -119,6 +119,8 @@ impl EnvoyConfig {
     /// # Errors
     /// See [`EnvoyConfig`].
     pub fn gate_tls(&mut self, folder: &Path, name: &str, shows: bool) -> Result<&mut Self> {
+        // Who asks for what it is told by itself must have a name.
+        self.0["node"] = json!({ "id": "e2e", "cluster": "e2e" });
         let watched = json!({ "path": folder });
         let file = |name: &str| json!({ "filename": folder.join(name) });
         let secret = |name: &str, value: Value| -> Result<Value> {

@@ -222,7 +222,7 @@ fn filters(scene: &Scene, ours: &str) -> Vec<Finding> {
                      what services say about sessions reaches clients",
                     scene.jwt_header()
                 ),
-                format!("apply the EnvoyFilter: cloakroom snippet istio --namespace {namespace} prints it"),
+                "apply the EnvoyFilter: cloakroom snippet istio prints it",
             ),
         }
     };

@@ -1,6 +1,6 @@
 //! The sidecar in the pods of enrolled namespaces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -133,11 +133,16 @@ impl Workload {
     }
 
     fn restart(&self, namespace: &str) -> String {
-        let can_restart = BTreeSet::from(["Deployment", "StatefulSet", "DaemonSet"]);
-        if can_restart.contains(self.kind.as_str()) {
-            let kind = self.kind.to_lowercase();
-            return format!("make its pods anew: kubectl -n {namespace} rollout restart {kind}/{}", self.name);
+        let name = &self.name;
+        match self.kind.as_str() {
+            "Deployment" | "StatefulSet" | "DaemonSet" => {
+                let kind = self.kind.to_lowercase();
+                format!("make its pods anew: kubectl -n {namespace} rollout restart {kind}/{name}")
+            }
+            "Pod" => format!("make it anew: kubectl -n {namespace} delete pod {name}, and apply it again"),
+            kind => format!(
+                "its next pods get one; to have it now, delete the {kind} {namespace}/{name} and apply it again"
+            ),
         }
-        format!("make it anew: delete it and let it be made again, as {} {}/{} was", self.kind, namespace, self.name)
     }
 }

@@ -14,6 +14,7 @@ const GATE_TLS: File = chart_file!("envoy/gate-tls.yaml");
 const GATE_SOCKET: File = chart_file!("envoy/gate-socket.yaml");
 const GATE_ADDRESS: File = chart_file!("envoy/gate-address.yaml");
 const CLUSTER: File = chart_file!("envoy/cluster.yaml");
+const NODE: File = chart_file!("envoy/node.yaml");
 const GATE_CERTIFICATE: File = chart_file!("envoy/gate-certificate.yaml");
 const GATE_CA: File = chart_file!("envoy/gate-ca.yaml");
 
@@ -123,6 +124,9 @@ fn configuration(site: &Site) -> Result<String, WiringError> {
     }
     text += &gate(site)?;
     text += &clusters(&site.envoy.upstreams)?;
+    if site.shape == Shape::Shared {
+        text += NODE.text;
+    }
     Ok(text)
 }
 

@@ -36,11 +36,11 @@ pub(super) fn pieces(site: &Site) -> Result<Vec<Piece>, WiringError> {
 
 /// The extension provider: lines of the mesh's own configuration, which belongs to whoever installed Istio.
 pub fn mesh_config(site: &Site) -> Result<Piece, WiringError> {
-    let service = match site.shape {
-        Shape::Sidecar => format!("{}/{SIDECAR_HOST}", site.istio.root_namespace),
-        Shape::Shared => format!("{}/{}", site.install_namespace, site.gate_host()),
+    let (service, port) = match site.shape {
+        Shape::Sidecar => (format!("{}/{SIDECAR_HOST}", site.istio.root_namespace), "19443"),
+        Shape::Shared => (format!("{}/{}", site.install_namespace, site.gate_host()), "9443"),
     };
-    let values = [("provider", &*site.istio.provider), ("service", &*service)];
+    let values = [("provider", &*site.istio.provider), ("service", &*service), ("port", port)];
     let about = "Lines for Istio's own configuration (MeshConfig), before the rest: with Helm `meshConfig` in the values of \
                  istiod, else the key `mesh` of the ConfigMap `istio` in its namespace. No restart is needed. Until istiod knows \
                  this provider, and the Service that it names, whoever the AuthorizationPolicy below selects answers 403 \
@@ -52,7 +52,8 @@ fn sidecars(site: &Site) -> Result<Vec<Piece>, WiringError> {
     let root = ("rootNamespace", &*site.istio.root_namespace);
     let headers = &site.headers;
     let (own, trailers, answered) = (headers.own(), headers.trailers(), headers.answered());
-    let filter = [root, ("ownHeaders", &*own), ("trailerHeaders", &*trailers), ("answeredHeaders", &*answered)];
+    let jwt = ("jwtHeader", &*headers.jwt);
+    let filter = [root, jwt, ("ownHeaders", &*own), ("trailerHeaders", &*trailers), ("answeredHeaders", &*answered)];
     Ok(vec![
         SERVICE_ENTRY.document("The name by which each proxy finds the gate in its own pod.", &[root])?,
         DESTINATION_RULE.document("How it is reached: in plain text, since it is loopback.", &[root])?,
@@ -73,8 +74,15 @@ fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError>
     let headers = &site.headers;
     let (own, trailers, answered, host) = (headers.own(), headers.trailers(), headers.answered(), site.gate_host());
     let (gate_name, host) = (site.gate_name(), ("gateHost", &*host));
-    let filter =
-        [namespace, name, host, ("ownHeaders", &*own), ("trailerHeaders", &*trailers), ("answeredHeaders", &*answered)];
+    let filter = [
+        namespace,
+        name,
+        host,
+        ("jwtHeader", &*headers.jwt),
+        ("ownHeaders", &*own),
+        ("trailerHeaders", &*trailers),
+        ("answeredHeaders", &*answered),
+    ];
     let whose = format!("the Gateway {}/{}", gateway.namespace, gateway.name);
     Ok(vec![
         GATEWAY_ROLE.document(

@@ -5,6 +5,7 @@
 
 mod configuration;
 mod house;
+mod proxies;
 mod refusals;
 mod rights;
 mod snapshots;

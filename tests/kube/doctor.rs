@@ -54,7 +54,7 @@ impl Scene {
         let base64 = |file: &Path| Ok::<_, std::io::Error>(STANDARD.encode(std::fs::read(file)?));
         let ring = STANDARD.encode("keys: [{kid: one, published: 2022-01-01T00:00:00Z}]");
         let install = INSTALL
-            .replace("<RENEWED>", &k8s_openapi::jiff::Timestamp::now().to_string())
+            .replace("<RENEWED>", &format!("{:.6}", k8s_openapi::jiff::Timestamp::now()))
             .replace("<AUTHORITY>", &base64(&made.ca)?)
             .replace("<CERTIFICATE>", &base64(&made.server.certificate)?)
             .replace("<KEY>", &base64(&made.server.key)?)

@@ -77,7 +77,7 @@ fn gateway_and_route(pieces: &[Piece]) -> Result<String> {
         },
     });
     // JSON is YAML.
-    Ok(format!("{gateway}\n---\n{route}\n"))
+    Ok(json!({ "apiVersion": "v1", "kind": "List", "items": [gateway, route] }).to_string())
 }
 
 /// What the API server says of objects without keeping them; one line an object.

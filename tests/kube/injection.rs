@@ -1,12 +1,14 @@
 //! The injector as a real API server calls it: who is asked about, what is stored, and who does without.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use cloakroom::injector::{GateAddress, Injection, Resources};
-use cloakroom::k8s::admission::{self, Judges, TlsFiles};
+use cloakroom::k8s::admission::{self, Judges};
+use cloakroom::tls::{Protocol, Tls, TlsFiles};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::process::wait_until;
 use e2e::tls::Certificates;
@@ -42,7 +44,7 @@ struct Scene {
     certificates: Certificates,
     port: u16,
     stop: CancellationToken,
-    task: Option<JoinHandle<Result<(), admission::TlsError>>>,
+    task: Option<JoinHandle<()>>,
     _folder: tempfile::TempDir,
 }
 
@@ -52,12 +54,13 @@ impl Scene {
         let folder = tempfile::tempdir()?;
         let certificates = Certificates::make(folder.path(), &["127.0.0.1"])?;
         let files =
-            TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone() };
+            TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone(), client_ca: None };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
         let judges = Judges { install: any_install(), injection: Some(settings(listen)) };
-        let task = Some(tokio::spawn(admission::serve(listener, files, judges, stop.clone())));
+        let tls = Arc::new(Tls::load(files, Protocol::Http1)?);
+        let task = Some(tokio::spawn(admission::serve(listener, tls, judges, stop.clone())));
         Ok(Self { server, certificates, port, stop, task, _folder: folder })
     }
 
@@ -69,7 +72,9 @@ impl Scene {
             let answer = self.create("shop", &pod("probe"), "?dryRun=All").await;
             answer.is_ok_and(|(_, pod)| is_injected(&pod))
         };
-        wait_until(PATIENCE, "first injection", asked).await
+        let waited = wait_until(PATIENCE, "first injection", asked).await;
+        let last = self.create("shop", &pod("probe"), "?dryRun=All").await;
+        waited.with_context(|| format!("it answers {last:?}"))
     }
 
     async fn namespace(&self, name: &str, labels: &str) -> Result<()> {
@@ -93,7 +98,7 @@ impl Scene {
 
     async fn end_injector(&mut self) -> Result<()> {
         self.stop.cancel();
-        self.task.take().context("it has ended")?.await??;
+        self.task.take().context("it has ended")?.await?;
         Ok(())
     }
 }
@@ -124,6 +129,8 @@ pub(crate) fn pod(name: &str) -> Value {
         "kind": "Pod",
         "metadata": { "name": name, "labels": { "app": "shop" } },
         "spec": {
+            // The API server fills it in where the admission plugin `ServiceAccount` is on.
+            "serviceAccountName": "default",
             "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [container("app"), container("envoy")],
         },

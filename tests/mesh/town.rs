@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 /// Where the sidecar takes requests for the shop.
 pub(crate) const INGRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+/// Where it takes what it does not read as HTTP.
+pub(crate) const TCP_INGRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8090);
 /// The host of every request.
 pub(crate) const HOST: &str = "shop.example";
 
@@ -197,6 +199,10 @@ spec:
     bind: 127.0.0.1
     captureMode: NONE
     defaultEndpoint: {shop}
+  - port: {{ number: 8090, protocol: TCP, name: tcp }}
+    bind: 127.0.0.1
+    captureMode: NONE
+    defaultEndpoint: {shop}
 "
     )
 }
@@ -214,6 +220,12 @@ pub(crate) fn answer(request: &SeenRequest) -> Vec<u8> {
         }
         _ => "",
     };
+    if request.target() == "/open/early" {
+        let interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nx-session-jwt: a.b.c\r\n\r\n";
+        let chunked = "HTTP/1.1 200 OK\r\nTrailer: x-session-jwt\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\
+                       x-session-jwt: a.b.c\r\nX_Session_JWT: a.b.c\r\n\r\n";
+        return format!("{interim}{chunked}").into_bytes();
+    }
     let answer = String::from_utf8_lossy(&ok("text/plain", "hello")).into_owned();
     answer.replacen("\r\n", &format!("\r\n{said}"), 1).into_bytes()
 }

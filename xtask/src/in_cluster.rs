@@ -87,8 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     } else {
         story::clear(&kube)?;
         if let Stage::Own { was_up: false, cluster } = stage {
-            drop(cluster);
-            cluster::down()?;
+            story.crash(&cluster)?;
         }
     }
     let (passed, failed) = (story.passed, story.failed);

@@ -67,7 +67,7 @@ impl Suite {
     fn selects(self, executable: &Executable) -> Option<&'static [&'static str]> {
         let home = match (executable.kind.as_str(), executable.name.as_str()) {
             ("test", "real") => Self::Real,
-            ("test", "chart") => Self::Chart,
+            ("test", "chart" | "monitoring") => Self::Chart,
             ("test", "kube") => Self::Kubernetes,
             ("test", "embedded_kill" | "redis") => Self::Faults,
             ("test", "mesh") => Self::Mesh,

@@ -45,6 +45,14 @@ impl Record {
         boot().is_ok_and(|it| it == self.boot) && started(self.pid) == Some(self.started)
     }
 
+    /// Kills the grandchild of this name: `unshare` has the node as its child, and that has the parts.
+    pub(super) fn kill_below(&self, name: &str) -> Result<()> {
+        let parts = children(self.pid).into_iter().flat_map(children);
+        let is_it = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it.trim() == name);
+        let part = parts.into_iter().find(is_it).and_then(open).with_context(|| format!("no {name} runs"))?;
+        Ok(pidfd_send_signal(part, Signal::KILL)?)
+    }
+
     /// Kills it and its children, of which the kernel ends the rest, and waits until they are gone. Says whether it ran.
     pub(super) fn end(&self, patience: Duration) -> Result<bool> {
         let Some(process) = open(self.pid) else { return Ok(false) };

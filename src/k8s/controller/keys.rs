@@ -169,46 +169,18 @@ impl Keeping {
                 namespace => Api::namespaced(self.with.client.clone(), namespace),
             };
             self.secrets.insert(scope.clone(), Collection::default());
-            // By name: RBAC grants no other Secret.
-            let config = Config::default().fields(&format!("metadata.name={SECRET}"));
-            let (seen, mut told) = mpsc::channel(1);
-            tasks.spawn(watching::follow("secrets", secrets, config, seen));
-            let changed = changed.clone();
-            tasks.spawn(async move {
-                while let Some(seen) = told.recv().await {
-                    if changed.send(Change::Secret(scope.clone(), seen)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let secrets = (secrets, watching::named(SECRET));
+            watching::pass_on(&mut tasks, "secrets", secrets, changed, move |seen| Change::Secret(scope.clone(), seen));
         }
         if let Some(together) = &self.together {
-            let secrets: Api<Secret> = Api::namespaced(self.with.client.clone(), &together.name.0);
-            let config = Config::default().fields(&format!("metadata.name={}", together.name.1));
-            let (seen, mut told) = mpsc::channel(1);
-            tasks.spawn(watching::follow("secrets", secrets, config, seen));
-            let changed = changed.clone();
-            tasks.spawn(async move {
-                while let Some(seen) = told.recv().await {
-                    if changed.send(Change::Together(seen)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let secrets = Api::namespaced(self.with.client.clone(), &together.name.0);
+            let secrets = (secrets, watching::named(&together.name.1));
+            watching::pass_on(&mut tasks, "secrets", secrets, changed, Change::Together);
         }
         if self.with.config.enrolled == Enrolled::ByLabel {
-            let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.with.client.clone());
-            let (seen, mut told) = mpsc::channel(1);
             let labelled = Config::default().labels(&format!("{ENROLLED}=true"));
-            tasks.spawn(watching::follow("namespaces", namespaces, labelled, seen));
-            let changed = changed.clone();
-            tasks.spawn(async move {
-                while let Some(seen) = told.recv().await {
-                    if changed.send(Change::Namespace(seen)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let namespaces = (Api::all(self.with.client.clone()), labelled);
+            watching::pass_on(&mut tasks, "namespaces", namespaces, changed, Change::Namespace);
         }
         tasks
     }

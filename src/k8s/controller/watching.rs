@@ -8,6 +8,7 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Error, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// How long to wait after the first failure, and at most.
 const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -28,7 +29,7 @@ pub(super) enum Seen<K> {
 }
 
 /// Follows the objects of `api`. A kind that the server does not know has no objects. Ends when nobody listens.
-pub(super) async fn follow<K>(what: &'static str, api: Api<K>, config: Config, told: mpsc::Sender<Seen<K>>)
+async fn follow<K>(what: &'static str, api: Api<K>, config: Config, told: mpsc::Sender<Seen<K>>)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -62,6 +63,34 @@ where
             }
         }
     }
+}
+
+/// [`follow`] in tasks of a set, with which they end; each word as `wrap` makes it.
+pub(super) fn pass_on<K, T>(
+    tasks: &mut JoinSet<()>,
+    what: &'static str,
+    (api, config): (Api<K>, Config),
+    told: &mpsc::Sender<T>,
+    wrap: impl Fn(Seen<K>) -> T + Send + 'static,
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    T: Send + 'static,
+{
+    let (seen, mut words) = mpsc::channel(1);
+    tasks.spawn(follow(what, api, config, seen));
+    let told = told.clone();
+    tasks.spawn(async move {
+        while let Some(seen) = words.recv().await {
+            if told.send(wrap(seen)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// The one of this name: RBAC grants no other.
+pub(super) fn named(name: &str) -> Config {
+    Config::default().fields(&format!("metadata.name={name}"))
 }
 
 fn of_event<K>(event: Event<K>) -> Seen<K> {

@@ -81,7 +81,7 @@ pub(super) fn registrations(port: u16) -> String {
             "timeoutSeconds": 10,
         })
     };
-    let mut other = hook("other.example", "/validate", "nothing");
+    let mut other = hook("other.example.com", "/validate", "nothing");
     other["clientConfig"] = json!({ "url": "https://other.example/" });
     let objects = [
         json!({
@@ -262,7 +262,7 @@ async fn a_replica_says_what_its_webhook_waits_for() -> Result<()> {
 
 /// A shared gate with the Secrets as they would be mounted, a proxy before it, and those who follow the Secrets.
 struct Shared {
-    _gate: Cloakroom,
+    gate: Cloakroom,
     envoy: Envoy,
     _shop: Sloppy,
     request: String,
@@ -298,7 +298,7 @@ impl Shared {
         let envoy = Envoy::spawn(EnvoyVersion::Newest, &config).await?;
         let token = gate.create_session(&json!({ "subject": "ada" })).await?.token;
         let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer {token}\r\n\r\n");
-        Ok(Self { _gate: gate, envoy, _shop: shop, request, mounts })
+        Ok(Self { gate, envoy, _shop: shop, request, mounts })
     }
 
     /// Has the Secrets as they are now, as kubelet would in a minute.
@@ -326,7 +326,7 @@ async fn p30_p33_an_authority_is_replaced_under_load_while_its_leader_is_killed(
     cluster.server.apply(&registrations(port(&serving)?)).await?;
     cluster.refuses().await?;
 
-    let (address, request) = (shared.envoy.address(), shared.request.clone());
+    let (address, request, log) = (shared.envoy.address(), shared.request.clone(), shared.gate.output());
     ensure!(exchange(address, request.as_bytes()).await?.status() == 200);
     let (checks, reviews, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let checking = async || -> Result<()> {
@@ -334,7 +334,7 @@ async fn p30_p33_an_authority_is_replaced_under_load_while_its_leader_is_killed(
         while !over.load(Ordering::Relaxed) {
             connection.send(request.as_bytes()).await?;
             let answer = connection.response(false).await?;
-            ensure!(answer.status() == 200, "{answer:?}");
+            ensure!(answer.status() == 200, "{answer:?}\n{}", log.tail(5));
             checks.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

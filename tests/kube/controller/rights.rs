@@ -83,7 +83,6 @@ async fn p27_the_controller_uses_every_right_that_it_is_granted_and_asks_for_no_
         .await?;
     // Certificates that are there and not right, and those that are not there.
     cluster.server.apply(super::certificates::BINDING).await?;
-    cluster.server.apply(&super::certificates::registrations(443)).await?;
     let metadata = |name: &str, namespace: &str| {
         json!({
             "name": name,
@@ -97,6 +96,8 @@ async fn p27_the_controller_uses_every_right_that_it_is_granted_and_asks_for_no_
     let scene = Scene::of(cluster).await?;
     let cluster = &scene.cluster;
     let controller = scene.controller_beside(&super::certificates::settings()).await?;
+    let port = controller.webhook().context("no webhook")?.port();
+    cluster.server.apply(&super::certificates::registrations(port)).await?;
     cluster.delete("/api/v1/namespaces/infra/configmaps/cloakroom-ca").await?;
     scene.life_of("guarded").await?;
     // A policy that turns bad twice: the second Event of a kind is a count on the first.

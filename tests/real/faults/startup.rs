@@ -32,6 +32,10 @@ async fn p30_others_than_the_local_proxy_are_never_listened_to() -> Result<()> {
         refuses(address, with(json!({ "listen": { "admin": address } })), &["can be reached by others"]).await?;
         refuses(address, with(json!({ "listen": { "sessions": address } })), &["can be reached by others"]).await?;
     }
+    // Nor by a gate that could not tell who they are.
+    let tls = json!({ "certFile": "tls.crt", "keyFile": "tls.key", "clientCaFile": "ca.crt" });
+    let listen = json!({ "listen": { "grpc": "0.0.0.0:0", "tls": tls } });
+    refuses("no certificate", with(listen), &["listen.grpc", "cannot read", "tls.crt"]).await?;
     // Nor is a listener shared or taken over.
     let first = Cloakroom::spawn(GateOptions::new(cloakroom())).await?;
     let socket = format!("unix://{}", first.folder().join("gate.sock").display());

@@ -5,6 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::cluster::{self, Cluster};
 use e2e::measure::Outcome;
 use e2e::services::identity::Identity;
 use e2e::services::shop::Seen;
@@ -303,6 +304,20 @@ impl Story<'_> {
         self.check(true, "new pods are made as before, without a sidecar");
         let answer = self.get("/cart", &[])?;
         self.check(answer.status == 503, "and their Envoys let nobody in: 503");
+        Ok(())
+    }
+
+    /// A cluster that was made for the story ends with it.
+    pub(super) fn crash(&mut self, node: &Cluster) -> Result<()> {
+        self.chapter("The node crashes with a pod in it, and is taken away.");
+        self.kube.apply(&objects::namespace(SHOP))?;
+        self.kube.apply(&objects::client(self.images))?;
+        self.kube.ask(&["--namespace", SHOP, "wait", "--for=condition=Ready", "pod/client", "--timeout=300s"])?;
+        node.crash()?;
+        cluster::down()?;
+        let left = cluster::remains()?;
+        left.iter().for_each(|what| terminal::detail(&format!("     {what} is left")));
+        self.check(left.is_empty(), "nothing of it is left on this machine");
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 {{/* The lines for Istio's own configuration, which no chart but Istio's can own: NOTES print them. */}}
 {{- define "cloakroom.wiring.meshConfig" -}}
 {{- $service := printf "%s/cloakroom.sidecar.internal" .Values.istio.rootNamespace -}}
+{{- $port := "19443" -}}
 {{- if eq (include "cloakroom.shape" .) "shared" -}}
+{{- $port = "9443" -}}
 {{- $service = printf "%s/cloakroom-gate.%s.svc.%s" .Release.Namespace .Release.Namespace .Values.global.clusterDomain -}}
 {{- end -}}
-{{ include "cloakroom.wiring.text" (dict "root" . "file" "istio/mesh-config.yaml" "values" (dict "provider" .Values.istio.provider "service" $service)) }}
+{{ include "cloakroom.wiring.text" (dict "root" . "file" "istio/mesh-config.yaml" "values" (dict "provider" .Values.istio.provider "service" $service "port" $port)) }}
 {{- end -}}
 
 {{/* What NOTES say of Istio. */}}

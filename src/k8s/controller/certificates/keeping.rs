@@ -128,21 +128,23 @@ impl Keeping {
         let mut tasks = JoinSet::new();
         let client = &self.with.client;
         for name in self.secrets.keys() {
-            let (api, told) = (Api::namespaced(client.clone(), &name.0), name.clone());
-            watch(&mut tasks, "secrets", api, &name.1, changed, move |seen| Change::Secret(told.clone(), seen));
+            let (one, told) = (one(client, name), name.clone());
+            watching::pass_on(&mut tasks, "secrets", one, changed, move |seen| Change::Secret(told.clone(), seen));
         }
         for name in self.maps.keys() {
-            let (api, told) = (Api::namespaced(client.clone(), &name.0), name.clone());
-            watch(&mut tasks, "configmaps", api, &name.1, changed, move |seen| Change::ConfigMap(told.clone(), seen));
+            let (one, told) = (one(client, name), name.clone());
+            watching::pass_on(&mut tasks, "configmaps", one, changed, move |seen| {
+                Change::ConfigMap(told.clone(), seen)
+            });
         }
         let webhook = self.with.config.webhook.as_ref();
         if let Some(name) = webhook.and_then(|it| it.validating.as_deref()) {
-            let what = "validatingwebhookconfigurations";
-            watch(&mut tasks, what, Api::all(client.clone()), name, changed, Change::Validating);
+            let one = (Api::all(client.clone()), watching::named(name));
+            watching::pass_on(&mut tasks, "validatingwebhookconfigurations", one, changed, Change::Validating);
         }
         if let Some(name) = webhook.and_then(|it| it.mutating.as_deref()) {
-            let what = "mutatingwebhookconfigurations";
-            watch(&mut tasks, what, Api::all(client.clone()), name, changed, Change::Mutating);
+            let one = (Api::all(client.clone()), watching::named(name));
+            watching::pass_on(&mut tasks, "mutatingwebhookconfigurations", one, changed, Change::Mutating);
         }
         tasks
     }
@@ -208,10 +210,10 @@ impl Keeping {
     }
 
     /// What is there, and what is wrong with what is left alone.
-    fn found(&self) -> (Found, Vec<(&'static str, ObjectName, Option<String>, Fault)>) {
+    fn found(&self) -> (Found, Vec<Foreign>) {
         let (mut found, mut faults) = (Found::default(), Vec::new());
         let mut held = |kind, name: &ObjectName, metadata: &ObjectMeta, fault: Fault| {
-            faults.push((kind, name.clone(), metadata.uid.clone(), fault));
+            faults.push(Foreign { kind, name: name.clone(), uid: metadata.uid.clone(), fault });
         };
         for (name, secret) in self.secrets.values().flat_map(Collection::iter) {
             if name.1 == AUTHORITY {
@@ -266,9 +268,9 @@ impl Keeping {
     }
 
     /// Tells of each fault once.
-    async fn complain(&mut self, faults: Vec<(&'static str, ObjectName, Option<String>, Fault)>) {
-        self.complaints.retain(|(kind, name), _| faults.iter().any(|it| it.0 == *kind && it.1 == *name));
-        for (kind, name, uid, fault) in faults {
+    async fn complain(&mut self, faults: Vec<Foreign>) {
+        self.complaints.retain(|(kind, name), _| faults.iter().any(|it| it.kind == *kind && it.name == *name));
+        for Foreign { kind, name, uid, fault } in faults {
             let complaint = (uid.clone(), fault.words.clone());
             if self.complaints.get(&(kind, name.clone())) == Some(&complaint) {
                 continue;
@@ -383,6 +385,14 @@ impl Keeping {
     }
 }
 
+/// An object that is left alone, and why.
+struct Foreign {
+    kind: &'static str,
+    name: ObjectName,
+    uid: Option<String>,
+    fault: Fault,
+}
+
 /// A registration of webhooks: each that calls our Service, and whom the API server trusts when it calls it.
 struct Registered {
     name: Registration,
@@ -390,25 +400,10 @@ struct Registered {
     webhooks: Vec<(String, String)>,
 }
 
-fn watch<K>(
-    tasks: &mut JoinSet<()>,
-    what: &'static str,
-    api: Api<K>,
-    name: &str,
-    changed: &mpsc::Sender<Change>,
-    wrap: impl Fn(Seen<K>) -> Change + Send + 'static,
-) where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+/// The one object of this name.
+fn one<K>(client: &Client, (namespace, name): &ObjectName) -> (Api<K>, Config)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
-    let config = Config::default().fields(&format!("metadata.name={name}"));
-    let (seen, mut told) = mpsc::channel(1);
-    tasks.spawn(watching::follow(what, api, config, seen));
-    let changed = changed.clone();
-    tasks.spawn(async move {
-        while let Some(seen) = told.recv().await {
-            if changed.send(wrap(seen)).await.is_err() {
-                return;
-            }
-        }
-    });
+    (Api::namespaced(client.clone(), namespace), watching::named(name))
 }

@@ -50,7 +50,7 @@ pub(super) enum Registration {
 #[derive(Clone, Debug)]
 pub(super) enum Write {
     /// The authority. All else hangs on it.
-    Authority(Authority),
+    Authority(Box<Authority>),
     /// A certificate, and whom to trust.
     Leaf(ObjectName, Leaf, String),
     /// Whom to trust.
@@ -72,7 +72,7 @@ pub(super) fn next(
 ) -> anyhow::Result<Vec<Write>> {
     let life = config.life;
     let authority = match &found.authority {
-        None => return Ok(vec![Write::Authority(Authority::make(life, now)?)]),
+        None => return Ok(vec![Write::Authority(Box::new(Authority::make(life, now)?))]),
         Some(Held::NotOurs) => return Ok(Vec::new()),
         Some(Held::Ours(authority)) => authority,
     };
@@ -99,7 +99,7 @@ pub(super) fn next(
         }),
     };
     if let Some(turned) = authority.turn(others, life, now)? {
-        return Ok(vec![Write::Authority(turned)]);
+        return Ok(vec![Write::Authority(Box::new(turned))]);
     }
     let mut writes = Vec::new();
     for (name, purpose) in &leaves {

@@ -44,7 +44,7 @@ fn nothing() -> Found {
 
 fn apply(found: &mut Found, write: Write) {
     match write {
-        Write::Authority(authority) => found.authority = Some(Held::Ours(authority)),
+        Write::Authority(authority) => found.authority = Some(Held::Ours(*authority)),
         Write::Leaf(name, leaf, bundle) => {
             found.leaves.insert(name, Held::Ours(Shown { leaf: Some(leaf), bundle }));
         }

@@ -1,5 +1,4 @@
-//! The chart and `cloakroom snippet` say the same about a mesh: Helm and the program fill the same files with the same values.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! What Helm makes of the files of Envoy Gateway, the Gateway API and plain Envoy below `wiring/` is what `cloakroom snippet` prints.
 
 use std::process::Command;
 
@@ -66,7 +65,7 @@ fn renamed() -> Headers {
 }
 
 #[test]
-fn envoy_gateway() {
+fn envoy_gateway_is_wired_alike_by_the_chart_and_the_program() {
     let template = "templates/wiring/envoy-gateway.yaml";
     let listener = Listener { gateway: gateway("public"), name: "https".into() };
     let patched = [
@@ -84,14 +83,14 @@ fn envoy_gateway() {
 }
 
 #[test]
-fn gateway_api() {
+fn the_gateway_api_is_wired_alike() {
     let values = [&["mesh=gatewayApi", "gatewayApi.routeNamespaces={shop,blog}"][..], &GATEWAYS].concat();
     let site = Site { namespaces: vec!["shop".into(), "blog".into()], ..shared() };
     assert_eq!(rendered("templates/wiring/gateway-api.yaml", &values), filled(Mesh::GatewayApi, &site));
 }
 
 #[test]
-fn plain_envoy() {
+fn a_plain_envoy_is_wired_alike() {
     let template = "templates/wiring/envoy.yaml";
     let site = |shape| {
         let mut site = Site::new("cloakroom-system", shape);
