@@ -19,7 +19,12 @@ fn files(values: &Path) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for map in objects(values)?.iter().filter(|it| it["kind"] == "ConfigMap") {
         let name = map["metadata"]["name"].as_str().unwrap_or_default();
-        for (file, text) in map["data"].as_object().into_iter().flatten().filter(|(file, _)| file.ends_with(".yaml")) {
+        for (file, text) in map["data"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(file, _)| ["cloakroom.yaml", "sidecar.yaml"].contains(&file.as_str()))
+        {
             files.push((format!("{name}/{file}"), text.as_str().unwrap_or_default().to_owned()));
         }
     }

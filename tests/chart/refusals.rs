@@ -20,7 +20,10 @@ fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
     let redis = |rest: &str| format!("store.kind=redis,{rest}");
     let table: Vec<(String, Vec<&str>)> = vec![
         ("mesh=gatewayApi,shape=sidecar".into(), vec!["mesh: gatewayApi", "shape: sidecar", "Say shape: shared"]),
-        ("mesh=envoyGateway,shape=sidecar".into(), vec!["mesh: envoyGateway", "shape: sidecar", "Say shape: shared"]),
+        (
+            "mesh=envoyGateway,shape=sidecar".into(),
+            vec!["mesh: envoyGateway", "shape: sidecar", "sidecar.listen: loopback", "Say sidecar.listen: socket"],
+        ),
         ("mesh=envoyGateway".into(), vec!["shape: shared", "gateways", "empty", "--set gateways[0]"]),
         ("mesh=istio,shape=shared".into(), vec!["shape: shared", "gateways", "empty", "--set gateways[0]"]),
         ("shape=shared".into(), vec!["gateways", "proxyNamespaces", "both are empty"]),
