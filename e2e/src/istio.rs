@@ -24,9 +24,6 @@ const XDS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr:
 /// Readiness and what it tells of proxies.
 const DEBUG: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15080);
 
-/// Its metrics.
-const MONITORING: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15014);
-
 /// The root namespace.
 pub const ROOT_NAMESPACE: &str = "istio-system";
 
@@ -76,7 +73,7 @@ impl Istio {
             "--secureGRPCAddr=".to_owned(),
             format!("--httpAddr={DEBUG}"),
             "--httpsAddr=".to_owned(),
-            format!("--monitoringAddr={MONITORING}"),
+            "--monitoringAddr=127.0.0.1:15014".to_owned(),
             "--ctrlz_address=127.0.0.1".to_owned(),
             "--ctrlz_port=0".to_owned(),
         ];
@@ -124,15 +121,9 @@ impl Istio {
         waited.with_context(|| format!("{told:#}"))
     }
 
-    /// How many times proxies have been sent something: it grows with every change.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn pushes(&self) -> Result<f64> {
-        let request = b"GET /metrics HTTP/1.1\r\nHost: istiod\r\nConnection: close\r\n\r\n";
-        let told = crate::http1::exchange(MONITORING, request).await?.text();
-        let lines = told.lines().filter(|line| line.starts_with("pilot_xds_pushes{"));
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    /// How many times it has told proxies of changes.
+    pub fn pushes(&self) -> usize {
+        self.process.output().lines().iter().filter(|line| line.contains("XDS: Pushing")).count()
     }
 
     /// What was sent to each proxy, and what it acknowledged.

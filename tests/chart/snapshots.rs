@@ -102,7 +102,6 @@ fn every_mesh_and_shape_is_a_scenario() -> Result<()> {
         ("istio", "sidecar"),
         ("istio", "shared"),
         ("envoyGateway", "shared"),
-        ("envoyGateway", "sidecar"),
         ("gatewayApi", "shared"),
         ("envoy", "sidecar"),
         ("envoy", "shared"),
@@ -162,7 +161,7 @@ fn notes_have_the_next_commands_in_the_users_own_words() -> Result<()> {
     for (scenario, wanted) in [
         ("envoy-sidecar", vec!["rollout restart", "selector: { matchLabels", "-c cloakroom", "127.0.0.1:9443"]),
         ("envoy-shared", vec!["deploy/cloakroom-gate", "cloakroom-gate.cloakroom-system.svc:9443"]),
-        ("istio-sidecar", vec!["rollout restart", "`meshConfig` in the values of istiod", "envoyExtAuthzGrpc"]),
+        ("istio-sidecar", vec!["rollout restart", "- name: cloakroom", "istio-system/cloakroom.sidecar.internal"]),
         ("gateway-api", vec!["kind: HTTPRoute", "deploy/cloakroom-gate", "cloakroom snippet gateway-api"]),
     ] {
         let values = chart().join(format!("ci/{scenario}-values.yaml")).display().to_string();

@@ -17,7 +17,7 @@ on_istio! {
     p11_the_way_back_changes_sessions_and_shows_nothing_by_the_oldest_envoy => way_back(Oldest);
     p02_a_hung_gate_is_no_entry => hung(Newest);
     p01_an_unknown_provider_is_no_entry => unknown_provider(Newest);
-    p07_p11_trailers_and_interim_answers => trailers(Newest);
+    p11_an_interim_answer_shows_no_jwt => interim(Newest);
     p27_the_gates_name_is_nobody_elses => squatted(Newest);
     p01_what_is_not_http_is_refused => not_http(Newest);
     other_policies_may_speak_of_the_claims => claims_elsewhere(Newest);
@@ -147,24 +147,16 @@ async fn unknown_provider(version: EnvoyVersion) -> Result<()> {
     town.proxy.process().wait_until(PATIENCE, "200 with the provider", answered).await
 }
 
-/// Trailers both ways, and an answer before the answer.
-async fn trailers(version: EnvoyVersion) -> Result<()> {
-    let town = Town::wired(version, true).await?;
+/// An answer before the answer, which no filter sees.
+async fn interim(version: EnvoyVersion) -> Result<()> {
+    let _town = Town::wired(version, true).await?;
     let mut connection = Connection::open(INGRESS).await?;
-    let chunked = "POST /open HTTP/1.1\r\nHost: shop.example\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
-                   2\r\nhi\r\n0\r\nx-session-jwt: forged\r\nx_session_jwt: forged\r\n\r\n";
-    connection.send(chunked.as_bytes()).await?;
-    ensure!(connection.response(false).await?.status() == 200);
-    ensure!(!town.arrived()?.contains("forged"));
-
-    connection.send(b"GET /open/early HTTP/1.1\r\nHost: shop.example\r\nTE: trailers\r\n\r\n").await?;
-    let mut answer = connection.any_response(false).await?;
-    while answer.status() < 200 {
-        ensure!(answer.header("x-session-jwt").is_empty(), "{answer:?}");
-        answer = connection.any_response(false).await?;
-    }
-    let all = format!("{answer:?}").to_ascii_lowercase();
-    ensure!(answer.status() == 200 && !all.contains("session"), "{all}");
+    connection.send(b"GET /open/early HTTP/1.1\r\nHost: shop.example\r\n\r\n").await?;
+    let early = connection.any_response(false).await?;
+    ensure!(early.status() == 103 && early.header("link").len() == 1, "{early:?}");
+    let answer = connection.response(false).await?;
+    ensure!(answer.status() == 200, "{answer:?}");
+    ensure!(!format!("{early:?}{answer:?}").to_ascii_lowercase().contains("session"), "{early:?}{answer:?}");
     Ok(())
 }
 
@@ -173,13 +165,13 @@ async fn squatted(version: EnvoyVersion) -> Result<()> {
     let town = Town::wired(version, true).await?;
     let cookie = format!("Cookie: {}", town.log_in().await?);
     town.server.apply(&e2e::istio::namespace("other")).await?;
-    let pushed = town.istio.pushes().await?;
+    let pushed = town.istio.pushes();
     let entry = town::objects(&site())?;
     let entry = entry.split("\n---\n").find(|it| it.contains("kind: ServiceEntry")).unwrap_or_default();
     let theirs = entry.replace("namespace: istio-system", "namespace: other").replace("grpc: 9443", "grpc: 1");
     ensure!(theirs.contains("namespace: other") && theirs.contains("grpc: 1"), "{theirs}");
     town.server.apply(&theirs).await?;
-    let felt = async || town.istio.pushes().await.is_ok_and(|it| it > pushed);
+    let felt = async || town.istio.pushes() > pushed;
     town.istio.process().wait_until(PATIENCE, "another push", felt).await?;
     town.istio.in_step().await?;
     for _ in 0..5 {
