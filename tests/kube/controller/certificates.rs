@@ -163,7 +163,8 @@ impl Cluster {
 
     /// The words with which a policy is refused that can never work.
     async fn refusal(&self) -> String {
-        match self.server.apply(&on_route("shop/bad", "shop", "realm: nowhere")).await {
+        // In a namespace of its own: it is applied with the policy, and without a label.
+        match self.server.apply(&on_route("other/bad", "shop", "realm: nowhere")).await {
             Ok(_) => "it was stored".to_owned(),
             Err(error) => format!("{error:#}"),
         }
