@@ -44,7 +44,8 @@ impl Headers {
     pub fn checked(&self) -> String {
         let mut names = "authorization|cookie".to_owned();
         for name in &self.credentials {
-            names += &format!("|{}", spellings(name, FOLDED));
+            // Under the very name that is read. A pattern for each spelling would soon be too long for Envoy.
+            names += &format!("|{}", name.replace('.', "[.]"));
         }
         format!("{names}|{}", self.own())
     }
@@ -120,7 +121,7 @@ mod tests {
             assert_eq!(checked.is_match(name), ours, "{name}");
             assert_eq!(answered.is_match(name), ours, "{name}");
         }
-        assert!(checked.is_match("x_api.key") && checked.is_match("cookie") && !checked.is_match("x-request-id"));
+        assert!(checked.is_match("x-api-key") && checked.is_match("cookie") && !checked.is_match("x-request-id"));
         assert!(answered.is_match("set-cookie") && answered.is_match("x-login-jwt") && !answered.is_match("location"));
     }
 }

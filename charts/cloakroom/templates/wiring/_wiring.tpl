@@ -17,7 +17,8 @@ x[^a-z0-9](session[^a-z0-9].*|{{ include "cloakroom.wiring.spellings" (dict "nam
 
 {{/* The headers of requests that carry a credential, as a JSON list. */}}
 {{- define "cloakroom.wiring.credentials" -}}
-{{- $names := .Values.wiring.credentialHeaders -}}
+{{- $names := list -}}
+{{- range .Values.wiring.credentialHeaders }}{{ $names = append $names (lower .) }}{{ end -}}
 {{- range dig "token" "carriers" list .Values.config -}}
 {{- with .header }}{{ $names = append $names (lower .) }}{{ end -}}
 {{- end -}}
@@ -28,7 +29,7 @@ x[^a-z0-9](session[^a-z0-9].*|{{ include "cloakroom.wiring.spellings" (dict "nam
 {{- define "cloakroom.wiring.checked" -}}
 authorization|cookie|
 {{- range include "cloakroom.wiring.credentials" . | fromJsonArray -}}
-{{ include "cloakroom.wiring.spellings" (dict "name" . "any" "[^a-z0-9]") }}|
+{{ replace "." "[.]" . }}|
 {{- end -}}
 {{ include "cloakroom.wiring.own" . }}
 {{- end -}}
