@@ -208,8 +208,9 @@ fn filters(scene: &Scene, ours: &str) -> Vec<Finding> {
     let strips = |it: &&Value| it["spec"].to_string().contains("early_header_mutation");
     let one = |namespace: &str| {
         let about = format!("EnvoyFilters of {namespace}");
-        let here = scene.within(Kind::EnvoyFilter, namespace).chain(scene.within(Kind::EnvoyFilter, &scene.istio_root));
-        match here.filter(strips).next() {
+        let mut here =
+            scene.within(Kind::EnvoyFilter, namespace).chain(scene.within(Kind::EnvoyFilter, &scene.istio_root));
+        match here.find(strips) {
             Some(filter) => {
                 let seen = format!("{} takes our headers off before anything else", called(Kind::EnvoyFilter, filter));
                 Finding::ok(Check::IstioFilter, about, seen)
