@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::gates::{FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
+pub use self::gates::{Check, FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
 pub use self::keys::{Enrolled, KeysConfig};
 pub use self::lease::LeaseConfig;
 use self::lease::{Election, Leadership};
