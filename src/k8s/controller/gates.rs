@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-pub use self::config::{FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
+pub use self::config::{Check, FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
 use self::wanted::{Kind, Sources, is_ours};
 use super::collection::Collection;
 use super::lease::Leadership;

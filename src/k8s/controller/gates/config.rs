@@ -35,9 +35,12 @@ pub struct FileInSecret {
     pub key: String,
 }
 
-/// What is wrong with a file's text, if anything.
+/// Says what is wrong with a file's text, if anything.
+pub type Check = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
+/// A [`Check`] that is handed on.
 #[derive(Clone)]
-pub struct FileCheck(pub Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub struct FileCheck(pub Arc<Check>);
 
 impl Default for FileCheck {
     fn default() -> Self {
