@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::conditions;
 use super::finding::{Check, Finding};
 use super::mesh_config::duration;
-use super::scene::{Kind, Scene, called, list, name_of, namespace_of, text};
+use super::scene::{Kind, Scene, Sight, called, list, name_of, namespace_of, text};
 
 /// What Envoy Gateway is configured by.
 const CONFIG: (&str, &str) = ("envoy-gateway-config", "envoy-gateway.yaml");
