@@ -13,6 +13,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use e2e::cluster::{self, Cluster, Life};
 
+use self::images::Images;
 use self::kube::Kube;
 use self::story::Story;
 use crate::{cluster as own_cluster, terminal};
@@ -53,27 +54,41 @@ enum Stage {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let helm = e2e::tools::helm()?;
-    let kubectl = e2e::tools::kubectl()?;
     let images = images::build(options.release)?;
-
     let began = Instant::now();
     let stage = set(options)?;
+    let told = tell(options, &stage, &images, began);
+    if let Stage::Own { was_up: false, .. } = stage
+        && !options.keep
+    {
+        cluster::down()?;
+    }
+    let (passed, failed) = told?;
+    terminal::heading(&format!("{passed} passed, {failed} failed"));
+    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(options: &Options, stage: &Stage, images: &Images, began: Instant) -> Result<(usize, usize)> {
+    let kubeconfig = match stage {
+        Stage::Own { cluster, .. } => cluster.kubeconfig(),
+        Stage::Foreign { kubeconfig, .. } => kubeconfig.clone(),
+    };
+    let kube = Kube::new(e2e::tools::kubectl()?, e2e::tools::helm()?, kubeconfig)?;
+    for namespace in [INSTALL, SHOP] {
+        ensure!(!kube.has(&["namespace", namespace])?, "there is a namespace {namespace} already: delete it first");
+    }
+    let had_kinds = story::has_kinds(&kube)?;
+
     terminal::heading("Loading the images");
     for image in images.all() {
-        match &stage {
+        match stage {
             Stage::Own { cluster, .. } => cluster.load(image)?,
             Stage::Foreign { load, .. } => images::load(load, image)?,
         }
         terminal::detail(&format!("     {} ({} MB)", image.reference, image.size / 1_000_000));
     }
-    let kubeconfig = match &stage {
-        Stage::Own { cluster, .. } => cluster.kubeconfig(),
-        Stage::Foreign { kubeconfig, .. } => kubeconfig.clone(),
-    };
-    let kube = Kube::new(kubectl, helm, kubeconfig)?;
     let (release, requests) = (options.release, options.requests);
-    let mut story = Story { kube: &kube, images: &images, release, requests, chapter: 0, passed: 0, failed: 0 };
+    let mut story = Story { kube: &kube, images, release, requests, chapter: 0, passed: 0, failed: 0 };
     if let Err(error) = story.tell(began) {
         story.failed += 1;
         terminal::bad(&format!("{error:#}"));
@@ -81,18 +96,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if options.keep {
         terminal::line(&format!("\nKept: export KUBECONFIG={}", kube.kubeconfig().display()));
-        if let Stage::Own { was_up: false, .. } = stage {
-            terminal::line("`cargo xtask cluster down` takes the cluster away.");
-        }
+        terminal::line("`cargo xtask cluster down` takes a cluster of this machine away.");
     } else {
-        story::clear(&kube)?;
+        story::clear(&kube, had_kinds)?;
         if let Stage::Own { was_up: false, cluster } = stage {
-            story.crash(&cluster)?;
+            story.crash(cluster)?;
         }
     }
-    let (passed, failed) = (story.passed, story.failed);
-    terminal::heading(&format!("{passed} passed, {failed} failed"));
-    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((story.passed, story.failed))
 }
 
 fn set(options: &Options) -> Result<Stage> {
@@ -104,7 +115,6 @@ fn set(options: &Options) -> Result<Stage> {
         return Ok(Stage::Own { cluster, was_up: true });
     }
     terminal::heading("Making a cluster");
-    ensure!(cfg!(target_os = "linux"), "the cluster needs Linux; name another one with --kubeconfig");
     let life = if options.keep { Life::UntilDown } else { Life::OurOwn };
     let began = Instant::now();
     let cluster = tokio::runtime::Runtime::new()?.block_on(own_cluster::start(life))?;

@@ -85,9 +85,6 @@ impl Story<'_> {
 
     fn shop_without_a_gate(&mut self) -> Result<()> {
         self.chapter("A shop: two pods, each with an Envoy that asks a gate which is not there.");
-        for namespace in [INSTALL, SHOP] {
-            ensure!(!self.kube.has(&["namespace", namespace])?, "there is a namespace {namespace}: delete it first");
-        }
         self.kube.apply(&objects::namespace(SHOP))?;
         self.kube.apply(&objects::shop(self.images, !self.release)?)?;
         self.kube.apply(&objects::client(self.images))?;
@@ -385,8 +382,12 @@ fn end_load(mut load: Child) -> Result<Outcome> {
     serde_json::from_str(&told).context("what the load tells")
 }
 
-/// Takes away what is left of it.
-pub(super) fn clear(kube: &Kube) -> Result<()> {
+/// The kinds of cloakroom, which outlive an install.
+const KINDS: [&str; 2] =
+    ["customresourcedefinition/authpolicies.cloakroom.dev", "customresourcedefinition/identityproviders.cloakroom.dev"];
+
+/// Takes away what is left of it. Other installs of the cluster keep the kinds that they need.
+pub(super) fn clear(kube: &Kube, had_kinds: bool) -> Result<()> {
     terminal::heading("Clearing up");
     // Best effort: where the story ended early, not all of it is there.
     if kube.has(&["namespace", INSTALL])? {
@@ -395,5 +396,13 @@ pub(super) fn clear(kube: &Kube) -> Result<()> {
     for namespace in [SHOP, INSTALL] {
         kube.run(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=300s"])?;
     }
+    if !had_kinds {
+        kube.run(&[&["delete", "--ignore-not-found"], &KINDS[..]].concat())?;
+    }
     Ok(())
+}
+
+/// Whether the cluster knows the kinds of cloakroom.
+pub(super) fn has_kinds(kube: &Kube) -> Result<bool> {
+    kube.has(&KINDS)
 }
