@@ -53,8 +53,11 @@ impl Scene {
         let server = ApiServer::spawn(ApiServerOptions::default()).await?;
         let folder = tempfile::tempdir()?;
         let certificates = Certificates::make(folder.path(), &["127.0.0.1"])?;
-        let files =
-            TlsFiles { certificate: certificates.server.certificate.clone(), key: certificates.server.key.clone(), client_ca: None };
+        let files = TlsFiles {
+            certificate: certificates.server.certificate.clone(),
+            key: certificates.server.key.clone(),
+            client_ca: None,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();

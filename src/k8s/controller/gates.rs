@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
-use kube::runtime::watcher::Config;
 use kube::{Client, Error, ResourceExt as _};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -124,18 +123,8 @@ impl Gates {
                 Place::Install(name) => (self.api(Kind::Secret, &self.with.install), Kind::Secret, name.as_str()),
                 Place::Brought(kind, scope) => (self.api(*kind, scope), *kind, NAME),
             };
-            // By name: RBAC grants no other.
-            let config = Config::default().fields(&format!("metadata.name={name}"));
-            let (seen, mut told) = mpsc::channel(1);
-            tasks.spawn(watching::follow(kind.plural(), api, config, seen));
-            let changed = changed.clone();
-            tasks.spawn(async move {
-                while let Some(seen) = told.recv().await {
-                    if changed.send((place.clone(), seen)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let watched = (api, watching::named(name));
+            watching::pass_on(&mut tasks, kind.plural(), watched, changed, move |seen| (place.clone(), seen));
         }
         tasks
     }
