@@ -22,7 +22,7 @@ fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
         ("mesh=gatewayApi,shape=sidecar".into(), vec!["mesh: gatewayApi", "shape: sidecar", "Say shape: shared"]),
         (
             "mesh=envoyGateway,shape=sidecar".into(),
-            vec!["mesh: envoyGateway", "shape: sidecar", "sidecar.listen: loopback", "Say sidecar.listen: socket"],
+            vec!["mesh: envoyGateway", "shape: sidecar", "sidecar.listen: loopback", "or sidecar.listen: socket"],
         ),
         ("mesh=envoyGateway".into(), vec!["shape: shared", "gateways", "empty", "--set gateways[0]"]),
         ("mesh=istio,shape=shared".into(), vec!["shape: shared", "gateways", "empty", "--set gateways[0]"]),
