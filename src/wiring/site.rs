@@ -129,7 +129,7 @@ impl Site {
         for gateway in self.gateways.iter().chain(self.patched.iter().map(|it| &it.gateway)) {
             named(&gateway.namespace, "namespace")?;
             // A Gateway's name may be longer and have dots; the objects that are called after it may, too.
-            let parts = || gateway.name.split('.').all(|part| is_label(part));
+            let parts = || gateway.name.split('.').all(is_label);
             if gateway.name.len() > 180 || !parts() {
                 return Err(SiteError::Name(gateway.name.clone(), "name of a Gateway"));
             }
