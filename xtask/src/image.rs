@@ -13,7 +13,7 @@ use crate::{cargo, terminal};
 /// Where the image has the program, and what its containers start.
 const PROGRAM: &str = "/usr/bin/cloakroom";
 /// Where the program looks for the authorities that it trusts.
-const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -64,7 +64,9 @@ pub(crate) fn make(build: &Build, reference: &str, output: Option<&Path>) -> Res
         Build::Ordinary => cargo::build_cloakroom()?,
     };
     let (_, tag) = reference.rsplit_once(':').context("the reference has no tag, as in `cloakroom:1.0`")?;
-    let image = Image::new(reference)
+    let image = Image::new(reference);
+    let image = if matches!(build, Build::Ordinary) { image.uncompressed() } else { image };
+    let image = image
         .linked(PROGRAM, &program)?
         .file(CERTIFICATES, image::certificates()?)
         .entry_point(&[PROGRAM])

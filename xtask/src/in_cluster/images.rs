@@ -34,11 +34,13 @@ pub(super) fn build(release: bool) -> Result<Images> {
     let cloakroom = own_image::make(&build, &format!("{REGISTRY}/cloakroom:e2e"), Some(&folder.join("e2e.tar")))?;
     let made = cargo::build(["build", "--package", "e2e", "--bin", "e2e-pod"])?;
     let pod = made.into_iter().find(|it| it.name == "e2e-pod").context("cargo made no program `e2e-pod`")?.path;
-    let envoy = image::envoy(&format!("{REGISTRY}/envoy:e2e"))?.linked("/usr/bin/e2e-pod", &pod)?;
-    let redis = image::redis(&format!("{REGISTRY}/redis:e2e"))?;
-    let pod = Image::new(&format!("{REGISTRY}/pod:e2e"))
-        .entry_point(&["/usr/bin/e2e-pod"])
-        .linked("/usr/bin/e2e-pod", &pod)?;
+    // Its client of HTTP wants to know whom it trusts, even where it speaks no TLS.
+    let with_pod = |image: Image| -> Result<Image> {
+        Ok(image.linked("/usr/bin/e2e-pod", &pod)?.file(own_image::CERTIFICATES, image::certificates()?).uncompressed())
+    };
+    let envoy = with_pod(image::envoy(&format!("{REGISTRY}/envoy:e2e"))?)?;
+    let redis = image::redis(&format!("{REGISTRY}/redis:e2e"))?.uncompressed();
+    let pod = with_pod(Image::new(&format!("{REGISTRY}/pod:e2e")).entry_point(&["/usr/bin/e2e-pod"]))?;
     Ok(Images {
         cloakroom,
         envoy: envoy.write(&folder.join("envoy.tar"))?,
