@@ -1,6 +1,7 @@
 //! The signing keys of namespaces: made, replaced with an overlap, and never mixed up with what is somebody else's.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
