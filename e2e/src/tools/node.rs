@@ -56,7 +56,7 @@ const RUNC: &str = "usr/sbin/runc";
 pub fn cni_plugins() -> Result<PathBuf> {
     let usual = ["/opt/cni/bin", "/usr/lib/cni"].map(Path::new);
     let complete = |folder: &&Path| ["bridge", "host-local", "loopback"].iter().all(|it| folder.join(it).is_file());
-    if let Some(found) = usual.iter().copied().find(|it| complete(&it)) {
+    if let Some(found) = usual.iter().copied().find(|it| complete(it)) {
         return Ok(found.to_owned());
     }
     // Unpacked only: the package would bring iptables, which nothing here needs.
