@@ -4,6 +4,7 @@ mod controller;
 mod listeners;
 mod policies;
 mod shutdown;
+mod store_users;
 
 use std::path::PathBuf;
 use std::sync::Arc;

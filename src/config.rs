@@ -14,7 +14,7 @@ mod tests;
 
 pub use self::controller::ControllerSettings;
 pub use self::policies::PoliciesConfig;
-pub use self::sidecars::SidecarsSettings;
+pub use self::sidecars::{SidecarsSettings, UsersSettings};
 pub use self::store::StoreConfig;
 
 use std::borrow::Cow;
@@ -227,6 +227,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let mut sessions_file = file.sessions;
     let store = sessions_file.store.take();
     let sessions = sessions(sessions_file)?;
+    let store = store::resolve(store, folder, &realm, sessions.max_staleness)?;
     let jwt = jwt(file.jwt, folder)?;
     let pod = file.policies.pod.as_ref().map(|dir| folder.join(dir));
     let policies = policies::resolve(file.policies, folder)?;
@@ -236,9 +237,9 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         listen,
         token_key_file: at(file.token.key_file, "token.key"),
         carriers: carriers(file.token.carriers)?,
-        store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
+        controller: controller::resolve(file.controller, folder, jwt.ring.algorithm, &policies, &store)?,
+        store,
         sessions,
-        controller: controller::resolve(file.controller, folder, jwt.ring.algorithm, &policies)?,
         jwt,
         policies,
         pod,

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::listeners::{bind, replace};
+use super::store_users::StoreTeller;
 use super::{early, install, shutdown};
 use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
@@ -19,7 +20,9 @@ use crate::admin::listener::{self, Limits};
 use crate::config::{Config, PoliciesConfig};
 use crate::k8s::admission::{self, Judges};
 use crate::k8s::controller::metrics::ControllerMetrics;
-use crate::k8s::controller::{Controller, ControllerConfig, ControllerState, FileCheck, GatesConfig, LeaseConfig};
+use crate::k8s::controller::{
+    Controller, ControllerConfig, ControllerState, FileCheck, GatesConfig, LeaseConfig, StoreUsers,
+};
 use crate::k8s::metrics::ClusterMetrics;
 use crate::k8s::{ClusterSettings, Connection};
 use crate::sessions::clock::Clock;
@@ -106,6 +109,12 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
     let judges = Judges { install: install.clone(), injection };
     let metrics = ClusterMetrics::new()?;
     metrics.register(&registry)?;
+    let metrics = ControllerMetrics::register(&registry, metrics)?;
+    let store_users = StoreUsers::default();
+    let teller = sidecars.as_ref().and_then(|it| it.users.clone()).map(|settings| {
+        let (realm, realms) = (config.realm.clone(), config.realms.clone());
+        (StoreTeller { settings, realm, realms, metrics: metrics.clone() }, store_users.subscribe())
+    });
     let controller = Controller::new(
         connection,
         ControllerConfig {
@@ -121,12 +130,17 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             keys: settings.keys.clone(),
             certificates: settings.certificates.clone(),
             webhook: awaited.clone(),
-            gates: GatesConfig { once: settings.secrets.clone(), sidecars: sidecars.map(|it| it.namespaces), check },
+            gates: GatesConfig {
+                once: settings.secrets.clone(),
+                sidecars: sidecars.map(|it| it.namespaces),
+                check,
+                store_users,
+            },
         },
         install,
         Arc::clone(&ring),
         Arc::clone(&clock),
-        ControllerMetrics::register(&registry, metrics)?,
+        metrics,
     );
     let http = bind("listen.http", config.listen.http).await?;
     let health = bind("listen.health", config.listen.health).await?;
@@ -158,6 +172,13 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         tasks.spawn(async move {
             listener::serve(listener, router, Limits::default(), stop).await;
             (name, Ok(()))
+        });
+    }
+    if let Some((teller, leads)) = teller {
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(teller.run(leads)).await;
+            ("the users of the store", Ok(()))
         });
     }
     if let Some((listener, tls)) = webhook {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{PoliciesConfig, SidecarsSettings, Wrong, file, sidecars, within, wrong};
+use super::{PoliciesConfig, SidecarsSettings, StoreConfig, Wrong, file, sidecars, within, wrong};
 use crate::api::meta::{is_label, is_subdomain};
 use crate::k8s::controller::certificates::{CertificatesConfig, WebhookCertificate};
 use crate::k8s::controller::{Enrolled, KeysConfig, OnceMade};
@@ -49,6 +49,7 @@ pub(super) fn resolve(
     folder: &Path,
     algorithm: SigningAlgorithm,
     policies: &PoliciesConfig,
+    store: &StoreConfig,
 ) -> Result<ControllerSettings, Wrong> {
     let namespace = |key: &'static str, name: Option<String>| match name {
         Some(name) if !is_label(&name) => {
@@ -108,7 +109,7 @@ pub(super) fn resolve(
     }
     Ok(ControllerSettings {
         secrets: sidecars::once_made(file.secrets)?,
-        sidecars: file.sidecars.map(|file| sidecars::resolve(file, folder)).transpose()?,
+        sidecars: file.sidecars.map(|file| sidecars::resolve(file, folder, store)).transpose()?,
         lease_name,
         lease_duration,
         keys: KeysConfig {

@@ -319,6 +319,7 @@ pub(super) struct SidecarStoreFile {
     pub(super) password_key: Option<String>,
     pub(super) ca_secret: Option<String>,
     pub(super) ca_key: Option<String>,
+    pub(super) users: bool,
 }
 
 /// `controller.webhook`.

@@ -6,11 +6,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::file::{ResourcesFile, SidecarStoreFile, SidecarsFile};
-use super::{Config, PoliciesConfig, Wrong, wrong};
+use super::{Config, PoliciesConfig, StoreConfig, Wrong, wrong};
 use crate::api::meta::{is_label, is_subdomain};
 use crate::grpc::Address;
 use crate::injector::{GateAddress, Injection, Resources};
 use crate::k8s::controller::{FileInSecret, OnceMade, SidecarsConfig};
+use crate::store::redis::users;
+use crate::store::redis::{Access, Address as StoreAddress, Servers};
 
 /// Where sidecars are asked.
 const GRPC_PORT: u16 = 9443;
@@ -23,6 +25,17 @@ pub struct SidecarsSettings {
     pub injection: Injection,
     /// What is put into their namespaces.
     pub namespaces: SidecarsConfig,
+    /// Where each of these namespaces has a user of its own; `None` where they share one.
+    pub users: Option<UsersSettings>,
+}
+
+/// `controller.sidecars.store.users`: the server whose users are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsersSettings {
+    /// The one server.
+    pub address: StoreAddress,
+    /// Somebody who may make users there.
+    pub access: Access,
 }
 
 impl SidecarsSettings {
@@ -43,6 +56,7 @@ impl SidecarsSettings {
                 );
             }
         }
+        self.check_store(&config.store, namespace)?;
         match (self.injection.listen, &config.listen.grpc) {
             (GateAddress::Loopback, Address::Loopback(address)) if address.port() == GRPC_PORT => Ok(()),
             (GateAddress::Socket, Address::Unix(path)) if path.starts_with(SOCKET_FOLDER) => Ok(()),
@@ -52,6 +66,23 @@ impl SidecarsSettings {
             (GateAddress::Socket, _) => Err(format!(
                 "listen.grpc: must be a socket below {SOCKET_FOLDER}, such as unix://{SOCKET_FOLDER}/gate/gate.sock, since \
                  controller.sidecars.listen is socket"
+            )),
+        }
+    }
+}
+
+impl SidecarsSettings {
+    /// With users, gates must be those; without, nobody makes them.
+    fn check_store(&self, store: &StoreConfig, namespace: &str) -> Result<(), String> {
+        if self.users.is_none() {
+            return Ok(());
+        }
+        let own = format!("{}{namespace}", users::PREFIX);
+        match store {
+            StoreConfig::Redis(redis) if redis.access.user.as_ref() == Some(&own) => Ok(()),
+            _ => Err(format!(
+                "sessions.store.redis.username: must be {}${{namespace}}, since controller.sidecars.store.users is true",
+                users::PREFIX
             )),
         }
     }
@@ -67,7 +98,11 @@ pub(super) fn once_made(names: Option<Vec<String>>) -> Result<BTreeSet<OnceMade>
     names.into_iter().flatten().map(known).collect()
 }
 
-pub(super) fn resolve(file: SidecarsFile, folder: &Path) -> Result<SidecarsSettings, Wrong> {
+pub(super) fn resolve(
+    file: SidecarsFile,
+    folder: &Path,
+    store_of_all: &StoreConfig,
+) -> Result<SidecarsSettings, Wrong> {
     if file.image.is_empty() || !file.image.bytes().all(|byte| byte.is_ascii_graphic()) {
         let words = "is no image: write one such as registry.example/cloakroom@sha256:…".into();
         return Err(wrong("controller.sidecars.image", words));
@@ -94,7 +129,10 @@ pub(super) fn resolve(file: SidecarsFile, folder: &Path) -> Result<SidecarsSetti
             format!("`{name}` is not a container's name: 1 to 63 of a-z, 0-9 and -"),
         ));
     }
+    let of_store = file.store.unwrap_or_default();
+    let users = of_store.users.then(|| users(&of_store, store_of_all)).transpose()?;
     Ok(SidecarsSettings {
+        users,
         injection: Injection {
             image: file.image,
             pull_policy,
@@ -103,7 +141,7 @@ pub(super) fn resolve(file: SidecarsFile, folder: &Path) -> Result<SidecarsSetti
             resources: resources(file.resources.unwrap_or_default())?,
             spared: ["kube-system", "kube-public", "kube-node-lease"].map(str::to_owned).into(),
         },
-        namespaces: store(file.store.unwrap_or_default(), folder.join(file.config_file))?,
+        namespaces: store(of_store, folder.join(file.config_file))?,
     })
 }
 
@@ -134,6 +172,33 @@ fn quantities(key: &'static str, written: BTreeMap<String, Value>) -> Result<BTr
     written.into_iter().map(quantity).collect()
 }
 
+/// The server whose users the controller makes: that of its own file.
+fn users(file: &SidecarStoreFile, store: &StoreConfig) -> Result<UsersSettings, Wrong> {
+    let key = "controller.sidecars.store.users";
+    if file.password_secret.is_some() {
+        let words = "and passwordSecret exclude each other: either each namespace has a password of its own, or all have that one";
+        return Err(wrong(key, words.into()));
+    }
+    let StoreConfig::Redis(redis) = store else {
+        let words = "needs sessions.store.kind: redis in this file too: the url of the one server, and the passwordFile of \
+                     somebody who may make users there";
+        return Err(wrong(key, words.into()));
+    };
+    let Servers::One(address) = &redis.servers else {
+        let words = "is for one server (sessions.store.redis.url): with sentinels or a cluster make the users by hand on every \
+                     server, as docs/store.md shows, and leave this out";
+        return Err(wrong(key, words.into()));
+    };
+    if redis.access.user.as_ref().is_some_and(|it| it.starts_with(users::PREFIX)) {
+        let words = format!(
+            "must not begin with {}: users of these names are those of namespaces, and others are taken away",
+            users::PREFIX
+        );
+        return Err(wrong("sessions.store.redis.username", words));
+    }
+    Ok(UsersSettings { address: address.clone(), access: redis.access.clone() })
+}
+
 fn store(file: SidecarStoreFile, config_file: std::path::PathBuf) -> Result<SidecarsConfig, Wrong> {
     let in_secret = |keys: [&'static str; 2], secret: Option<String>, key: Option<String>, default: &str| {
         let Some(secret) = secret else {
@@ -158,5 +223,5 @@ fn store(file: SidecarStoreFile, config_file: std::path::PathBuf) -> Result<Side
     let password = in_secret(keys, file.password_secret, file.password_key, "password")?;
     let keys = ["controller.sidecars.store.caSecret", "controller.sidecars.store.caKey"];
     let ca = in_secret(keys, file.ca_secret, file.ca_key, "ca.crt")?;
-    Ok(SidecarsConfig { config_file, password, ca })
+    Ok(SidecarsConfig { config_file, password, ca, users: file.users })
 }

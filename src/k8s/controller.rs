@@ -27,7 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::certificates::CertificatesConfig;
-pub use self::gates::{Check, FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
+pub use self::gates::{
+    Check, FileCheck, FileInSecret, GatesConfig, Lead, OnceMade, Passwords, SidecarsConfig, StoreUsers,
+};
 pub use self::keys::{Enrolled, KeysConfig};
 pub use self::lease::LeaseConfig;
 use self::lease::{Election, Leadership};

@@ -88,7 +88,7 @@ fn of(users: &[(&str, &[&str])]) -> Users {
     let realm = |name: &&str| Realm::parse(name).unwrap();
     let user = |&(namespace, realms): &(&str, &[&str])| {
         let realms: BTreeSet<Realm> = realms.iter().map(realm).collect();
-        (namespace.to_owned(), User::new(password_of(namespace).as_bytes(), realms))
+        (namespace.to_owned(), User::new(password_of(namespace).as_bytes(), realms, Realm::parse("default").unwrap()))
     };
     users.iter().map(user).collect::<BTreeMap<_, _>>()
 }
@@ -116,6 +116,9 @@ async fn p27_a_namespace_has_a_user_that_reaches_its_own_realms() -> Result<()> 
         ensure!(matches!(&answer, Reply::Error(words) if words.starts_with("NOPERM")), "{command:?}: {answer:?}");
     }
     neighbour.call(&["GET", "ckr:money:s:{x}"]).await?.ok()?;
+    // Its gate serves, though the install's realm is not its own.
+    let bank = Fleet::start(1, kept.way_of("bank")?, believing_for(STALE)).await?;
+    ensure!(bank.0[0].process.is_ready().await, "the neighbour's gate is not ready");
     Ok(())
 }
 

@@ -49,6 +49,8 @@ fn wrong_sidecars_name_the_key_and_the_cure() {
         ("store: { passwordSecret: A }", vec!["store.passwordSecret", "`A`"]),
         ("store: { passwordKey: p }", vec!["store.passwordKey", "store.passwordSecret"]),
         ("store: { caSecret: c, caKey: '../x' }", vec!["store.caKey", "`../x`"]),
+        ("store: { users: true, passwordSecret: s }", vec!["store.users", "passwordSecret", "exclude each other"]),
+        ("store: { users: true }", vec!["store.users", "sessions.store.kind: redis", "passwordFile"]),
         ("images: x", vec!["did you mean `image`?"]),
     ] {
         let error = sidecars(written).unwrap_err();
@@ -84,5 +86,39 @@ fn the_file_of_the_sidecars_is_checked_before_it_is_copied() {
             (Err(error), Some(problem)) => assert!(error.contains(problem), "{text}: {error}"),
             (checked, _) => panic!("{text}: {checked:?}"),
         }
+    }
+}
+
+/// With users, and this `sessions.store.redis`.
+fn with_users(redis: &str) -> Result<SidecarsSettings, String> {
+    let store = format!("sessions: {{ store: {{ kind: redis, redis: {redis} }} }}\n");
+    let sidecars = "  sidecars: { configFile: sidecar.yaml, image: cloakroom, store: { users: true } }\n";
+    Ok(parse(&format!("{LEAST}{store}{SIDECARS}{sidecars}"))?.controller.sidecars.unwrap())
+}
+
+#[test]
+fn users_are_made_on_one_server_and_by_somebody_else() {
+    let good = with_users("{ url: 'redis://store', passwordFile: secrets/password }").unwrap();
+    let users = good.users.clone().unwrap();
+    assert_eq!((users.address.to_string().as_str(), good.namespaces.users), ("store:6379", true));
+    assert_eq!(users.access.password, Some(PathBuf::from("/etc/cloakroom/secrets/password")));
+    for (redis, words) in [
+        ("{ cluster: { addresses: ['a:1'] } }", "make the users by hand on every server, as docs/store.md shows"),
+        ("{ sentinel: { master: m, addresses: ['a:1'] } }", "make the users by hand on every server"),
+        ("{ url: 'redis://store', username: cloakroom-x, passwordFile: p }", "must not begin with cloakroom-"),
+    ] {
+        let error = with_users(redis).unwrap_err();
+        assert!(error.contains(words), "{redis}: {error}");
+    }
+    let file = |user: &str| {
+        format!(
+            "{LEAST}listen: {{ grpc: '127.0.0.1:9443' }}\npolicies: {{ kubernetes: {{ namespace: '${{namespace}}' }} }}\n\
+             sessions: {{ store: {{ kind: redis, redis: {{ url: 'redis://store', {user} passwordFile: p }} }} }}\n"
+        )
+    };
+    assert_eq!(good.check(&file("username: 'cloakroom-${namespace}',")), Ok(()));
+    for user in ["", "username: cloakroom-shop,"] {
+        let error = good.check(&file(user)).unwrap_err();
+        assert!(error.contains("sessions.store.redis.username: must be cloakroom-${namespace}"), "{user}: {error}");
     }
 }

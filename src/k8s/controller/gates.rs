@@ -5,9 +5,11 @@
 //! enrolled. One of these names that is not ours is never written to.
 
 mod config;
+mod store_users;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
@@ -18,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 pub use self::config::{Check, FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
+pub use self::store_users::{Lead, Passwords, StoreUsers};
 use self::wanted::{Kind, Sources, is_ours};
 use super::collection::Collection;
 use super::lease::Leadership;
@@ -80,7 +83,11 @@ impl Gates {
 
     pub(super) async fn run(mut self) {
         let (changed, mut changes) = mpsc::channel(64);
-        let _watches = self.follow(&changed);
+        let mut tasks = self.follow(&changed);
+        let (passwords, known) = watch::channel(None);
+        if self.with_users() {
+            tasks.spawn(self.with.config.store_users.clone().tell(known, self.with.leadership.clone()));
+        }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -99,8 +106,34 @@ impl Gates {
                 self.make_once().await;
                 self.bring().await;
                 self.take_away().await;
+                self.tell_users(&passwords);
+            } else {
+                // What is known now is old when we lead again.
+                passwords.send_if_modified(|told| told.take().is_some());
             }
         }
+    }
+
+    fn with_users(&self) -> bool {
+        self.with.config.sidecars.as_ref().is_some_and(|it| it.users)
+    }
+
+    /// Publishes whose Secrets are there, and so who may come to the store.
+    fn tell_users(&self, told: &watch::Sender<Option<Arc<Passwords>>>) {
+        let Some(enrolled) = self.enrolled().filter(|_| self.with_users()) else { return };
+        let of = |namespace: String| {
+            let (_, present) = self.brought(Kind::Secret, &namespace);
+            let password = wanted::password(present.filter(|it| is_ours(Kind::Secret, it))?, &namespace)?;
+            Some((namespace, password))
+        };
+        let passwords: Passwords = enrolled.into_iter().filter_map(of).collect();
+        told.send_if_modified(|told| {
+            let is_new = told.as_deref() != Some(&passwords);
+            if is_new {
+                *told = Some(Arc::new(passwords));
+            }
+            is_new
+        });
     }
 
     /// Begins to watch. The tasks end with the set.
@@ -198,13 +231,16 @@ impl Gates {
     async fn bring(&mut self) {
         let Some(enrolled) = self.enrolled() else { return };
         let sources = self.sources().await;
+        let users = self.with_users();
         for namespace in &enrolled {
             for kind in Kind::ALL {
                 let (place, present) = self.brought(kind, namespace);
                 let wanted = match kind {
                     Kind::RoleBinding => Some(wanted::role_binding(namespace)),
                     Kind::ConfigMap => self.text.as_deref().map(|text| wanted::config_map(text, namespace)),
-                    Kind::Secret => sources.as_ref().and_then(|it| wanted::secret(it, present)),
+                    Kind::Secret => {
+                        sources.as_ref().and_then(|it| wanted::secret(it, present, users.then_some(namespace)))
+                    }
                 };
                 let Some(wanted) = wanted else { continue };
                 let present = present.cloned();

@@ -41,7 +41,7 @@ impl ControllerMetrics {
         let namespaces = IntGaugeVec::new(opts, &["keys"])?;
         let opts = Opts::new(
             "cloakroom_controller_writes_total",
-            "Writes of statuses, keys, certificates and what sidecars need, by outcome.",
+            "Writes of statuses, keys, certificates, what sidecars need and the store's users, by outcome.",
         );
         let writes = IntCounterVec::new(opts, &["object", "outcome"])?;
         registry.register(Box::new(leading.clone()))?;
@@ -52,7 +52,7 @@ impl ControllerMetrics {
         metrics.policies(0, 0);
         metrics.namespaces(0, 0);
         for outcome in ["done", "conflict", "failed"] {
-            for object in ["status", "keys", "certificates", "gates"] {
+            for object in ["status", "keys", "certificates", "gates", "users"] {
                 metrics.writes.with_label_values(&[object, outcome]);
             }
         }
@@ -85,6 +85,11 @@ impl ControllerMetrics {
 
     pub(super) fn gates(&self, written: Written) {
         self.count("gates", written);
+    }
+
+    /// What became of telling the store of its users.
+    pub fn users(&self, is_done: bool) {
+        self.count("users", if is_done { Written::Done } else { Written::Failed });
     }
 
     fn count(&self, object: &str, written: Written) {

@@ -61,14 +61,16 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub struct User {
     password: [u8; 32],
     realms: BTreeSet<Realm>,
+    /// The realm of the install, by a name in which gates ask whether the server answers.
+    own: Realm,
 }
 
 impl User {
-    /// One with this password, for these realms; none at all is a user that can do nothing.
-    pub fn new(password: &[u8], realms: BTreeSet<Realm>) -> Self {
+    /// One with this password, for these realms; none at all is a user that reaches no session. Its gate has `own` as its realm.
+    pub fn new(password: &[u8], realms: BTreeSet<Realm>, own: Realm) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, password).as_ref());
-        Self { password: hash, realms }
+        Self { password: hash, realms, own }
     }
 
     /// The rules that make it what it is, whatever it was before.
@@ -80,6 +82,10 @@ impl User {
         // All of it at once or nothing: there is no moment in which the user may do more, or cannot come in.
         let mut rules = vec!["reset".to_owned(), "on".to_owned(), hash, "resetchannels".to_owned()];
         rules.extend(self.realms.iter().map(|realm| format!("~ckr:{realm}:*")));
+        if !self.realms.contains(&self.own) {
+            // Without these keys, which nobody writes, its gate could not prove a connection.
+            rules.push(format!("~ckr:{}:probe:*", self.own));
+        }
         rules.extend(COMMANDS.iter().map(|&it| it.to_owned()));
         rules
     }
@@ -193,7 +199,7 @@ mod tests {
     #[test]
     fn p27_a_user_reaches_the_realms_it_was_made_for_and_nothing_else() {
         let realm = |name: &str| Realm::parse(name).expect("a realm");
-        let user = User::new(b"secret", BTreeSet::from([realm("shop"), realm("staff")]));
+        let user = User::new(b"secret", BTreeSet::from([realm("shop"), realm("staff")]), realm("shop"));
         let rules = user.rules();
         assert_eq!(rules[..2], ["reset", "on"]);
         // SHA-256 of `secret`.
@@ -201,7 +207,8 @@ mod tests {
         let keys: Vec<_> = rules.iter().filter(|rule| rule.starts_with('~')).collect();
         assert_eq!(keys, ["~ckr:shop:*", "~ckr:staff:*"]);
         assert!(!rules.iter().any(|rule| rule.contains('>') || rule == "allkeys" || rule == "allcommands"));
-        assert!(!User::new(b"", BTreeSet::new()).rules().iter().any(|rule| rule.starts_with('~')));
+        let nothing = User::new(b"", BTreeSet::new(), realm("shop")).rules();
+        assert_eq!(nothing.iter().filter(|rule| rule.starts_with('~')).collect::<Vec<_>>(), ["~ckr:shop:probe:*"]);
     }
 
     #[test]
@@ -210,7 +217,8 @@ mod tests {
         let (_, line) = page.split_once("ACL SETUSER cloakroom on >… ").expect("the page names the user");
         let (rules, _) = line.split_once("```").expect("the end of its rules");
         let rules: Vec<&str> = rules.split_whitespace().collect();
-        let user = User::new(b"", BTreeSet::from([Realm::parse("shop").expect("a realm")]));
+        let shop = Realm::parse("shop").expect("a realm");
+        let user = User::new(b"", BTreeSet::from([shop.clone()]), shop);
         assert_eq!(rules, user.rules()[3..]);
     }
 }

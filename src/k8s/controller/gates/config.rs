@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::store_users::StoreUsers;
+
 /// What is brought, and to whom.
 #[derive(Clone, Debug, Default)]
 pub struct GatesConfig {
@@ -13,6 +15,8 @@ pub struct GatesConfig {
     pub sidecars: Option<SidecarsConfig>,
     /// Whether the text of the sidecars' file, with a namespace in it, can be used. What is no good is copied to nobody.
     pub check: FileCheck,
+    /// Where it is told which namespaces have a user of the store, and with which passwords.
+    pub store_users: StoreUsers,
 }
 
 /// What enrolled namespaces get.
@@ -24,6 +28,8 @@ pub struct SidecarsConfig {
     pub password: Option<FileInSecret>,
     /// Where the certificates lie that prove the store.
     pub ca: Option<FileInSecret>,
+    /// Whether each namespace has a user of the store, with a password that is made for it.
+    pub users: bool,
 }
 
 /// One file of a Secret.

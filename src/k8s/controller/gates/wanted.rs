@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::SidecarsConfig;
 use crate::sessions::token::TokenKeys;
@@ -15,6 +16,9 @@ use crate::sessions::token::TokenKeys;
 const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
 /// The file that each namespace has for itself.
 const ADMIN: &str = "admin.token";
+/// Where the namespaces have users of the store: the password, and whose it is. One without the other is that of the store itself.
+const PASSWORD: &str = "store.password";
+const USER: &str = "store.user";
 
 /// What is brought to a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,11 +96,26 @@ pub(super) fn config_map(text: &str, namespace: &str) -> Value {
     json!({ "data": { "cloakroom.yaml": SidecarsConfig::for_namespace(text, namespace) } })
 }
 
-/// What every gate shares, and the admin token of this namespace, which stays what it is. `None` when there is no new one.
-pub(super) fn secret(sources: &Sources, present: Option<&DynamicObject>) -> Option<Value> {
+/// What every gate shares, and the admin token of this namespace and the password of its user, if it is to have one: these stay
+/// what they are. `None` when there is no new one.
+pub(super) fn secret(sources: &Sources, present: Option<&DynamicObject>, user_of: Option<&String>) -> Option<Value> {
     let mut data = json!(sources);
     data[ADMIN] = json!(present.and_then(|it| file(it, ADMIN)).or_else(random)?);
+    if let Some(namespace) = user_of {
+        let name = Some(BASE64_STANDARD.encode(namespace));
+        // Before there were users the same file had the store's own password, which is to be nobody's here.
+        let own = present.filter(|it| file(it, USER) == name);
+        data[PASSWORD] = json!(own.and_then(|it| file(it, PASSWORD)).or_else(random)?);
+        data[USER] = json!(name);
+    }
     Some(json!({ "type": "Opaque", "data": data }))
+}
+
+/// The password of the user that `namespace` has by its Secret.
+pub(super) fn password(secret: &DynamicObject, namespace: &str) -> Option<Zeroizing<Vec<u8>>> {
+    file(secret, USER).filter(|it| *it == BASE64_STANDARD.encode(namespace))?;
+    let password = BASE64_STANDARD.decode(file(secret, PASSWORD)?).ok()?;
+    Some(Zeroizing::new(password.trim_ascii().to_vec())).filter(|it| !it.is_empty())
 }
 
 /// A Secret of the install with something random in it.
