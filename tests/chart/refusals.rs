@@ -76,6 +76,10 @@ fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
             "controller.podDisruptionBudget.minAvailable=1,controller.podDisruptionBudget.maxUnavailable=1".into(),
             vec!["controller.podDisruptionBudget.minAvailable", "maxUnavailable", "leave one"],
         ),
+        (
+            "controller.hostNetwork=true".into(),
+            vec!["controller.hostNetwork: true", "store.bundled.users: true", "Say store.bundled.users: false"],
+        ),
         ("controller.webhookPort=9091".into(), vec!["controller.webhookPort: 9091", "choose another"]),
     ];
     for (sets, words) in table {

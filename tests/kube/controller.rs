@@ -7,4 +7,5 @@ mod lifecycle;
 mod rights;
 mod scene;
 mod sidecars;
+mod store_users;
 mod webhook;

@@ -88,14 +88,14 @@ fn of(users: &[(&str, &[&str])]) -> Users {
     let realm = |name: &&str| Realm::parse(name).unwrap();
     let user = |&(namespace, realms): &(&str, &[&str])| {
         let realms: BTreeSet<Realm> = realms.iter().map(realm).collect();
-        (namespace.to_owned(), User::new(password_of(namespace).as_bytes(), realms, Realm::parse("default").unwrap()))
+        (namespace.to_owned(), User::new(password_of(namespace).as_bytes(), realms, Realm::parse("shop").unwrap()))
     };
     users.iter().map(user).collect::<BTreeMap<_, _>>()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p27_a_namespace_has_a_user_that_reaches_its_own_realms() -> Result<()> {
-    let kept = Kept::start(&[("shop", &["default"]), ("bank", &["money"])]).await?;
+    let kept = Kept::start(&[("shop", &["shop"]), ("bank", &["money"])]).await?;
     let fleet = Fleet::start(2, kept.way_of("shop")?, believing_for(STALE)).await?;
     let ada = fleet.log_in("ada").await?;
     fleet.0[1].until(&ada, 200).await?;
@@ -103,11 +103,11 @@ async fn p27_a_namespace_has_a_user_that_reaches_its_own_realms() -> Result<()> 
     // The neighbour has the same server and cannot read the record, though it may know its key.
     let mut neighbour = kept.redis.connect().await?;
     neighbour.call(&["AUTH", "cloakroom-bank", &password_of("bank")]).await?.ok()?;
-    let record = format!("ckr:default:s:{{{}}}", ada.sid);
+    let record = format!("ckr:shop:s:{{{}}}", ada.sid);
     for command in [
         vec!["GET", record.as_str()],
         vec!["DEL", record.as_str()],
-        vec!["SET", "ckr:default:e:{x}", "1"],
+        vec!["SET", "ckr:shop:e:{x}", "1"],
         vec!["KEYS", "*"],
         vec!["ACL", "LIST"],
         vec!["CONFIG", "GET", "*"],
@@ -124,9 +124,9 @@ async fn p27_a_namespace_has_a_user_that_reaches_its_own_realms() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_come_and_go_and_those_of_others_stay() -> Result<()> {
-    let kept = Kept::start(&[("shop", &["default"])]).await?;
+    let kept = Kept::start(&[("shop", &["shop"])]).await?;
     let before = kept.told.load(Ordering::SeqCst);
-    kept.wanted.send(Arc::new(of(&[("bank", &["default"])])))?;
+    kept.wanted.send(Arc::new(of(&[("bank", &["shop"])])))?;
     kept.told_after(before).await?;
     let names = kept.names().await?;
     ensure!(names.iter().any(|it| it == "cloakroom-bank"), "{names:?}");
@@ -137,7 +137,7 @@ async fn users_come_and_go_and_those_of_others_stay() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_restarts_is_told_of_its_users_again() -> Result<()> {
-    let mut kept = Kept::start(&[("shop", &["default"])]).await?;
+    let mut kept = Kept::start(&[("shop", &["shop"])]).await?;
     let fleet = Fleet::start(1, kept.way_of("shop")?, believing_for(STALE)).await?;
     fleet.log_in("ada").await?;
     kept.redis.restart().await?;

@@ -40,6 +40,9 @@
 {{- $_ := set $controller "gateKeys" true -}}
 {{- end -}}
 {{- $own := dict "listen" $listen "policies" (dict "kubernetes" $kubernetes) "controller" $controller -}}
+{{- if include "cloakroom.store.users" . -}}
+{{- $_ := set $own "sessions" (dict "store" (include "cloakroom.config.store" . | fromYaml)) -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite (include "cloakroom.config.common" . | fromYaml) $own) -}}
 {{- end -}}
 
@@ -79,9 +82,18 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 listen: {{ .Values.sidecar.listen }}
 proxyContainers: {{ toJson .Values.sidecar.proxyContainers }}
 resources: {{ toJson .Values.sidecar.resources }}
-{{- with include "cloakroom.store.secrets" . | fromYaml }}
+{{- if include "cloakroom.store.users" . }}
+store: { users: true }
+{{- else }}{{ with include "cloakroom.store.secrets" . | fromYaml }}
 store: {{ toJson . }}
-{{- end }}
+{{- end }}{{ end }}
+{{- end -}}
+
+{{/* Not empty where each namespace has a user of its own in the store. */}}
+{{- define "cloakroom.store.users" -}}
+{{- if and (eq .Values.store.kind "bundled") .Values.store.bundled.users (eq (include "cloakroom.shape" .) "sidecar") -}}
+true
+{{- end -}}
 {{- end -}}
 
 {{/* Where the store's password and its authority are: Secrets of the install's namespace, and their keys. */}}
@@ -188,5 +200,8 @@ clientCaFile: /etc/cloakroom/tls/ca.crt
 {{- if .Values.gateways }}{{ $_ := set $kubernetes "gateways" (include "cloakroom.config.gateways" . | fromJsonArray) }}{{ end -}}
 {{- if .Values.providerSecrets }}{{ $_ := set $kubernetes "secrets" true }}{{ end -}}
 {{- $own := dict "listen" $listen "policies" (dict "kubernetes" $kubernetes "pod" "/etc/cloakroom/pod") -}}
+{{- if include "cloakroom.store.users" . -}}
+{{- $_ := set $own "sessions" (dict "store" (dict "redis" (dict "username" "cloakroom-${namespace}"))) -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite (include "cloakroom.config.gate.common" . | fromYaml) $own) -}}
 {{- end -}}

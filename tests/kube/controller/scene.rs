@@ -47,7 +47,11 @@ impl Cluster {
 
     /// [`Cluster::controller`] with this for `controller` in its configuration, over what the tests have there.
     pub(super) async fn controller_with(&self, settings: &Value) -> Result<Controller> {
-        let controller = self.controller_not_ready(settings).await?;
+        Self::ready(self.controller_not_ready(settings).await?).await
+    }
+
+    /// Waits until it has seen everything.
+    pub(super) async fn ready(controller: Controller) -> Result<Controller> {
         let ready = async || controller.readyz().await.is_ok_and(|it| it["ready"] == true);
         controller.process.wait_until(PATIENCE, "readiness", ready).await?;
         Ok(controller)
@@ -55,19 +59,23 @@ impl Cluster {
 
     /// [`Cluster::controller_with`] without the wait until it is ready.
     pub(super) async fn controller_not_ready(&self, settings: &Value) -> Result<Controller> {
+        Controller::spawn(&self.config_with(settings)?).await
+    }
+
+    /// The configuration of a controller.
+    pub(super) fn config_with(&self, settings: &Value) -> Result<Value> {
         let kubeconfig = self.server.kubeconfig_with("cloakroom-controller", &self.token)?;
         let mut controller = json!({ "lease": { "duration": "3s" } });
         for (key, value) in settings.as_object().into_iter().flatten() {
             controller[key] = value.clone();
         }
-        let config = json!({
+        Ok(json!({
             "jwt": { "issuer": ISSUER },
             "listen": { "http": "127.0.0.1:0", "health": "127.0.0.1:0" },
             "policies": { "kubernetes": { "kubeconfig": kubeconfig, "installNamespace": "cloakroom-system", "gateways": ["*"] } },
             "controller": controller,
             "shutdown": { "settle": "0s" },
-        });
-        Controller::spawn(&config).await
+        }))
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value> {

@@ -14,7 +14,7 @@ use super::scene::{Cluster, Controller, PATIENCE, version};
 use crate::injection;
 
 const GATE: &str = include_str!("../../../examples/kubernetes/gate.yaml");
-const SIDECAR: &str = "
+pub(super) const SIDECAR: &str = "
 jwt: { issuer: 'https://cloakroom.example', keysDir: /etc/cloakroom/keys }
 listen: { grpc: '127.0.0.1:9443' }
 policies: { kubernetes: { namespace: '${namespace}', installNamespace: cloakroom-system } }
@@ -28,7 +28,7 @@ fn config_map(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/configmaps/cloakroom-gate")
 }
 
-fn secret(namespace: &str, name: &str) -> String {
+pub(super) fn secret(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets/{name}")
 }
 
@@ -36,7 +36,7 @@ fn brought(namespace: &str) -> [String; 3] {
     [binding(namespace), config_map(namespace), secret(namespace, "cloakroom-gate")]
 }
 
-fn file(secret: &Value, key: &str) -> String {
+pub(super) fn file(secret: &Value, key: &str) -> String {
     let content = STANDARD.decode(secret["data"][key].as_str().unwrap_or_default()).unwrap_or_default();
     String::from_utf8(content).unwrap_or_default()
 }
@@ -62,11 +62,11 @@ impl Scene {
         Ok(scene)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.folder.path().join("sidecar.yaml")
     }
 
-    fn write(&self, text: &str) -> Result<()> {
+    pub(super) fn write(&self, text: &str) -> Result<()> {
         Ok(std::fs::write(self.file(), text)?)
     }
 
@@ -76,6 +76,11 @@ impl Scene {
 
     /// With more settings, which win.
     pub(super) async fn controller_beside(&self, more: &Value) -> Result<Controller> {
+        self.cluster.controller_with(&self.settings_beside(more)).await
+    }
+
+    /// `controller` in its configuration.
+    pub(super) fn settings_beside(&self, more: &Value) -> Value {
         let mut settings = json!({
             "webhook": {
                 "listen": "127.0.0.1:0",
@@ -92,7 +97,7 @@ impl Scene {
         for (key, value) in more.as_object().into_iter().flatten() {
             settings[key] = value.clone();
         }
-        self.cluster.controller_with(&settings).await
+        settings
     }
 
     /// Has the controller do each thing that it does for sidecars.
@@ -117,7 +122,7 @@ impl Scene {
         Ok(())
     }
 
-    async fn enroll(&self, namespace: &str, is_enrolled: bool) -> Result<()> {
+    pub(super) async fn enroll(&self, namespace: &str, is_enrolled: bool) -> Result<()> {
         let label = format!("cloakroom.dev/enrolled: '{is_enrolled}'");
         let namespace =
             format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {namespace}, labels: {{ {label} }} }}");
@@ -126,7 +131,7 @@ impl Scene {
     }
 
     /// Waits until an object is like this.
-    async fn becomes(&self, path: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(super) async fn becomes(&self, path: &str, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
         let seen = async || self.cluster.get(path).await.is_ok_and(|object| is_it(&object));
         wait_until(PATIENCE, &format!("{path} {what}"), seen).await?;
         self.cluster.get(path).await
