@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::fleet::{Fleet, PATIENCE, STALE, believing_for};
 
+const MAKER: &str = "maker";
 const OF_THE_STORE: &str = "of-the-store";
 
 /// A server whose users are kept.
@@ -38,7 +39,11 @@ impl Kept {
         let folder = tempfile::tempdir()?;
         let password = folder.path().join("store");
         std::fs::write(&password, OF_THE_STORE)?;
-        let users_of_others = vec!["somebody on >else ~theirs:* +get".to_owned()];
+        let users_of_others = vec![
+            "somebody on >else ~theirs:* +get".to_owned(),
+            // What docs/store.md says that the controller needs.
+            format!("{MAKER} on >{OF_THE_STORE} nocommands +hello +auth +acl|setuser +acl|deluser +acl|users"),
+        ];
         let options =
             RedisOptions { password: Some(OF_THE_STORE.to_owned()), users: users_of_others, ..RedisOptions::default() };
         let redis = Redis::spawn(options).await?;
@@ -48,7 +53,7 @@ impl Kept {
         let keeping = tokio::spawn({
             let told = Arc::clone(&told);
             async move {
-                let access = Access { user: None, password: Some(password), tls: None };
+                let access = Access { user: Some(MAKER.to_owned()), password: Some(password), tls: None };
                 let hear = |outcome: Result<usize, users::UsersError>| {
                     if outcome.is_ok() {
                         told.fetch_add(1, Ordering::SeqCst);

@@ -203,7 +203,7 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    async fn spawn(config: &Value) -> Result<Self> {
+    pub(super) async fn spawn(config: &Value) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("controller-").tempdir()?;
         let (file, addresses) = (folder.path().join("cloakroom.yaml"), folder.path().join("addresses.json"));
         // JSON is YAML.

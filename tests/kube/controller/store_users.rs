@@ -102,7 +102,7 @@ async fn p27_an_enrolled_namespace_has_a_user_for_its_realms_alone() -> Result<(
     {
         shop.comes_in(namespace, password, true).await?;
         let allowed = shop.asks(namespace, password, &format!("ckr:{own}:s:{{x}}")).await?;
-        ensure!(matches!(allowed, Reply::Null), "{namespace} in {own}: {allowed:?}");
+        ensure!(matches!(allowed, Reply::Nil), "{namespace} in {own}: {allowed:?}");
         let refused = shop.asks(namespace, password, &format!("ckr:{other}:s:{{x}}")).await?;
         ensure!(
             matches!(&refused, Reply::Error(words) if words.starts_with("NOPERM")),
