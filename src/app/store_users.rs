@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use tokio::sync::watch;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use crate::authz::policy::RealmRights;
 use crate::authz::session::Realm;
@@ -44,9 +46,15 @@ impl StoreTeller {
         let hear = |told| self.hear(outcome, told);
         let mut keeping = std::pin::pin!(keep(&self.settings.address, &self.settings.access, wants, hear));
         loop {
+            let until = lead.until;
+            // A process that was held up finds its tasks woken before its timers.
+            let keeping = poll_fn(|context| match Instant::now() < until {
+                true => keeping.as_mut().poll(context),
+                false => Poll::Pending,
+            });
             tokio::select! {
                 biased;
-                () = sleep_until(lead.until) => return,
+                () = sleep_until(until) => return,
                 changed = leads.changed() => {
                     let (Ok(()), Some(new)) = (changed, leads.borrow_and_update().clone()) else { return };
                     if new.passwords != lead.passwords {
@@ -54,7 +62,7 @@ impl StoreTeller {
                     }
                     lead = new;
                 }
-                never = &mut keeping => match never {},
+                never = keeping => match never {},
             }
         }
     }
