@@ -121,7 +121,7 @@ fn both_halves_show_a_certificate() -> Result<()> {
             "\"alpnProtocols\":[\"h2\"]",
             "http2ProtocolOptions",
             // Of all addresses that DNS tells, not of the first alone.
-            "envoy.clusters.dns.v3.DnsCluster",
+            "clusters.dns.v3.DnsCluster",
             "\"dnsRefreshRate\":\"5s\"",
         ] {
             ensure!(text.contains(part), "no {part}: {cluster:#}");
