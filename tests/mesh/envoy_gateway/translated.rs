@@ -10,10 +10,25 @@ use super::objects::{self, GATE};
 const OWN: &str = "x[^a-z0-9]session[^a-z0-9].*";
 
 fn translated(values: &[&str]) -> Result<Translated> {
+    translate(&format!("{}---\n{}---\n{}", user(), certificates()?, objects::rendered(values)?))
+}
+
+/// With a stand-in: egctl takes no loopback addresses.
+fn user() -> String {
+    objects::user("192.0.2.1", 80)
+}
+
+fn certificates() -> Result<String> {
     let folder = tempfile::tempdir()?;
-    let certificates = objects::certificates(&Certificates::make(folder.path(), &[GATE])?)?;
-    // A stand-in: egctl takes no loopback addresses.
-    translate(&format!("{}---\n{certificates}---\n{}", objects::user("192.0.2.1", 80), objects::rendered(values)?))
+    objects::certificates(&Certificates::make(folder.path(), &[GATE])?)
+}
+
+/// Every route, by the start of its paths.
+fn routes(of: &Translated) -> Vec<(&str, &Value)> {
+    let routes = of.typed(".RouteConfiguration").into_iter().flat_map(|it| it["virtualHosts"].as_array());
+    let routes = routes.flatten().flat_map(|it| it["routes"].as_array()).flatten();
+    let start = |it: &'_ Value| ["prefix", "pathSeparatedPrefix"].iter().find_map(|by| it["match"][by].as_str());
+    routes.map(|it| (start(it).unwrap_or_default(), it)).collect()
 }
 
 /// The filters of the Gateway's listener, each with the first part of its name.
@@ -95,6 +110,35 @@ fn the_filters_are_those_that_are_meant() -> Result<()> {
         "{trailers:#}"
     );
     Ok(())
+}
+
+#[test]
+fn p02_no_route_is_open_before_there_are_certificates() {
+    let translated = translate(&format!("{}---\n{}", user(), objects::rendered(&[]).unwrap())).unwrap();
+    let doubts = translated.doubts();
+    assert!(
+        doubts.iter().any(|it| it.contains("SecurityPolicy") && it.contains("cloakroom-ca not found")),
+        "{doubts:?}"
+    );
+    let routes = routes(&translated);
+    assert!(routes.iter().any(|(path, _)| *path == "/"));
+    for (_, route) in routes {
+        assert_eq!(route["directResponse"]["status"], 500, "{route:#}");
+    }
+}
+
+#[test]
+fn p01_a_routes_own_policy_keeps_the_check_if_it_merges() {
+    let (own, merged) = ("  cors: {", "  mergeType: StrategicMerge\n  cors: {");
+    for (user, want) in [(user(), false), (objects::exchange(&user(), own, merged).unwrap(), true)] {
+        let all = format!("{user}---\n{}---\n{}", certificates().unwrap(), objects::rendered(&[]).unwrap());
+        let translated = translate(&all).unwrap();
+        for (path, route) in routes(&translated) {
+            let filters = route["typedPerFilterConfig"].as_object().unwrap();
+            let is_checked = filters.keys().any(|it| it.starts_with("envoy.filters.http.ext_authz/"));
+            assert_eq!(is_checked, want || path == "/", "{route:#}");
+        }
+    }
 }
 
 #[test]
