@@ -68,7 +68,8 @@ impl EnvoyGateway {
         Ok(Self { process, folder })
     }
 
-    /// Other objects in the place of those it has.
+    /// Other objects in the place of those it has. A field that an object of the same name had before stays, unless it has another
+    /// value.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -46,7 +46,6 @@ const ENVIRONMENT: [(&str, &str); 10] = [
 /// A running istiod.
 pub struct Istio {
     process: Process,
-    folder: tempfile::TempDir,
 }
 
 impl Istio {
@@ -60,15 +59,13 @@ impl Istio {
         server.apply(&std::fs::read_to_string(tools::istio_crds()?)?).await.context("Istio's kinds")?;
         server.apply(&format!("{}\n---\n{NO_MUTUAL_TLS}", namespace(ROOT_NAMESPACE))).await?;
 
-        let folder = tempfile::Builder::new().prefix("istio-").tempdir()?;
-        write_mesh_config(folder.path(), providers)?;
+        server.apply(&mesh_config(providers)).await?;
         let kubeconfig = server.kubeconfig(ADMIN)?;
         let path = |path: &Path| path.display().to_string();
         let arguments = [
             "discovery".to_owned(),
             "--registries=Kubernetes".to_owned(),
             format!("--kubeconfig={}", path(&kubeconfig)),
-            format!("--meshConfig={}", path(&folder.path().join("mesh.yaml"))),
             format!("--grpcAddr={XDS}"),
             "--secureGRPCAddr=".to_owned(),
             format!("--httpAddr={DEBUG}"),
@@ -82,7 +79,7 @@ impl Istio {
         let environment = ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}"));
         let words = environment.chain([path(&pilot)]).chain(arguments);
         let process = Process::spawn("istiod", Path::new("env"), words)?;
-        let istio = Self { process, folder };
+        let istio = Self { process };
         let ready = async || istio.debug("/ready").await.is_ok();
         istio.process.wait_until(PATIENCE, "readiness", ready).await?;
         Ok(istio)
@@ -91,9 +88,9 @@ impl Istio {
     /// Other extension providers from now on.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn providers(&self, providers: &Value) -> Result<()> {
-        write_mesh_config(self.folder.path(), providers)
+    /// When the API server does not take them.
+    pub async fn providers(&self, server: &ApiServer, providers: &Value) -> Result<()> {
+        server.apply(&mesh_config(providers)).await.map(drop)
     }
 
     /// What it says under a path of its debug interface, as text.
@@ -160,8 +157,8 @@ pub fn namespace(name: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {name} }}\n")
 }
 
-/// By rename: istiod watches the file.
-fn write_mesh_config(folder: &Path, providers: &Value) -> Result<()> {
+/// The mesh's configuration, where istiod watches it when it has no file.
+fn mesh_config(providers: &Value) -> String {
     let mesh = json!({
         "enableAutoMtls": false,
         "defaultProviders": {},
@@ -170,8 +167,13 @@ fn write_mesh_config(folder: &Path, providers: &Value) -> Result<()> {
         "defaultConfig": { "discoveryAddress": XDS.to_string() },
         "extensionProviders": providers,
     });
-    std::fs::write(folder.join("mesh.partial"), format!("{mesh:#}"))?;
-    Ok(std::fs::rename(folder.join("mesh.partial"), folder.join("mesh.yaml"))?)
+    let map = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": "istio", "namespace": ROOT_NAMESPACE },
+        "data": { "mesh": format!("{mesh:#}") },
+    });
+    map.to_string()
 }
 
 /// Whether what was sent is what was acknowledged, for every proxy and kind, and there is a proxy.

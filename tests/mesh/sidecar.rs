@@ -1,11 +1,14 @@
 //! A gate in the pod, beside its proxy.
 
-use anyhow::{Result, ensure};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
 use cloakroom::wiring::Site;
 use e2e::http1::Connection;
+use e2e::kube::ADMIN;
 use e2e::process::Signal;
 use e2e::tools::EnvoyVersion;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::on_istio;
 use crate::town::{self, CHECK, INGRESS, PATIENCE, TCP_INGRESS, Town, claims, site};
@@ -129,8 +132,8 @@ async fn hung(version: EnvoyVersion) -> Result<()> {
     town.gate.process().wait_until(PATIENCE, "an answer", again).await
 }
 
-/// The AuthorizationPolicy is there and the mesh's configuration lacks its lines. istiod's log and this answer are all that tells:
-/// the policy's status stays empty.
+/// The AuthorizationPolicy is there and the mesh's configuration lacks its lines. istiod's log and this answer are all that tells
+/// within Istio: the policy's status stays empty. So `cloakroom doctor` tells.
 async fn unknown_provider(version: EnvoyVersion) -> Result<()> {
     let town = Town::without_wiring(version).await?;
     let cookie = format!("Cookie: {}", town.log_in().await?);
@@ -142,9 +145,36 @@ async fn unknown_provider(version: EnvoyVersion) -> Result<()> {
         answer.is_ok_and(|it| it.status() == 403 && it.text().contains("RBAC: access denied"))
     };
     town.proxy.process().wait_until(PATIENCE, "403", denied).await?;
-    town.provide(true)?;
+    let (status, said) = doctor(&town)?;
+    let told = said
+        .iter()
+        .find(|it| it["seen"].as_str().is_some_and(|it| it.contains("has no extension provider `cloakroom`")));
+    let told = told.with_context(|| format!("{said:#?}"))?;
+    ensure!(
+        status == Some(1) && told["level"] == "problem" && told["about"] == "ConfigMap istio-system/istio",
+        "{told:#}"
+    );
+    ensure!(told["cure"] == "add it to extensionProviders: cloakroom snippet istio prints it", "{told:#}");
+
+    town.provide(true).await?;
     let answered = async || town.send("GET", "/x", &[&cookie]).await.is_ok_and(|it| it.status() == 200);
-    town.proxy.process().wait_until(PATIENCE, "200 with the provider", answered).await
+    town.proxy.process().wait_until(PATIENCE, "200 with the provider", answered).await?;
+    town.provide(false).await?;
+    let (_, said) = doctor(&town)?;
+    let said: Vec<_> = said.into_iter().filter(|it| it["check"] == "istio-provider").collect();
+    ensure!(said.len() == 1 && said[0]["level"] == "ok", "{said:#?}");
+    Ok(())
+}
+
+/// Its exit status and what it finds.
+fn doctor(town: &Town) -> Result<(Option<i32>, Vec<Value>)> {
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+    doctor.args(["doctor", "--mesh", "istio", "-o", "json", "--kubeconfig"]).arg(town.server.kubeconfig(ADMIN)?);
+    let answer = doctor.env_remove("KUBERNETES_SERVICE_HOST").stdin(Stdio::null()).output()?;
+    let mut told: Value =
+        serde_json::from_slice(&answer.stdout).with_context(|| String::from_utf8_lossy(&answer.stderr).into_owned())?;
+    let findings = told["findings"].as_array_mut().map(std::mem::take);
+    Ok((answer.status.code(), findings.unwrap_or_default()))
 }
 
 /// An answer before the answer, which no filter sees.

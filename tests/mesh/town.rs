@@ -82,15 +82,15 @@ impl Town {
     /// With all that the chart renders for a gate in each pod, in force. `patient`: a busy machine is not taken for a fault.
     pub(crate) async fn wired(version: EnvoyVersion, patient: bool) -> Result<Self> {
         let town = Self::without_wiring(version).await?;
-        town.provide(patient)?;
+        town.provide(patient).await?;
         town.apply(&objects(&site())?, patient).await?;
         town.proxy_has(CHECK).await?;
         Ok(town)
     }
 
     /// Tells istiod of the provider.
-    pub(crate) fn provide(&self, patient: bool) -> Result<()> {
-        self.istio.providers(&providers(&site(), patient)?)
+    pub(crate) async fn provide(&self, patient: bool) -> Result<()> {
+        self.istio.providers(&self.server, &providers(&site(), patient)?).await
     }
 
     /// Applies objects.

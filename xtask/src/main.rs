@@ -48,7 +48,11 @@ enum Command {
     /// Writes what of the Helm chart is made from elsewhere: the definitions of our kinds, and the table of its values.
     Chart(chart::Options),
     /// Finds or installs the tools that tests and the demo need, under target/tools.
-    Tools,
+    Tools {
+        /// Those of `test mesh`, too. Building them takes half an hour, once.
+        #[arg(long)]
+        mesh: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -72,11 +76,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Cluster(command) => cluster::run(&command),
         Command::E2e(options) => in_cluster::run(&options),
         Command::Chart(options) => chart::run(&options),
-        Command::Tools => tools(),
+        Command::Tools { mesh } => tools(mesh),
     }
 }
 
-fn tools() -> Result<ExitCode> {
+fn tools(mesh: bool) -> Result<ExitCode> {
     use e2e::tools::{
         EnvoyVersion, chromium, envoy, etcd, gateway_api_crds, helm, helm3, jose, kube_apiserver, kubectl, node,
         oidc_provider, redis_server,
@@ -96,5 +100,19 @@ fn tools() -> Result<ExitCode> {
     terminal::line(&format!("Gateway API: {}", gateway_api_crds()?.display()));
     // Last: it takes longest.
     terminal::line(&format!("kube-apiserver: {}", kube_apiserver()?.display()));
+    if mesh {
+        control_planes()?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `test mesh` needs besides: Istio and Envoy Gateway.
+fn control_planes() -> Result<()> {
+    use e2e::tools::{egctl, envoy_gateway, envoy_gateway_crds, istio_crds, pilot_discovery};
+    terminal::line(&format!("egctl: {}", egctl()?.display()));
+    terminal::line(&format!("envoy-gateway: {}", envoy_gateway()?.display()));
+    terminal::line(&format!("Envoy Gateway's kinds: {}", envoy_gateway_crds()?.display()));
+    terminal::line(&format!("pilot-discovery: {}", pilot_discovery()?.display()));
+    terminal::line(&format!("Istio's kinds: {}", istio_crds()?.display()));
+    Ok(())
 }

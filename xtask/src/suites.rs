@@ -120,6 +120,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     let mut counts: Vec<(Suite, Count)> = Vec::new();
     for suite in wanted {
+        // Before the tests, which show nothing while they build.
+        if suite == Suite::Mesh && options.filter.is_empty() {
+            terminal::heading("Control planes");
+            crate::control_planes()?;
+        }
         terminal::heading(&format!("{} tests", suite.title()));
         let began = Instant::now();
         let mut count = Count::default();

@@ -10,15 +10,31 @@ use super::objects::{self, GATE};
 const OWN: &str = "x[^a-z0-9]session[^a-z0-9].*";
 
 fn translated(values: &[&str]) -> Result<Translated> {
-    let folder = tempfile::tempdir()?;
-    let certificates = objects::certificates(&Certificates::make(folder.path(), &[GATE])?)?;
-    // A stand-in: egctl takes no loopback addresses.
-    translate(&format!("{}---\n{certificates}---\n{}", objects::user("192.0.2.1", 80), objects::rendered(values)?))
+    translate(&format!("{}---\n{}---\n{}", user(), certificates()?, objects::rendered(values)?))
 }
 
-/// The filters of the listener, each with the first part of its name.
+/// With a stand-in: egctl takes no loopback addresses.
+fn user() -> String {
+    objects::user("192.0.2.1", 80)
+}
+
+fn certificates() -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    objects::certificates(&Certificates::make(folder.path(), &[GATE])?)
+}
+
+/// Every route, by the start of its paths.
+fn routes(of: &Translated) -> Vec<(&str, &Value)> {
+    let routes = of.typed(".RouteConfiguration").into_iter().flat_map(|it| it["virtualHosts"].as_array());
+    let routes = routes.flatten().flat_map(|it| it["routes"].as_array()).flatten();
+    let start = |it: &'_ Value| ["prefix", "pathSeparatedPrefix"].iter().find_map(|by| it["match"][by].as_str());
+    routes.map(|it| (start(it).unwrap_or_default(), it)).collect()
+}
+
+/// The filters of the Gateway's listener, each with the first part of its name.
 fn filters(of: &Translated) -> Result<Vec<(String, Value)>> {
-    let manager = of.typed(".HttpConnectionManager").into_iter().find(|it| it["httpFilters"].is_array());
+    // Envoy Gateway's own have no routes from elsewhere: for metrics, and for readiness.
+    let manager = of.typed(".HttpConnectionManager").into_iter().find(|it| it["rds"].is_object());
     let filters = manager.and_then(|it| it["httpFilters"].as_array()).context("a listener")?;
     let named = |it: &Value| {
         let name = it["name"].as_str().unwrap_or_default();
@@ -97,6 +113,35 @@ fn the_filters_are_those_that_are_meant() -> Result<()> {
 }
 
 #[test]
+fn p02_no_route_is_open_before_there_are_certificates() {
+    let translated = translate(&format!("{}---\n{}", user(), objects::rendered(&[]).unwrap())).unwrap();
+    let doubts = translated.doubts();
+    assert!(
+        doubts.iter().any(|it| it.contains("SecurityPolicy") && it.contains("cloakroom-ca not found")),
+        "{doubts:?}"
+    );
+    let routes = routes(&translated);
+    assert!(routes.iter().any(|(path, _)| *path == "/"));
+    for (_, route) in routes {
+        assert_eq!(route["directResponse"]["status"], 500, "{route:#}");
+    }
+}
+
+#[test]
+fn p01_a_routes_own_policy_keeps_the_check_if_it_merges() {
+    let (own, merged) = ("  cors: {", "  mergeType: StrategicMerge\n  cors: {");
+    for (user, want) in [(user(), false), (objects::exchange(&user(), own, merged).unwrap(), true)] {
+        let all = format!("{user}---\n{}---\n{}", certificates().unwrap(), objects::rendered(&[]).unwrap());
+        let translated = translate(&all).unwrap();
+        for (path, route) in routes(&translated) {
+            let filters = route["typedPerFilterConfig"].as_object().unwrap();
+            let is_checked = filters.keys().any(|it| it.starts_with("envoy.filters.http.ext_authz/"));
+            assert_eq!(is_checked, want || path == "/", "{route:#}");
+        }
+    }
+}
+
+#[test]
 fn p30_both_halves_show_a_certificate_and_check_the_name() {
     both_halves_show_a_certificate().unwrap();
 }
@@ -111,20 +156,21 @@ fn both_halves_show_a_certificate() -> Result<()> {
     ensure!(clusters.len() == 2, "{clusters:#?}");
     for cluster in clusters {
         let text = cluster.to_string();
+        ensure!(!text.contains("allAddressesInSingleEndpoint"), "{cluster:#}");
         for part in [
             &format!("\"sni\":\"{GATE}\""),
-            "\"autoSniSanValidation\":true",
+            &format!("\"matchTypedSubjectAltNames\":[{{\"matcher\":{{\"exact\":\"{GATE}\"}},\"sanType\":\"DNS\"}}]"),
+            "\"name\":\"cloakroom/infra-ca\"",
             "infra/cloakroom-proxy-tls",
             "\"alpnProtocols\":[\"h2\"]",
             "http2ProtocolOptions",
-            "STRICT_DNS",
+            // Of all addresses that DNS tells, not of the first alone.
+            "clusters.dns.v3.DnsCluster",
+            "\"dnsRefreshRate\":\"5s\"",
         ] {
             ensure!(text.contains(part), "no {part}: {cluster:#}");
         }
     }
-    let secrets = translated.typed(".tls.v3.Secret");
-    let names: Vec<&Value> = secrets.iter().map(|it| &it["name"]).collect();
-    ensure!(names.iter().any(|it| *it == "infra/cloakroom-proxy-tls"), "{names:?}");
     Ok(())
 }
 
