@@ -132,7 +132,7 @@ fn the_chart_brings_them_when_asked() -> Result<()> {
     ensure!(serde_json::from_str::<Value>(text)? == serde_json::from_str::<Value>(DASHBOARD)?);
     ensure!(dashboard["metadata"]["labels"]["grafana_dashboard"] == "1", "{}", dashboard["metadata"]);
     ensure!(find(&sidecar, "PodMonitor", "cloakroom-sidecars").is_some());
-    let shared = rendered(&[&all[..], &["shape=shared"]].concat())?;
+    let shared = rendered(&[&all[..], &["shape=shared", "proxyNamespaces[0]=edge"]].concat())?;
     ensure!(find(&shared, "PodMonitor", "cloakroom-sidecars").is_none());
     // What a PodMonitor names is a port of the pods that it selects.
     let monitor = find(&shared, "PodMonitor", "cloakroom").context("a monitor")?;

@@ -18,6 +18,10 @@ fn refusal(sets: &str) -> Result<Option<String>> {
 fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
     let shared = |rest: &str| format!("mesh=gatewayApi,{GATEWAY},{rest}");
     let redis = |rest: &str| format!("store.kind=redis,{rest}");
+    let listener = |namespace: &str, gateway: &str| {
+        let key = "envoyGateway.patchPolicy.listeners[0]";
+        format!("{key}.namespace={namespace},{key}.gateway={gateway},{key}.listener=https")
+    };
     let table: Vec<(String, Vec<&str>)> = vec![
         ("mesh=gatewayApi,shape=sidecar".into(), vec!["mesh: gatewayApi", "shape: sidecar", "Say shape: shared"]),
         (
@@ -33,6 +37,29 @@ fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
             "mesh=gatewayApi,gateways[0].namespace=cloakroom-system,gateways[0].name=web".into(),
             vec!["gateways", "cloakroom-system", "a namespace of its own"],
         ),
+        (
+            "gatewayApi.routeNamespaces={shop}".into(),
+            vec![
+                "mesh: envoy and gatewayApi.routeNamespaces",
+                "Say mesh: gatewayApi",
+                "empty gatewayApi.routeNamespaces",
+            ],
+        ),
+        (
+            "istio.requestAuthentication.namespaces={shop}".into(),
+            vec!["mesh: envoy and istio.requestAuthentication.namespaces", "Say mesh: istio"],
+        ),
+        ("mesh=istio,envoy.namespaces={shop}".into(), vec!["mesh: istio and envoy.namespaces", "Say mesh: envoy,"]),
+        (
+            format!("mesh=istio,{}", listener("infra", "web")),
+            vec!["mesh: istio and envoyGateway.patchPolicy.listeners", "Say mesh: envoyGateway"],
+        ),
+        (
+            format!("mesh=envoyGateway,{GATEWAY},{}", listener("infra", "other")),
+            vec!["envoyGateway.patchPolicy.listeners", "infra/other", "Name it in gateways"],
+        ),
+        ("jwt.header=X-Forwarded-Host".into(), vec!["jwt.header: X-Forwarded-Host", "the proxy", "choose another"]),
+        ("jwt.header=x-envoy-peer".into(), vec!["jwt.header: x-envoy-peer", "jwt.header: x-session-jwt"]),
         ("store.kind=embedded".into(), vec!["shape: sidecar", "store.kind: embedded", "Say store.kind: bundled"]),
         (
             shared("store.kind=embedded,gate.replicas=2"),

@@ -110,3 +110,31 @@ fn p31_no_right_to_read_secrets_goes_without_their_names() -> Result<()> {
     }
     Ok(())
 }
+
+/// `helm test` passes over what it may not see, so a right that is missing makes it blind.
+#[test]
+fn the_charts_test_sees_the_configuration_of_the_mesh_and_no_secret() -> Result<()> {
+    let wanted = [
+        ("istio-sidecar", Some(("istio-system", "list"))),
+        ("envoy-gateway", Some(("envoy-gateway-system", "get"))),
+        ("envoy-sidecar", None),
+    ];
+    for (scenario, values) in scenarios()? {
+        let objects = objects(&values)?;
+        let named = |name: &str| objects.iter().filter(|it| it["metadata"]["name"] == name).collect::<Vec<_>>();
+        let roles = [named("cloakroom-test"), named("cloakroom-test-mesh")].concat();
+        for rule in roles.iter().flat_map(|it| it["rules"].as_array().into_iter().flatten()) {
+            let writes = texts(&rule["verbs"]).iter().any(|verb| !["get", "list"].contains(verb));
+            ensure!(!writes && !texts(&rule["resources"]).contains(&"secrets"), "{scenario}: {rule}");
+        }
+        let Some((_, wanted)) = wanted.iter().find(|(name, _)| *name == scenario) else { continue };
+        let of_mesh = named("cloakroom-test-mesh");
+        ensure!(of_mesh.len() == 2 * usize::from(wanted.is_some()), "{scenario}: {of_mesh:?}");
+        let Some((namespace, verb)) = wanted else { continue };
+        for object in of_mesh {
+            ensure!(object["metadata"]["namespace"] == *namespace, "{scenario}: {object}");
+            ensure!(object["kind"] != "Role" || texts(&object["rules"][0]["verbs"]) == [*verb], "{scenario}: {object}");
+        }
+    }
+    Ok(())
+}

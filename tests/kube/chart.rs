@@ -28,7 +28,7 @@ fn chart() -> PathBuf {
 async fn server(options: ApiServerOptions) -> Result<ApiServer> {
     let server = ApiServer::spawn(options).await?;
     server.apply_folder(&tools::gateway_api_crds()?.join("experimental")).await?;
-    for namespace in ["infra", "shop", "edge", "back"] {
+    for namespace in ["infra", "shop", "edge", "back", "istio-system", "envoy-gateway-system", "proxies"] {
         server.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")).await?;
     }
     let restricted = "

@@ -52,25 +52,6 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* What Envoy takes off, in every spelling: the names that begin with `x-session-`, which cloakroom owns, and `jwt.header`. */}}
-{{- define "cloakroom.headerPattern" -}}
-{{- $header := lower .Values.jwt.header -}}
-{{- if hasPrefix "x-session-" $header -}}
-x[^a-z0-9]session[^a-z0-9].*
-{{- else -}}
-x[^a-z0-9](session[^a-z0-9].*|{{ trimPrefix "x-" $header | replace "-" "[^a-z0-9]" }})
-{{- end -}}
-{{- end -}}
-
-{{/* The same for `mutation_rules` of ext_proc, whose patterns must be short. */}}
-{{- define "cloakroom.headerPatternOfResponses" -}}
-{{- $header := lower .Values.jwt.header -}}
-x[!-~]session[!-~]+
-{{- if not (hasPrefix "x-session-" $header) -}}
-|x[!-~]{{ trimPrefix "x-" $header | replace "-" "[!-~]" }}
-{{- end -}}
-{{- end -}}
-
 {{/* `jwt.issuer`. */}}
 {{- define "cloakroom.issuer" -}}
 {{ .Values.jwt.issuer | default (printf "https://cloakroom-controller.%s.svc" .Release.Namespace) }}

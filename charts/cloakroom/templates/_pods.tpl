@@ -1,14 +1,21 @@
 {{/* What pods of this chart have in common. Each takes a dict of `root`, `values` (those of the component) and `component`. */}}
 
+{{/* The labels by which a mesh leaves pods alone. */}}
+{{- define "cloakroom.pod.outOfMesh" -}}
+{{- if eq .Values.mesh "istio" -}}
+# Not in the mesh: its proxies come with certificates of cloakroom's own, and istiod with none.
+sidecar.istio.io/inject: "false"
+istio.io/dataplane-mode: none
+{{- end -}}
+{{- end -}}
+
 {{/* `metadata` of the pods. Without the chart's version, which would restart the store for nothing. */}}
 {{- define "cloakroom.pod.metadata" -}}
 labels:
   {{- include "cloakroom.selector" .component | nindent 2 }}
   app.kubernetes.io/instance: {{ .root.Release.Name }}
-  {{- if eq .root.Values.mesh "istio" }}
-  # Not in the mesh: its proxies come with certificates of cloakroom's own, and istiod with none.
-  sidecar.istio.io/inject: "false"
-  istio.io/dataplane-mode: none
+  {{- with include "cloakroom.pod.outOfMesh" .root }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with .root.Values.global.commonLabels }}
   {{- toYaml . | nindent 2 }}
