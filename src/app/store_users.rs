@@ -44,7 +44,9 @@ impl StoreTeller {
     async fn tell(&self, mut lead: Lead, leads: &mut watch::Receiver<Option<Lead>>, outcome: &Mutex<Option<String>>) {
         let (wanted, wants) = watch::channel(Arc::new(self.users(&lead.passwords)));
         let hear = |told| self.hear(outcome, told);
-        let mut keeping = std::pin::pin!(keep(&self.settings.address, &self.settings.access, wants, hear));
+        let own = lead.passwords.own.clone();
+        let UsersSettings { address, access } = &self.settings;
+        let mut keeping = std::pin::pin!(keep(address, access, own.as_ref(), wants, hear));
         loop {
             let until = lead.until;
             // A process that was held up finds its tasks woken before its timers.
@@ -57,6 +59,10 @@ impl StoreTeller {
                 () = sleep_until(until) => return,
                 changed = leads.changed() => {
                     let (Ok(()), Some(new)) = (changed, leads.borrow_and_update().clone()) else { return };
+                    if new.passwords.own != own {
+                        // Begun again, as somebody else.
+                        return;
+                    }
                     if new.passwords != lead.passwords {
                         wanted.send_replace(Arc::new(self.users(&new.passwords)));
                     }
@@ -74,7 +80,11 @@ impl StoreTeller {
             let realms: BTreeSet<Realm> = may_use.map(|(realm, _)| realm.clone()).collect();
             User::new(password, realms, self.realm.clone())
         };
-        passwords.iter().map(|(namespace, password)| (namespace.clone(), user(namespace, password))).collect()
+        passwords
+            .namespaces
+            .iter()
+            .map(|(namespace, password)| (namespace.clone(), user(namespace, password)))
+            .collect()
     }
 
     /// A lasting fault is one line, not one each time; so is its end.
@@ -132,7 +142,8 @@ mod tests {
             metrics,
         };
         let password = |name: &str| (name.to_owned(), Zeroizing::new(name.as_bytes().to_vec()));
-        let users = teller.users(&[password("shop"), password("bank"), password("other")].into());
+        let namespaces = [password("shop"), password("bank"), password("other")].into();
+        let users = teller.users(&Passwords { own: None, namespaces });
         for (namespace, realms) in
             [("shop", vec!["all", "default"]), ("bank", vec!["all", "money"]), ("other", vec!["all"])]
         {

@@ -59,7 +59,7 @@ impl Kept {
                         told.fetch_add(1, Ordering::SeqCst);
                     }
                 };
-                match users::keep(&address, &access, wants, hear).await {}
+                match users::keep(&address, &access, None, wants, hear).await {}
             }
         });
         let kept = Self { redis, folder, wanted, told, keeping };

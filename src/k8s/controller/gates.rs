@@ -126,7 +126,11 @@ impl Gates {
             let password = wanted::password(present.filter(|it| is_ours(Kind::Secret, it))?, &namespace)?;
             Some((namespace, password))
         };
-        let passwords: Passwords = enrolled.into_iter().filter_map(of).collect();
+        let namespaces = enrolled.into_iter().filter_map(of).collect();
+        let (name, key) = OnceMade::Store.place();
+        let is_ours = self.with.config.once.contains(&OnceMade::Store);
+        let own = self.of_install(name).flatten().filter(|_| is_ours).and_then(|it| wanted::text(it, key));
+        let passwords = Passwords { own, namespaces };
         told.send_if_modified(|told| {
             let is_new = told.as_deref() != Some(&passwords);
             if is_new {

@@ -125,9 +125,21 @@ impl Access {
         database: i64,
         told: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
     ) -> Result<Dialled, DialError> {
+        self.dial_with(None, address, database, told).await
+    }
+
+    /// [`Self::dial`] with a password that is known; without one the file's.
+    pub(super) async fn dial_with(
+        &self,
+        password: Option<Zeroizing<String>>,
+        address: &Address,
+        database: i64,
+        told: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
+    ) -> Result<Dialled, DialError> {
         let access = self.clone();
         // Off the threads that answer checks: a disk may take its time.
-        let papers = tokio::task::spawn_blocking(move || access.read()).await.map_err(|_| DialError::Late)??;
+        let papers =
+            tokio::task::spawn_blocking(move || access.read(password)).await.map_err(|_| DialError::Late)??;
         let dialled = async {
             match self.greet(address, database, &papers, ProtocolVersion::RESP3, told.clone()).await {
                 Ok(connection) => Ok(Dialled { connection, can_be_told: true }),
@@ -197,8 +209,11 @@ impl Access {
         Ok(Connection { calls, _driver: Arc::new(driver) })
     }
 
-    fn read(&self) -> Result<Papers, DialError> {
-        let password = self.password.as_deref().map(password).transpose()?;
+    fn read(&self, known: Option<Zeroizing<String>>) -> Result<Papers, DialError> {
+        let password = match known {
+            Some(known) => Some(known),
+            None => self.password.as_deref().map(password).transpose()?,
+        };
         let tls = self.tls.as_ref().map(Tls::client).transpose()?;
         Ok(Papers { password, tls })
     }

@@ -13,6 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use redis::{Cmd, PushKind, RedisError, cmd};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::address::Address;
 use super::dial::{Access, Connection, DialError};
@@ -114,16 +115,18 @@ impl From<DialError> for UsersError {
     }
 }
 
-/// Keeps the users of the server at `address` as `wanted` says, until it is dropped; `access` is somebody who may make them.
-/// `told` hears how many the server has been told of, each time that it was, and why not.
+/// Keeps the users of the server at `address` as `wanted` says, until it is dropped; `access` is somebody who may make them, with
+/// `password` where that is known, else with that of its file. `told` hears how many the server has been told of, each time that it
+/// was, and why not.
 pub async fn keep(
     address: &Address,
     access: &Access,
+    password: Option<&Zeroizing<String>>,
     mut wanted: watch::Receiver<Arc<Users>>,
     told: impl Fn(Result<usize, UsersError>),
 ) -> Infallible {
     loop {
-        told(Err(keep_once(address, access, &mut wanted, &told).await));
+        told(Err(keep_once(address, access, password, &mut wanted, &told).await));
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -132,6 +135,7 @@ pub async fn keep(
 async fn keep_once(
     address: &Address,
     access: &Access,
+    password: Option<&Zeroizing<String>>,
     wanted: &mut watch::Receiver<Arc<Users>>,
     told: &impl Fn(Result<usize, UsersError>),
 ) -> UsersError {
@@ -144,7 +148,7 @@ async fn keep_once(
             }
         }
     };
-    let connection = match access.dial(address, 0, hears).await {
+    let connection = match access.dial_with(password.cloned(), address, 0, hears).await {
         Ok(dialled) => dialled.connection,
         Err(error) => return error.into(),
     };

@@ -12,15 +12,21 @@ use zeroize::Zeroizing;
 
 use super::super::lease::Leadership;
 
-/// Passwords, by namespace.
-pub type Passwords = BTreeMap<String, Zeroizing<Vec<u8>>>;
+/// Who may come to the store.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Passwords {
+    /// The store's own password, where it is one that we made: a mounted Secret would have it a minute later.
+    pub own: Option<Zeroizing<String>>,
+    /// Those of the namespaces that have a user.
+    pub namespaces: BTreeMap<String, Zeroizing<Vec<u8>>>,
+}
 
 /// The users that the store is to have, and until when we may tell it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Lead {
     /// Until when the Lease is ours, unless it is held on to.
     pub until: Instant,
-    /// Of each namespace that has a user.
+    /// Who may come there.
     pub passwords: Arc<Passwords>,
 }
 

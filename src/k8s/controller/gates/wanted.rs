@@ -83,6 +83,13 @@ pub(super) fn file(secret: &DynamicObject, key: &str) -> Option<String> {
     secret.data["data"][key].as_str().filter(|it| !it.is_empty()).map(str::to_owned)
 }
 
+/// The content of one of its files as text, without white space around it.
+pub(super) fn text(secret: &DynamicObject, key: &str) -> Option<Zeroizing<String>> {
+    let content = Zeroizing::new(BASE64_STANDARD.decode(file(secret, key)?).ok()?);
+    let text = std::str::from_utf8(&content).ok()?.trim();
+    (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
+}
+
 /// The gates of a namespace may watch policies there. Whose pods have one is the webhook's to say, and so all of them may.
 pub(super) fn role_binding(namespace: &str) -> Value {
     let group = "rbac.authorization.k8s.io";
