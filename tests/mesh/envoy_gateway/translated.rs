@@ -24,11 +24,13 @@ fn certificates() -> Result<String> {
 }
 
 /// Every route, by the start of its paths.
-fn routes(of: &Translated) -> Vec<(&str, &Value)> {
+fn routes(of: &Translated) -> Vec<(String, &Value)> {
     let routes = of.typed(".RouteConfiguration").into_iter().flat_map(|it| it["virtualHosts"].as_array());
     let routes = routes.flatten().flat_map(|it| it["routes"].as_array()).flatten();
-    let start = |it: &'_ Value| ["prefix", "pathSeparatedPrefix"].iter().find_map(|by| it["match"][by].as_str());
-    routes.map(|it| (start(it).unwrap_or_default(), it)).collect()
+    let start = |it: &Value, by: &str| it["match"][by].as_str().map(str::to_owned);
+    routes
+        .map(|it| (start(it, "prefix").or_else(|| start(it, "pathSeparatedPrefix")).unwrap_or_default(), it))
+        .collect()
 }
 
 /// The filters of the Gateway's listener, each with the first part of its name.
