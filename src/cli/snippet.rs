@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::authz::credential::Carrier;
 use crate::config::Config;
+use crate::wiring::site::Account;
 use crate::wiring::{self, Form, Gateway, Headers, Listener, Mesh, Piece, Shape, Site};
 
 mod envoy;
@@ -71,6 +72,9 @@ pub struct SnippetArgs {
     /// Istio: the name of the extension provider.
     #[arg(long, value_name = "NAME", default_value = "cloakroom")]
     provider: String,
+    /// Istio: the service account of a Gateway's proxies, where it is not GATEWAY-istio; a waypoint's is its own name. May be repeated.
+    #[arg(long = "account", value_name = "NAMESPACE/GATEWAY/ACCOUNT", value_parser = account)]
+    accounts: Vec<Account>,
     /// Envoy Gateway: a listener whose proxies take cloakroom's headers off trailers, too; may be repeated. It takes an
     /// EnvoyPatchPolicy.
     #[arg(long = "trailers-of", value_name = "NAMESPACE/GATEWAY/LISTENER", value_parser = listener)]
@@ -123,6 +127,12 @@ fn listener(text: &str) -> Result<Listener, String> {
     Ok(Listener { gateway: gateway(of).map_err(|_| wrong())?, name: name.to_owned() })
 }
 
+fn account(text: &str) -> Result<Account, String> {
+    let wrong = || "write NAMESPACE/GATEWAY/ACCOUNT, such as shop/waypoint/waypoint".to_owned();
+    let (of, name) = text.rsplit_once('/').ok_or_else(wrong)?;
+    Ok(Account { gateway: gateway(of).map_err(|_| wrong())?, name: name.to_owned() })
+}
+
 fn header(text: &str) -> Result<String, String> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if plain { Ok(text.to_ascii_lowercase()) } else { Err("letters, digits, `-`, `_` and `.` alone".to_owned()) }
@@ -152,7 +162,11 @@ fn pieces(args: SnippetArgs) -> anyhow::Result<Vec<Piece>> {
         envoy: args.envoy.resolve(&args.namespaces, config.as_ref())?,
         namespaces: args.namespaces,
         headers: Headers { credentials: args.credentials, exchanges: args.exchanges, ..Headers::default() },
-        istio: wiring::site::Istio { root_namespace: args.root_namespace, provider: args.provider },
+        istio: wiring::site::Istio {
+            root_namespace: args.root_namespace,
+            provider: args.provider,
+            accounts: args.accounts,
+        },
         ..Site::new(args.install_namespace, shape)
     };
     if let Some(config) = config {

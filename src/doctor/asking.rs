@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::finding::Check;
-use super::install::CONTROLLER;
+use super::install::{CONTROLLER, GATE, PROXIES};
 use super::request;
-use super::scene::{Gap, Kind, Mesh, Scene, list as list_of, name_of, text};
+use super::scene::{Gap, Kind, Mesh, Scene, name_of, text};
 use crate::k8s::{Connection, Unseen, crds};
 
 /// What of a Secret may be looked at: what is public anyway.
@@ -92,7 +92,7 @@ impl Looker<'_> {
             self.get(Check::Definitions, Kind::CustomResourceDefinition, None, &crd.name).await;
         }
         self.get(Check::Controller, Kind::ConfigMap, Some(&install), CONTROLLER).await;
-        for name in [CONTROLLER, "cloakroom-gate"] {
+        for name in [CONTROLLER, GATE] {
             self.get(Check::Controller, Kind::Deployment, Some(&install), name).await;
         }
         let file = self.scene.controller_file();
@@ -106,6 +106,9 @@ impl Looker<'_> {
         self.get(Check::Webhooks, Kind::Secret, Some(&install), "cloakroom-webhook-tls").await;
         if self.scene.is_shared() {
             self.get(Check::Namespaces, Kind::Secret, Some(&install), "cloakroom-gate-keys").await;
+            for namespace in self.scene.proxy_namespaces() {
+                self.get(Check::Controller, Kind::Secret, Some(&namespace), PROXIES).await;
+            }
         }
     }
 
@@ -137,11 +140,10 @@ impl Looker<'_> {
             self.list(check, kind, None, "").await;
             return;
         }
-        let file = self.scene.controller_file();
         // Where the Gateways are, whose policies check what comes in.
-        let proxies = list_of(&file, "/controller/certificates/proxies").iter().filter_map(Value::as_str);
+        let proxies = self.scene.proxy_namespaces();
         let root = Some(self.scene.istio_root.as_str()).filter(|_| kind.group().ends_with("istio.io"));
-        let shared = proxies.chain(root).chain([self.scene.install.as_str()]).map(str::to_owned);
+        let shared = root.into_iter().chain([self.scene.install.as_str()]).map(str::to_owned).chain(proxies);
         let namespaces: BTreeSet<String> = named.iter().cloned().chain(shared).collect();
         for namespace in namespaces {
             self.list(check, kind, Some(&namespace), "").await;

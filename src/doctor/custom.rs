@@ -102,8 +102,7 @@ fn collisions(scene: &Scene, policies: &[Custom<'_>]) -> Vec<Finding> {
                     other.about(),
                     other.provider
                 ),
-                "let one provider alone judge a workload: narrow one of the two selectors, or delete one policy \
-                 (PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS=true of istiod allows both)",
+                "let one provider alone judge a workload: narrow one of the two selectors, or delete one policy",
             ));
         }
     }

@@ -4,23 +4,46 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::finding::{Check, Finding};
-use super::scene::{Kind, Scene, Sight, list, named, text};
+use super::scene::{Kind, Scene, Sight, label, list, named, text};
 use crate::k8s::crds;
 
 /// The name of the controller's Deployment, and of its Service.
 pub(super) const CONTROLLER: &str = "cloakroom-controller";
+/// The same of the shared gate.
+pub(super) const GATE: &str = "cloakroom-gate";
+/// The Secret by which the gate knows the proxies of a namespace.
+pub(super) const PROXIES: &str = "cloakroom-proxy-tls";
 
 const APPLY: &str = "cloakroom crds | kubectl apply --server-side -f -";
 
 pub(super) fn judge(scene: &Scene) -> Vec<Finding> {
     let mut findings: Vec<_> = crds::all().iter().filter_map(|crd| definition(scene, &crd.name, &crd.object)).collect();
     let controller = scene.find(Kind::Deployment, &scene.install, CONTROLLER);
-    findings.extend(deployment(&scene.install, controller));
+    findings.extend(deployment(&scene.install, CONTROLLER, controller));
     // Without a controller nobody holds it, and that has been said.
     if !matches!(controller, Sight::Missing) {
         findings.extend(lease(scene));
     }
+    let gate = scene.find(Kind::Deployment, &scene.install, GATE);
+    if gate.object().is_some() || scene.controller_file().pointer("/controller/certificates/gate").is_some() {
+        findings.extend(deployment(&scene.install, GATE, gate));
+        findings.extend(scene.proxy_namespaces().iter().filter_map(|namespace| certificate(scene, namespace)));
+    }
     findings
+}
+
+/// What the proxies of a namespace show to the shared gate.
+fn certificate(scene: &Scene, namespace: &str) -> Option<Finding> {
+    let about = named(Kind::Secret, namespace, PROXIES);
+    let cure = format!("read why: kubectl -n {} logs deployment/{CONTROLLER}", scene.install);
+    let problem = |seen: &str| Some(Finding::problem(Check::Controller, about.clone(), seen, cure.clone()));
+    match scene.find(Kind::Secret, namespace, PROXIES) {
+        Sight::Missing => problem("is not there: the gate answers no proxy of this namespace, and requests get 503"),
+        Sight::There(found) if label(found, "app.kubernetes.io/managed-by") != Some(CONTROLLER) => {
+            problem("is somebody else's: the controller never writes to it, and the gate need not know who shows it")
+        }
+        Sight::There(_) | Sight::Unseen => None,
+    }
 }
 
 fn definition(scene: &Scene, name: &str, ours: &Value) -> Option<Finding> {
@@ -53,12 +76,16 @@ fn definition(scene: &Scene, name: &str, ours: &Value) -> Option<Finding> {
     Some(Finding::ok(Check::Definitions, about, format!("is served, as version {version} has it")))
 }
 
-fn deployment(install: &str, sight: Sight<'_>) -> Option<Finding> {
-    let about = named(Kind::Deployment, install, CONTROLLER);
+fn deployment(install: &str, name: &str, sight: Sight<'_>) -> Option<Finding> {
+    let about = named(Kind::Deployment, install, name);
+    let (away, waits) = match name {
+        GATE => ("no proxy gets an answer, and requests get 503", "requests get 503"),
+        _ => ("nobody keeps keys, certificates and statuses", "new pods and policies wait"),
+    };
     let found = match sight {
         Sight::There(found) => found,
         Sight::Missing => {
-            let seen = "is not there: nobody keeps keys, certificates and statuses";
+            let seen = format!("is not there: {away}");
             let cure = "install the chart, or say where it is with --install-namespace";
             return Some(Finding::problem(Check::Controller, about, seen, cure));
         }
@@ -68,10 +95,10 @@ fn deployment(install: &str, sight: Sight<'_>) -> Option<Finding> {
     let ready = found.pointer("/status/readyReplicas").and_then(Value::as_u64).unwrap_or(0);
     let seen = format!("{ready} of {wanted} replicas are ready");
     let cure = format!(
-        "read why: kubectl -n {install} describe pods -l app.kubernetes.io/name=cloakroom; kubectl -n {install} logs deployment/{CONTROLLER}"
+        "read why: kubectl -n {install} describe pods -l app.kubernetes.io/name=cloakroom; kubectl -n {install} logs deployment/{name}"
     );
     Some(match ready {
-        0 => Finding::problem(Check::Controller, about, format!("{seen}: new pods and policies wait"), cure),
+        0 => Finding::problem(Check::Controller, about, format!("{seen}: {waits}"), cure),
         ready if ready < wanted => Finding::warning(Check::Controller, about, seen, cure),
         _ => Finding::ok(Check::Controller, about, seen),
     })

@@ -1,5 +1,6 @@
 //! Istio: its provider, the policies that ask it, the filter, and who verifies our JWTs.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub(super) fn judge(scene: &Scene) -> Vec<Finding> {
     if is_ours {
         findings.extend(asked(scene, &ours));
         findings.extend(ambient::judge(scene, &ours));
-        findings.extend(filters(scene, &ours));
+        findings.extend(filters(scene, &meshes, &ours));
         findings.extend(authentications(scene));
     }
     findings
@@ -132,19 +133,32 @@ fn service(scene: &Scene, mesh: &MeshConfig, provider: &Provider) -> Option<Find
         |seen: String, cure: &str| Some(Finding::problem(Check::IstioProvider, mesh.about.clone(), seen, cure));
     let entries: Vec<_> =
         scene.all(Kind::ServiceEntry).iter().filter(|it| list(it, "/spec/hosts").iter().any(|it| it == host)).collect();
+    if entries.len() > 1 {
+        let names: Vec<_> = entries.iter().map(|it| called(Kind::ServiceEntry, it)).collect();
+        let seen =
+            format!("asks {host}, which is declared by {}: Istio takes the oldest, whoever made it", names.join(", "));
+        return problem(seen, "delete all of them but the install's own, and ask who made the others");
+    }
     if let Some(entry) = entries.first() {
         let about = called(Kind::ServiceEntry, entry);
         if !list(entry, "/spec/ports").iter().any(|it| it["number"].as_u64() == Some(port)) {
             let seen = format!("asks {host} at port {port}, which {about} does not have");
-            return problem(seen, "let both name the port of listen.grpc, 9443");
+            return problem(
+                seen,
+                "let both name the same port, 19443 for sidecars: cloakroom snippet istio prints them",
+            );
         }
         let export = list(entry, "/spec/exportTo");
         if !export.is_empty() && !export.iter().any(|it| it == "*") {
             let seen = format!("asks {host}, which {about} shows to some namespaces alone");
             return problem(seen, "set exportTo: [\"*\"] in the ServiceEntry");
         }
-        let is_here = |address: &str| address.starts_with("127.") || address == "::1" || address.starts_with("unix://");
-        if host == SIDECAR_HOST && !list(entry, "/spec/endpoints").iter().all(|it| is_here(text(it, "/address"))) {
+        if host == SIDECAR_HOST && namespace_of(entry) != scene.istio_root {
+            let seen =
+                format!("asks {host}, and {about} is not the install's own: that would be in {}", scene.istio_root);
+            return problem(seen, "delete it, and apply the ServiceEntry: cloakroom snippet istio prints it");
+        }
+        if host == SIDECAR_HOST && !leads_here(entry) {
             let seen = format!("asks {host}, and {about} leads elsewhere than to the pod itself");
             return problem(
                 seen,
@@ -166,6 +180,13 @@ fn service(scene: &Scene, mesh: &MeshConfig, provider: &Provider) -> Option<Find
     }
     let seen = format!("asks {host}, and no ServiceEntry has that host: Istio does not know it and refuses everything");
     problem(seen, "apply the ServiceEntry: cloakroom snippet istio prints it")
+}
+
+/// Whether an entry has one endpoint, and that is the pod itself.
+fn leads_here(entry: &Value) -> bool {
+    let [endpoint] = list(entry, "/spec/endpoints") else { return false };
+    let address = text(endpoint, "/address");
+    address.starts_with("unix:///") || address.parse().is_ok_and(|it: IpAddr| it.is_loopback())
 }
 
 /// A number or a text.
@@ -192,25 +213,36 @@ fn asked(scene: &Scene, ours: &str) -> Vec<Finding> {
                 Check::IstioPolicies,
                 format!("Namespace {namespace}"),
                 format!("has no AuthorizationPolicy that asks `{ours}`: its requests are not checked"),
-                format!("apply one: cloakroom snippet istio --namespace {namespace} prints it"),
+                format!("apply one: {SNIPPET}"),
             )
         })
         .collect()
 }
 
 /// What takes forged headers off, and reads responses.
-fn filters(scene: &Scene, ours: &str) -> Vec<Finding> {
+fn filters(scene: &Scene, meshes: &[MeshConfig], ours: &str) -> Vec<Finding> {
+    let by_name = meshes.iter().filter_map(|mesh| mesh.provider(ours)).any(|it| host_of(it) == SIDECAR_HOST);
     let policies = Custom::all(scene);
     let mut namespaces: Vec<_> = policies.iter().filter(|it| it.provider == ours).map(|it| it.namespace).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
     let can_see = scene.gaps.iter().all(|gap| gap.kind != Kind::EnvoyFilter);
     let strips = |it: &&Value| it["spec"].to_string().contains("early_header_mutation");
+    let leads = |it: &Value| list(it, "/spec/configPatches").iter().any(|patch| text(patch, "/applyTo") == "CLUSTER");
     let one = |namespace: &str| {
         let about = format!("EnvoyFilters of {namespace}");
         let mut here =
             scene.within(Kind::EnvoyFilter, namespace).chain(scene.within(Kind::EnvoyFilter, &scene.istio_root));
         match here.find(strips) {
+            Some(filter) if by_name && !leads(filter) => Finding::problem(
+                Check::IstioFilter,
+                about,
+                format!(
+                    "{} has no cluster of its own for the check, which goes to whoever was first to make a ServiceEntry for {SIDECAR_HOST}",
+                    called(Kind::EnvoyFilter, filter)
+                ),
+                "apply the EnvoyFilter anew: cloakroom snippet istio prints it",
+            ),
             Some(filter) => {
                 let seen = format!("{} takes our headers off before anything else", called(Kind::EnvoyFilter, filter));
                 Finding::ok(Check::IstioFilter, about, seen)

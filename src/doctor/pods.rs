@@ -6,15 +6,21 @@ use serde_json::Value;
 
 use super::finding::{Check, Finding};
 use super::install::CONTROLLER;
-use super::scene::{Kind, Scene, Sight, label, list, name_of, text};
+use super::scene::{Kind, Mesh, Scene, Sight, label, list, name_of, text};
 
 const SIDECAR: &str = "cloakroom";
+/// The label that the injector sets.
+const INJECTED: &str = "cloakroom.dev/injected";
 
 /// What a pod should be and is not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     /// It has none, since it was made before its namespace was enrolled or while the webhook was away.
     Without,
+    /// The same, beside a proxy of Istio's, which then asks nobody.
+    Open,
+    /// It has one, and not the label by which Istio's objects find it.
+    Unlabelled,
     /// It has that of another version.
     Image(String),
     /// It does not start.
@@ -46,7 +52,7 @@ fn namespace_of(scene: &Scene, namespace: &str, image: Option<&str>) -> Vec<Find
     let mut guarded = 0;
     for pod in scene.within(Kind::Pod, namespace).filter(|pod| is_guarded(pod)) {
         guarded += 1;
-        if let Some(fault) = fault(pod, image) {
+        if let Some(fault) = fault(pod, image, scene.meshes.contains(&Mesh::Istio)) {
             *faults.entry((Workload::of(pod), fault)).or_default() += 1;
         }
     }
@@ -61,6 +67,24 @@ fn namespace_of(scene: &Scene, namespace: &str, image: Option<&str>) -> Vec<Find
                     Check::Sidecars,
                     about(workload),
                     format!("{pods} without the sidecar: made before the namespace was enrolled, or while no controller answered"),
+                    cure,
+                ),
+                Fault::Open => Finding::problem(
+                    Check::Sidecars,
+                    about(workload),
+                    format!(
+                        "{pods} with Istio's proxy and without the sidecar: every request to it is let in unchecked. Made before the \
+                         namespace was enrolled, or while no controller answered"
+                    ),
+                    cure,
+                ),
+                Fault::Unlabelled => Finding::problem(
+                    Check::Sidecars,
+                    about(workload),
+                    format!(
+                        "{pods} with the sidecar and without the label {INJECTED}=true, by which Istio's objects find it: every request \
+                         to it is let in unchecked"
+                    ),
                     cure,
                 ),
                 Fault::Image(other) => Finding::warning(
@@ -93,9 +117,18 @@ fn is_guarded(pod: &Value) -> bool {
     label(pod, "cloakroom.dev/inject") != Some("false") && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
-fn fault(pod: &Value, image: Option<&str>) -> Option<Fault> {
-    let containers = list(pod, "/spec/initContainers").iter().chain(list(pod, "/spec/containers"));
-    let Some(sidecar) = containers.clone().find(|it| it["name"] == SIDECAR) else { return Some(Fault::Without) };
+fn fault(pod: &Value, image: Option<&str>, is_istio: bool) -> Option<Fault> {
+    let mut containers = list(pod, "/spec/initContainers").iter().chain(list(pod, "/spec/containers"));
+    let is_meshed = is_istio
+        && (containers.clone().any(|it| it["name"] == "istio-proxy")
+            || label(pod, "sidecar.istio.io/inject") == Some("true")
+            || label(pod, "security.istio.io/tlsMode") == Some("istio"));
+    let Some(sidecar) = containers.find(|it| it["name"] == SIDECAR) else {
+        return Some(if is_meshed { Fault::Open } else { Fault::Without });
+    };
+    if is_meshed && label(pod, INJECTED) != Some("true") {
+        return Some(Fault::Unlabelled);
+    }
     let own = text(sidecar, "/image");
     if let Some(image) = image
         && own != image

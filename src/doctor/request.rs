@@ -1,6 +1,6 @@
 //! Requests to a route of the user's, as a client would send them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ pub async fn probe(route: &Route) -> anyhow::Result<Probe> {
         }
     }
     Ok(Probe {
-        url: route.url.to_string(),
+        url: shown(&route.url),
         is_public: route.is_public,
         is_echo: route.is_echo,
         header: route.header.clone(),
@@ -88,13 +88,22 @@ pub async fn probe(route: &Route) -> anyhow::Result<Probe> {
 }
 
 fn client(route: &Route) -> anyhow::Result<Client> {
-    let host = route.url.host_str().with_context(|| format!("--url: {} names no host", route.url))?;
+    let url = shown(&route.url);
+    let host = route.url.host_str().with_context(|| format!("--url: {url} names no host"))?;
     if !matches!(route.url.scheme(), "http" | "https") {
-        return Err(anyhow!("--url: {} is not an address like https://shop.example/cart", route.url));
+        return Err(anyhow!("--url: {url} is not an address like https://shop.example/cart"));
     }
-    let mut builder = Client::builder().redirect(redirect::Policy::none()).connect_timeout(PATIENCE).timeout(PATIENCE);
+    if route.token.is_some() && route.url.scheme() == "http" && !stays_here(host, route.address) {
+        return Err(anyhow!(
+            "--token-file: {url} is without TLS, and everybody on the way could read the token: name an https address, or one of this \
+             machine"
+        ));
+    }
+    // None in between, who would see what is sent.
+    let mut builder =
+        Client::builder().no_proxy().redirect(redirect::Policy::none()).connect_timeout(PATIENCE).timeout(PATIENCE);
     if let Some(address) = route.address {
-        builder = builder.no_proxy().resolve(host, address);
+        builder = builder.resolve(host, address);
     }
     if let Some(file) = &route.ca {
         let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -105,6 +114,21 @@ fn client(route: &Route) -> anyhow::Result<Client> {
         builder = builder.tls_certs_only([]);
     }
     Ok(builder.build()?)
+}
+
+/// Whether what is sent there stays on this machine.
+fn stays_here(host: &str, address: Option<SocketAddr>) -> bool {
+    // An address in the URL is connected to whatever `address` says.
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        Err(_) => address.map_or_else(|| host == "localhost", |address| address.ip().is_loopback()),
+    }
+}
+
+/// An address as it may be told: without what may be a secret in it.
+pub(super) fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 /// A value that nothing else has.
@@ -145,12 +169,56 @@ fn reason(error: &reqwest::Error) -> String {
 
 /// A key set, from an address of the install's own.
 pub(super) async fn key_set(url: &str) -> Result<Value, String> {
+    let url = Url::parse(url).map_err(|error| error.to_string())?;
+    let about = shown(&url);
     let client = Client::builder().no_proxy().tls_certs_only([]).redirect(redirect::Policy::none()).timeout(PATIENCE);
     let client = client.build().map_err(|error| reason(&error))?;
-    let answer = client.get(url).send().await.map_err(|error| format!("{url}: {}", reason(&error)))?;
+    let answer = client.get(url).send().await.map_err(|error| format!("{about}: {}", reason(&error)))?;
     let status = answer.status();
     if !status.is_success() {
-        return Err(format!("{url} answers {status}"));
+        return Err(format!("{about} answers {status}"));
     }
-    answer.json().await.map_err(|_| format!("{url} answers with no key set"))
+    answer.json().await.map_err(|_| format!("{about} answers with no key set"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p07_an_address_is_told_without_what_may_be_a_secret() {
+        for (url, want) in [
+            ("https://ada:secret@shop.example/cart?token=secret#x", "https://shop.example/cart"),
+            ("http://[::1]:8080", "http://[::1]:8080/"),
+        ] {
+            assert_eq!(shown(&url.parse().unwrap()), want);
+        }
+    }
+
+    #[test]
+    fn p07_a_token_leaves_the_machine_by_tls_alone() {
+        for (url, address, goes) in [
+            ("https://shop.example/", None, true),
+            ("http://shop.example/", None, false),
+            ("http://shop.example/", Some("127.0.0.1:80"), true),
+            ("http://shop.example/", Some("192.0.2.1:80"), false),
+            ("http://192.0.2.1/", Some("127.0.0.1:80"), false),
+            ("http://127.0.0.1/", None, true),
+            ("http://[::1]/", None, true),
+            ("http://localhost/", None, true),
+            ("http://127.evil.example/", None, false),
+        ] {
+            let route = |token: Option<&str>| Route {
+                url: url.parse().unwrap(),
+                address: address.map(|it| it.parse().unwrap()),
+                ca: None,
+                token: token.map(|it| Zeroizing::new(it.to_owned())),
+                is_public: false,
+                is_echo: false,
+                header: "x-session-jwt".to_owned(),
+            };
+            assert_eq!(client(&route(Some("ckr_x"))).is_ok(), goes, "{url} {address:?}");
+            assert!(client(&route(None)).is_ok(), "{url}");
+        }
+    }
 }

@@ -282,6 +282,13 @@ impl Scene {
         self.find(Kind::Deployment, &self.install, "cloakroom-gate").object().is_some()
     }
 
+    /// The namespaces whose proxies ask a shared gate.
+    pub fn proxy_namespaces(&self) -> Vec<String> {
+        let file = self.controller_file();
+        let names = list(&file, "/controller/certificates/proxies").iter().filter_map(Value::as_str);
+        names.map(str::to_owned).collect()
+    }
+
     /// The header of session JWTs.
     pub fn jwt_header(&self) -> String {
         let file = self.controller_file();

@@ -74,6 +74,7 @@ fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError>
     let headers = &site.headers;
     let (own, trailers, answered, host) = (headers.own(), headers.trailers(), headers.answered(), site.gate_host());
     let (gate_name, host) = (site.gate_name(), ("gateHost", &*host));
+    let account = site.istio.account(gateway);
     let filter = [
         namespace,
         name,
@@ -90,7 +91,7 @@ fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError>
             &[namespace, name],
         )?,
         GATEWAY_ROLE_BINDING
-            .document(format!("Who these proxies are; change it if {whose} has another account."), &[namespace, name])?,
+            .document(format!("Who these proxies are; change it if {whose} has another account."), &[namespace, name, ("account", &*account)])?,
         GATEWAY_DESTINATION_RULE.document(
             format!("How the proxies of {whose} reach the gate: TLS, both sides with certificates of cloakroom's own authority."),
             &[namespace, name, host, ("gateName", &*gate_name)],

@@ -60,11 +60,30 @@ pub struct Istio {
     pub root_namespace: String,
     /// The name of the extension provider.
     pub provider: String,
+    /// The service accounts of the proxies of Gateways, where istiod has not made them.
+    pub accounts: Vec<Account>,
+}
+
+/// The service account of a Gateway's proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The Gateway.
+    pub gateway: Gateway,
+    /// The account's name.
+    pub name: String,
 }
 
 impl Default for Istio {
     fn default() -> Self {
-        Self { root_namespace: "istio-system".to_owned(), provider: "cloakroom".to_owned() }
+        Self { root_namespace: "istio-system".to_owned(), provider: "cloakroom".to_owned(), accounts: Vec::new() }
+    }
+}
+
+impl Istio {
+    /// The account that may have the certificate for a gateway: as istiod calls it, unless it has another.
+    pub(super) fn account(&self, gateway: &Gateway) -> String {
+        let own = self.accounts.iter().find(|it| it.gateway == *gateway);
+        own.map_or_else(|| format!("{}-istio", gateway.name), |it| it.name.clone())
     }
 }
 
@@ -80,6 +99,15 @@ pub enum SiteError {
     /// A path prefix that is none.
     #[error("`{0}` is not a path prefix: `/`, or a path as it is written in a URL, without a slash at its end")]
     Prefix(String),
+    /// Every pod has this account that asks for none.
+    #[error(
+        "{0}: the account `default` is that of every pod that asks for none, and they could all read the Secrets of its namespace: give \
+         the Gateway's proxies an account of their own, and name it"
+    )]
+    Default(String),
+    /// An account of a Gateway that is not named.
+    #[error("{0}: an account is given for a Gateway that is not named")]
+    NoGateway(String),
     /// The issuer is not one.
     #[error("`{0}` is not an issuer: an https URL without query and fragment")]
     Issuer(String),
@@ -132,6 +160,18 @@ impl Site {
             let parts = || gateway.name.split('.').all(is_label);
             if gateway.name.len() > 180 || !parts() {
                 return Err(SiteError::Name(gateway.name.clone(), "name of a Gateway"));
+            }
+        }
+        for account in &self.istio.accounts {
+            let gateway = format!("{}/{}", account.gateway.namespace, account.gateway.name);
+            if account.name == "default" {
+                return Err(SiteError::Default(gateway));
+            }
+            if !self.gateways.contains(&account.gateway) {
+                return Err(SiteError::NoGateway(gateway));
+            }
+            if account.name.len() > 253 || !account.name.split('.').all(is_label) {
+                return Err(SiteError::Name(account.name.clone(), "name of a service account"));
             }
         }
         self.patched.iter().try_for_each(|it| named(&it.name, "name of a listener"))?;

@@ -37,14 +37,38 @@ fn every_piece_is_yaml_and_says_what_it_is_for() {
 fn names_that_are_more_than_names_are_refused() {
     let site = || Site::new("cloakroom-system", Shape::Sidecar);
     let gateway = |namespace: &str, name: &str| Gateway { namespace: namespace.into(), name: name.into() };
+    let accounted = |of: &str, name: &str| {
+        let account = site::Account { gateway: gateway("infra", of), name: name.into() };
+        let istio = site::Istio { accounts: vec![account], ..site::Istio::default() };
+        Site { gateways: vec![gateway("infra", "public")], istio, ..Site::new("cloakroom-system", Shape::Shared) }
+    };
     for (site, want) in [
         (Site::new("a b", Shape::Sidecar), "`a b` is not a namespace"),
         (Site { namespaces: vec!["x: y".into()], ..site() }, "`x: y` is not a namespace"),
         (Site { gateways: vec![gateway("infra", "a\nb")], ..site() }, "is not a name of a Gateway"),
+        (accounted("public", "default"), "every pod that asks for none"),
+        (accounted("other", "a"), "infra/other: an account is given for a Gateway that is not named"),
+        (accounted("public", "a b"), "is not a name of a service account"),
         (Site { issuer: "http://x".into(), ..site() }, "is not an issuer"),
         (Site { issuer: "https://x/\"".into(), ..site() }, "is not an issuer"),
     ] {
         let error = pieces(Mesh::Istio, &site).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn p30_one_account_of_a_gateway_may_read_secrets() {
+    let gateway = Gateway { namespace: "infra".into(), name: "web".into() };
+    let accounts = vec![site::Account { gateway: gateway.clone(), name: "waypoint".into() }];
+    for (istio, want) in
+        [(site::Istio::default(), "web-istio"), (site::Istio { accounts, ..site::Istio::default() }, "waypoint")]
+    {
+        let site = Site { gateways: vec![gateway.clone()], istio, ..Site::new("cloakroom-system", Shape::Shared) };
+        let pieces = pieces(Mesh::Istio, &site).unwrap();
+        let binding = pieces.iter().find(|it| it.yaml.contains("kind: RoleBinding")).unwrap();
+        let binding: serde_json::Value = serde_saphyr::from_str(&binding.yaml).unwrap();
+        let subjects = binding["subjects"].as_array().unwrap();
+        assert!(subjects.len() == 1 && subjects[0]["name"] == want, "{subjects:?}");
     }
 }

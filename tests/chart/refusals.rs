@@ -32,6 +32,10 @@ fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
         ("mesh=istio,shape=shared".into(), vec!["shape: shared", "gateways", "empty", "--set gateways[0]"]),
         ("shape=shared".into(), vec!["gateways", "proxyNamespaces", "both are empty"]),
         ("proxyNamespaces[0]=edge".into(), vec!["proxyNamespaces", "shape: sidecar", "Say shape: shared"]),
+        (
+            format!("mesh=istio,shape=shared,{GATEWAY},gateways[0].account=default"),
+            vec!["gateways", "the account default", "infra/web", "an account of their own"],
+        ),
         ("mesh=istio,sidecar.listen=socket".into(), vec!["mesh: istio", "sidecar.listen: socket", "loopback"]),
         (
             "mesh=gatewayApi,gateways[0].namespace=cloakroom-system,gateways[0].name=web".into(),

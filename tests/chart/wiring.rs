@@ -46,13 +46,20 @@ fn istio_is_wired_alike_by_the_chart_and_the_program() -> Result<()> {
                 namespaces: vec!["shop".into(), "crm".into()],
                 issuer: "https://id.example".into(),
                 headers: renamed,
-                istio: wiring::site::Istio { root_namespace: "mesh".into(), provider: "gate".into() },
+                istio: wiring::site::Istio { root_namespace: "mesh".into(), provider: "gate".into(), accounts: Vec::new() },
                 ..site(Shape::Sidecar)
             },
         ),
         (
-            "{ mesh: istio, shape: shared, gateways: [{ namespace: infra, name: public }, { namespace: infra, name: waypoint }] }",
-            Site { gateways: vec![gateway("public"), gateway("waypoint")], ..site(Shape::Shared) },
+            "{ mesh: istio, shape: shared, gateways: [{ namespace: infra, name: public }, { namespace: infra, name: waypoint, account: waypoint }] }",
+            Site {
+                gateways: vec![gateway("public"), gateway("waypoint")],
+                istio: wiring::site::Istio {
+                    accounts: vec![wiring::site::Account { gateway: gateway("waypoint"), name: "waypoint".into() }],
+                    ..wiring::site::Istio::default()
+                },
+                ..site(Shape::Shared)
+            },
         ),
     ];
     for (values, site) in rows {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cloakroom::wiring::{self, Form, Mesh, Shape, Site};
 use e2e::kube::{ADMIN, ApiServer, ApiServerOptions};
 use e2e::sloppy::{Sloppy, ok};
 use e2e::tls::Certificates;
@@ -17,9 +18,10 @@ use serde_json::{Value, json};
 use crate::definitions;
 
 /// Istio's kinds, without their schemas.
-const ISTIO: [(&str, &str, &str, &str); 4] = [
+const ISTIO: [(&str, &str, &str, &str); 5] = [
     ("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies"),
     ("security.istio.io", "v1", "RequestAuthentication", "requestauthentications"),
+    ("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
     ("networking.istio.io", "v1", "ServiceEntry", "serviceentries"),
     ("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters"),
 ];
@@ -61,6 +63,7 @@ impl Scene {
             .replace("<RING>", &ring)
             .replace("<IMAGE>", IMAGE);
         server.apply(&install).await?;
+        server.apply(&wiring()?).await?;
         let scene = Self { server, keys: keys("one").await? };
         let deployment = "/apis/apps/v1/namespaces/cloakroom-system/deployments/cloakroom-controller";
         scene.status(deployment, json!({ "replicas": 2, "readyReplicas": 2 })).await?;
@@ -84,6 +87,24 @@ impl Scene {
         arguments.extend(more);
         run(&arguments)
     }
+}
+
+/// What `cloakroom snippet istio --namespace shop` prints, the lines of the mesh configuration in their ConfigMap.
+fn wiring() -> Result<String> {
+    let site = Site { namespaces: vec!["shop".to_owned()], ..Site::new("cloakroom-system", Shape::Sidecar) };
+    let map = |lines: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": "istio", "namespace": "istio-system" },
+            "data": { "mesh": lines },
+        })
+    };
+    let objects = wiring::pieces(Mesh::Istio, &site)?.into_iter().map(|piece| match piece.form {
+        Form::Document => piece.yaml,
+        Form::Lines => map(&piece.yaml).to_string(),
+    });
+    Ok(objects.collect::<Vec<_>>().join("\n---\n"))
 }
 
 fn run(arguments: &[&str]) -> Result<Said> {

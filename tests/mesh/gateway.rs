@@ -40,9 +40,13 @@ async fn shared(version: EnvoyVersion) -> Result<()> {
     let site = site();
     let istio = Istio::spawn(&server, &providers(&site, true)?).await?;
     let shop = Sloppy::answering(answer).await?;
-    for name in ["infra", "shop", "cloakroom-system"] {
+    for name in ["a-stranger", "infra", "shop", "cloakroom-system"] {
         server.apply(&namespace(name)).await?;
     }
+    // Somebody declared the host of the gate's Service before there was one.
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
+    stranger.set_nonblocking(true)?;
+    server.apply(&squat(&site.gate_host(), stranger.local_addr()?.port())).await?;
 
     // What the controller would make.
     let folder = tempfile::tempdir()?;
@@ -105,7 +109,32 @@ async fn shared(version: EnvoyVersion) -> Result<()> {
         ensure!(answer.status() == 200 && !head.contains("session"), "{path}: {head}");
     }
     ensure!(istio.refused().is_none());
+    // A Service of Kubernetes comes before a ServiceEntry of that name, and else TLS would know them for strangers.
+    let reached = stranger.accept();
+    ensure!(reached.as_ref().is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock), "{reached:?}");
+    let clusters = proxy.admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*cloakroom-gate.*").await?;
+    let known = clusters.split_once("\"match_subject_alt_names\"").is_some_and(|(_, names)| {
+        names.split(']').next().unwrap_or_default().contains(&format!("\"exact\": \"{}\"", site.gate_name()))
+    });
+    ensure!(known, "{clusters}");
     Ok(())
+}
+
+/// A ServiceEntry of somebody's for that host.
+fn squat(host: &str, port: u16) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{ name: squat, namespace: a-stranger }}
+spec:
+  hosts: [{host}]
+  exportTo: ['*']
+  resolution: STATIC
+  ports: [{{ number: 9443, name: grpc, protocol: GRPC }}]
+  endpoints: [{{ address: 127.0.0.1, ports: {{ grpc: {port} }} }}]
+"
+    )
 }
 
 /// The gate's Service and its one pod, the shop, the Gateway and its route.

@@ -190,24 +190,40 @@ async fn interim(version: EnvoyVersion) -> Result<()> {
     Ok(())
 }
 
-/// Somebody in another namespace declares the host of the gate, for everybody.
+/// Somebody declared the host of the gate for everybody, before cloakroom was installed.
 async fn squatted(version: EnvoyVersion) -> Result<()> {
-    let town = Town::wired(version, true).await?;
-    let cookie = format!("Cookie: {}", town.log_in().await?);
-    town.server.apply(&e2e::istio::namespace("other")).await?;
-    let pushed = town.istio.pushes();
-    let entry = town::objects(&site())?;
-    let entry = entry.split("\n---\n").find(|it| it.contains("kind: ServiceEntry")).unwrap_or_default();
-    let theirs = entry.replace("namespace: istio-system", "namespace: other").replace("grpc: 9443", "grpc: 1");
-    ensure!(theirs.contains("namespace: other") && theirs.contains("grpc: 1"), "{theirs}");
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
+    stranger.set_nonblocking(true)?;
+    let port = format!("grpc: {}", stranger.local_addr()?.port());
+    let town = Town::without_wiring(version).await?;
+    // Times are whole seconds to Istio, and the name decides between equals: this one is before ours either way.
+    town.server.apply(&e2e::istio::namespace("a-stranger")).await?;
+    let objects = town::objects(&site())?;
+    let theirs = objects.split("\n---\n").find(|it| it.contains("kind: ServiceEntry")).unwrap_or_default();
+    let theirs = theirs.replace("namespace: istio-system", "namespace: a-stranger").replace("grpc: 9443", &port);
+    ensure!(theirs.contains("namespace: a-stranger") && theirs.contains(&port), "{theirs}");
     town.server.apply(&theirs).await?;
-    let felt = async || town.istio.pushes() > pushed;
-    town.istio.process().wait_until(PATIENCE, "another push", felt).await?;
-    town.istio.in_step().await?;
+    town.provide(true)?;
+    town.apply(&objects, true).await?;
+    town.proxy_has(CHECK).await?;
+
+    // The name is theirs, and nothing depends on it.
+    let squat = format!("outbound|19443||cloakroom.sidecar.internal::{}", stranger.local_addr()?);
+    let clusters = town.proxy.admin("/clusters").await?;
+    ensure!(clusters.contains(&squat), "{clusters}");
+    let cookie = format!("Cookie: {}", town.log_in().await?);
     for _ in 0..5 {
         ensure!(town.send("GET", "/x", &[&cookie]).await?.status() == 200);
         ensure!(town.send("GET", "/x", &[]).await?.status() == 401);
+        ensure!(town.send("GET", "/cart", &[&cookie]).await?.status() == 200);
     }
+    town.shop.take();
+    let mut connection = Connection::open(TCP_INGRESS).await?;
+    connection.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await?;
+    ensure!(connection.response(false).await.is_err());
+    ensure!(town.shop.take().is_empty());
+    let reached = stranger.accept();
+    ensure!(reached.as_ref().is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock), "{reached:?}");
     Ok(())
 }
 

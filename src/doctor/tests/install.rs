@@ -69,6 +69,41 @@ fn the_controller_is_ready_and_holds_its_lease() {
 }
 
 #[test]
+fn a_shared_gate_is_ready_and_its_proxies_have_a_certificate() {
+    let file = "
+---
+kind: ConfigMap
+metadata: {name: cloakroom-controller, namespace: cloakroom-system}
+data: {cloakroom.yaml: 'controller: {certificates: {gate: {service: cloakroom-gate}, proxies: [infra]}}'}
+---
+kind: Secret
+metadata: {name: cloakroom-proxy-tls, namespace: infra, labels: {app.kubernetes.io/managed-by: cloakroom-controller}}
+";
+    let now = Timestamp::now().to_string();
+    let gate = |ready| controller(ready, &now).replacen("name: cloakroom-controller", "name: cloakroom-gate", 1);
+    let judged = |objects: String| install::judge(&scene(&objects));
+    let ours = (Level::Ok, "cloakroom-controller: 2 of 2");
+    let all = |ready| format!("{}{}{file}", controller(2, &now), gate(ready));
+    expect(&judged(all(2)), Check::Controller, &[ours, (Level::Ok, "cloakroom-gate: 2 of 2")]);
+    expect(
+        &judged(all(0)),
+        Check::Controller,
+        &[ours, (Level::Problem, "cloakroom-gate: 0 of 2 replicas are ready: req")],
+    );
+    let without = format!("{}{file}", controller(2, &now));
+    expect(&judged(without), Check::Controller, &[ours, (Level::Problem, "is not there: no proxy gets an answer")]);
+    let well = (Level::Ok, "cloakroom-gate: 2 of 2");
+    let gone = all(2).replace("proxies: [infra]", "proxies: [edge]");
+    expect(
+        &judged(gone),
+        Check::Controller,
+        &[ours, well, (Level::Problem, "Secret edge/cloakroom-proxy-tls: is not there")],
+    );
+    let foreign = all(2).replace("managed-by: cloakroom-controller", "managed-by: somebody");
+    expect(&judged(foreign), Check::Controller, &[ours, well, (Level::Problem, "is somebody else's")]);
+}
+
+#[test]
 fn policies_say_what_became_of_them() {
     let policy = |conditions: &str| {
         let status = format!("{{ancestors: [{{conditions: {conditions}}}]}}");

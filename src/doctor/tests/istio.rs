@@ -1,13 +1,13 @@
 use super::*;
 use crate::doctor::istio;
 
-const PROVIDER: &str = "{name: cloakroom, envoyExtAuthzGrpc: {service: cloakroom.sidecar.internal, port: 9443, timeout: 0.25s, failOpen: false, statusOnError: '503'}}";
+const PROVIDER: &str = "{name: cloakroom, envoyExtAuthzGrpc: {service: istio-system/cloakroom.sidecar.internal, port: 19443, timeout: 0.25s, failOpen: false, statusOnError: '503'}}";
 
 const ENTRY: &str = "
 ---
 kind: ServiceEntry
 metadata: {name: cloakroom, namespace: istio-system}
-spec: {hosts: [cloakroom.sidecar.internal], exportTo: ['*'], resolution: STATIC, ports: [{number: 9443, name: grpc, protocol: GRPC}], endpoints: [{address: 127.0.0.1}]}
+spec: {hosts: [cloakroom.sidecar.internal], exportTo: ['*'], resolution: STATIC, ports: [{number: 19443, name: grpc, protocol: GRPC}], endpoints: [{address: 127.0.0.1, ports: {grpc: 9443}}]}
 ";
 
 fn mesh_config(providers: &str) -> String {
@@ -30,7 +30,7 @@ fn custom(name: &str, namespace: &str, provider: &str, spec: &str) -> String {
 }
 
 fn filter() -> String {
-    "\n---\n{kind: EnvoyFilter, metadata: {name: cloakroom, namespace: shop}, spec: {configPatches: [{patch: {value: {early_header_mutation_extensions: []}}}]}}\n".to_owned()
+    "\n---\n{kind: EnvoyFilter, metadata: {name: cloakroom, namespace: shop}, spec: {configPatches: [{applyTo: CLUSTER}, {patch: {value: {early_header_mutation_extensions: []}}}]}}\n".to_owned()
 }
 
 fn judged(objects: &str) -> Vec<Finding> {
@@ -68,16 +68,16 @@ fn the_provider_is_there_and_bounded() {
         ("'503'", "'403'", Level::Warning, "an outage looks like a refusal"),
         ("envoyExtAuthzGrpc", "envoyExtAuthzHttp", Level::Problem, "by HTTP"),
         (
-            "port: 9443",
+            "port: 19443",
             "port: 9000",
             Level::Problem,
             "at port 9000, which ServiceEntry istio-system/cloakroom does not have",
         ),
-        ("service: cloakroom.sidecar", "service: other.sidecar", Level::Problem, "no ServiceEntry has that host"),
-        ("service: cloakroom.", "service: istio-system/cloakroom.", Level::Ok, "waits 0.25s"),
+        ("/cloakroom.sidecar", "/other.sidecar", Level::Problem, "no ServiceEntry has that host"),
+        ("service: istio-system/cloakroom.", "service: cloakroom.", Level::Ok, "waits 0.25s"),
         (
-            "service: cloakroom.sidecar.internal",
-            "service: cloakroom-gate.cloakroom-system.svc.cluster.local",
+            "istio-system/cloakroom.sidecar.internal",
+            "cloakroom-gate.cloakroom-system.svc.cluster.local",
             Level::Problem,
             "asks the Service cloakroom-system/cloakroom-gate, which is not there",
         ),
@@ -94,10 +94,18 @@ fn the_provider_is_there_and_bounded() {
     for (from, to, seen) in [
         ("exportTo: ['*']", "exportTo: ['.']", "shows to some namespaces alone"),
         ("address: 127.0.0.1", "address: 10.0.0.1", "leads elsewhere than to the pod itself"),
+        ("address: 127.0.0.1", "address: 127.evil.example", "leads elsewhere than to the pod itself"),
+        ("endpoints: [{address: 127.0.0.1, ports: {grpc: 9443}}]", "endpoints: []", "leads elsewhere"),
+        ("endpoints: [", "endpoints: [{address: 127.0.0.2}, ", "leads elsewhere"),
+        ("namespace: istio-system", "namespace: other", "is not the install's own"),
     ] {
         let all = format!("{}{}", mesh_config(PROVIDER), ENTRY.replace(from, to));
         expect(&judged(&all), Check::IstioProvider, &[(Level::Problem, seen)]);
     }
+    let squat = ENTRY.replace("namespace: istio-system", "namespace: other");
+    let all = format!("{}{ENTRY}{squat}", mesh_config(PROVIDER));
+    let seen = "declared by ServiceEntry istio-system/cloakroom, ServiceEntry other/cloakroom";
+    expect(&judged(&all), Check::IstioProvider, &[(Level::Problem, seen)]);
     let broken = "{kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: '{'}}";
     let mut told = mesh(scene(broken), Mesh::Istio);
     told.is_told = true;
@@ -201,6 +209,9 @@ fn a_policy_of_the_root_namespace_asks_nobody_in_ambient() {
 fn a_missing_filter_is_found() {
     let all = format!("{}{ENTRY}{}", mesh_config(PROVIDER), custom("a", "shop", "cloakroom", ""));
     expect(&judged(&all), Check::IstioFilter, &[(Level::Problem, "a forged x-session-jwt reaches services")]);
+    let named = filter().replace("applyTo: CLUSTER", "applyTo: ROUTE_CONFIGURATION");
+    let seen = "has no cluster of its own for the check";
+    expect(&judged(&format!("{all}{named}")), Check::IstioFilter, &[(Level::Problem, seen)]);
     // One of the root namespace is for all.
     let root = filter().replace("namespace: shop", "namespace: istio-system");
     expect(&judged(&format!("{all}{root}")), Check::IstioFilter, &[(Level::Ok, "EnvoyFilter istio-system/cloakroom")]);

@@ -109,6 +109,14 @@ fn pods_have_the_sidecar_that_the_controller_gives() {
     let mut waits = scene(&format!("{}{}", whole(), pod("a", "", new)));
     waits.objects.get_mut(&Kind::Pod).unwrap()[0]["status"] = json!({ "initContainerStatuses": [{ "name": "cloakroom", "state": { "waiting": { "reason": "ImagePullBackOff" } } }] });
     expect(&pods::judge(&waits), Check::Sidecars, &[(Level::Problem, "does not run: ImagePullBackOff")]);
+    // With Istio's proxy alone a pod is open, and so is one that Istio's objects do not find.
+    let meshed = |labels: &str, image: &str| {
+        let pod = pod("a", labels, image).replace("[{name: app}]", "[{name: app}, {name: istio-proxy}]");
+        pods::judge(&mesh(scene(&format!("{}{pod}", whole())), Mesh::Istio))
+    };
+    expect(&meshed("", ""), Check::Sidecars, &[(Level::Problem, "with Istio's proxy and without the sidecar")]);
+    expect(&meshed("", new), Check::Sidecars, &[(Level::Problem, "without the label cloakroom.dev/injected=true")]);
+    expect(&meshed("cloakroom.dev/injected: 'true'", new), Check::Sidecars, &[(Level::Ok, "has it (1)")]);
     // A shared gate needs none.
     let shared = scene(&format!("{ENROLLED}{}", pod("a", "", "")));
     expect(&pods::judge(&shared), Check::Sidecars, &[]);
