@@ -101,7 +101,10 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let clock = Arc::new(Clock::start());
     let readiness = Readiness::of(CHECKS);
-    let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
+    let mut token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
+    if let Some(file) = &config.handle_key_file {
+        token_keys = token_keys.with_handles_under(TokenKeys::load(file).context("token.handleKeyFile")?);
+    }
     readiness.set(ReadyCheck::TokenKey, true);
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
     let store = Arc::new(open_store(&config.store, &registry)?);

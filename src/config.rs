@@ -48,6 +48,8 @@ pub struct Config {
     pub listen: Listen,
     /// The token keys' file.
     pub token_key_file: PathBuf,
+    /// The file that handles are sealed under; without it they are under the token keys.
+    pub handle_key_file: Option<PathBuf>,
     /// Where tokens travel.
     pub carriers: Carriers,
     /// Limits and the view.
@@ -235,6 +237,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         realms,
         listen,
         token_key_file: at(file.token.key_file, "token.key"),
+        handle_key_file: file.token.handle_key_file.map(|path| folder.join(path)),
         carriers: carriers(file.token.carriers)?,
         store: store::resolve(store, folder, &realm, sessions.max_staleness)?,
         sessions,

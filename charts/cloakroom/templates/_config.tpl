@@ -187,6 +187,8 @@ clientCaFile: /etc/cloakroom/tls/ca.crt
 -}}
 {{- if .Values.gateways }}{{ $_ := set $kubernetes "gateways" (include "cloakroom.config.gateways" . | fromJsonArray) }}{{ end -}}
 {{- if .Values.providerSecrets }}{{ $_ := set $kubernetes "secrets" true }}{{ end -}}
-{{- $own := dict "listen" $listen "policies" (dict "kubernetes" $kubernetes "pod" "/etc/cloakroom/pod") -}}
+{{- /* Token keys are every namespace's; what handles are sealed under is this one's. */ -}}
+{{- $token := dict "handleKeyFile" "/etc/cloakroom/secrets/handle.key" -}}
+{{- $own := dict "listen" $listen "policies" (dict "kubernetes" $kubernetes "pod" "/etc/cloakroom/pod") "token" $token -}}
 {{- toYaml (mergeOverwrite (include "cloakroom.config.gate.common" . | fromYaml) $own) -}}
 {{- end -}}

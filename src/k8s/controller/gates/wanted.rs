@@ -13,8 +13,8 @@ use crate::sessions::token::TokenKeys;
 
 /// The label that makes an object ours, and its value.
 const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
-/// The file that each namespace has for itself.
-const ADMIN: &str = "admin.token";
+/// The files that each namespace has for itself: what opens its session API, and what its handles are sealed under.
+const OWN: [&str; 2] = ["admin.token", "handle.key"];
 
 /// What is brought to a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,10 +92,12 @@ pub(super) fn config_map(text: &str, namespace: &str) -> Value {
     json!({ "data": { "cloakroom.yaml": SidecarsConfig::for_namespace(text, namespace) } })
 }
 
-/// What every gate shares, and the admin token of this namespace, which stays what it is. `None` when there is no new one.
+/// What every gate shares, and what this namespace has for itself, which stays what it is. `None` when there is no new one.
 pub(super) fn secret(sources: &Sources, present: Option<&DynamicObject>) -> Option<Value> {
     let mut data = json!(sources);
-    data[ADMIN] = json!(present.and_then(|it| file(it, ADMIN)).or_else(random)?);
+    for own in OWN {
+        data[own] = json!(present.and_then(|it| file(it, own)).or_else(random)?);
+    }
     Some(json!({ "type": "Opaque", "data": data }))
 }
 
