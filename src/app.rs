@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::controller::{ControllerOptions, controller};
 use self::listeners::Listeners;
 use self::policies::PolicySource;
-use crate::admin::caller::Callers;
+use crate::admin::caller::{Callers, Tenant};
 use crate::admin::explain::{self, ExplainParts, PolicyReport, Report};
 use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
@@ -98,6 +98,12 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     served
 }
 
+/// The one namespace that is served, with its rights.
+fn tenant(config: &Config) -> Option<Tenant> {
+    let PoliciesConfig::Kubernetes(settings) = &config.policies else { return None };
+    Some(Tenant { namespace: settings.namespace.clone()?, realms: config.realms.clone() })
+}
+
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let clock = Arc::new(Clock::start());
     let readiness = Readiness::of(CHECKS);
@@ -155,6 +161,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             callers: Callers::open(config.callers.clone()).context("api")?,
             realm: config.realm.clone(),
             realms: config.realms.keys().cloned().collect(),
+            tenant: tenant(&config).map(Arc::new),
             clock: Arc::clone(&clock),
         })),
     };
