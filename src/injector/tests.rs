@@ -77,7 +77,8 @@ pub(super) fn defaulted(pod: &mut Value) {
         if volume["configMap"].is_object() {
             volume["configMap"]["defaultMode"] = json!(420);
         }
-        for item in volume["downwardAPI"]["items"].as_array_mut().into_iter().flatten() {
+        let items = volume.pointer_mut("/downwardAPI/items").and_then(Value::as_array_mut);
+        for item in items.into_iter().flatten() {
             item["fieldRef"]["apiVersion"] = json!("v1");
         }
     }
