@@ -42,9 +42,17 @@ fn names_that_are_more_than_names_are_refused() {
         (Site { namespaces: vec!["x: y".into()], ..site() }, "`x: y` is not a namespace"),
         (Site { gateways: vec![gateway("infra", "a\nb")], ..site() }, "is not a name of a Gateway"),
         (Site { issuer: "http://x".into(), ..site() }, "is not an issuer"),
+        (Site { cluster_domain: "a..b".into(), ..site() }, "`a..b` is not a domain of a cluster"),
         (Site { issuer: "https://x/\"".into(), ..site() }, "is not an issuer"),
     ] {
         let error = pieces(Mesh::Istio, &site).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
+}
+
+#[test]
+fn hosts_are_of_the_clusters_domain() {
+    let site = Site { cluster_domain: "corp.example".into(), ..Site::new("cloakroom-system", Shape::Shared) };
+    assert_eq!(site.gate_host(), "cloakroom-gate.cloakroom-system.svc.corp.example");
+    assert_eq!(site.controller_host(), "cloakroom-controller.cloakroom-system.svc.corp.example");
 }
