@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::controller::{ControllerOptions, controller};
 use self::listeners::Listeners;
 use self::policies::PolicySource;
-use crate::admin::caller::Callers;
+use crate::admin::caller::{Callers, Tenant};
 use crate::admin::explain::{self, ExplainParts, PolicyReport, Report};
 use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
@@ -99,10 +99,19 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     served
 }
 
+/// The one namespace that is served, with its rights.
+fn tenant(config: &Config) -> Option<Tenant> {
+    let PoliciesConfig::Kubernetes(settings) = &config.policies else { return None };
+    Some(Tenant { namespace: settings.namespace.clone()?, realms: config.realms.clone() })
+}
+
 async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> anyhow::Result<()> {
     let clock = Arc::new(Clock::start());
     let readiness = Readiness::of(CHECKS);
-    let token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
+    let mut token_keys = TokenKeys::load(&config.token_key_file).context("token.keyFile")?;
+    if let Some(file) = &config.handle_key_file {
+        token_keys = token_keys.with_handles_under(TokenKeys::load(file).context("token.handleKeyFile")?);
+    }
     readiness.set(ReadyCheck::TokenKey, true);
     let keyring = Arc::new(KeyRing::open(config.jwt.ring.clone()).context("jwt.keysDir")?);
     let store = Arc::new(open_store(&config.store, &registry)?);
@@ -153,6 +162,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             callers: Callers::open(config.callers.clone()).context("api")?,
             realm: config.realm.clone(),
             realms: config.realms.keys().cloned().collect(),
+            tenant: tenant(&config).map(Arc::new),
             clock: Arc::clone(&clock),
         })),
     };

@@ -48,6 +48,8 @@ pub struct Config {
     pub listen: Listen,
     /// The token keys' file.
     pub token_key_file: PathBuf,
+    /// The file that handles are sealed under; without it they are under the token keys.
+    pub handle_key_file: Option<PathBuf>,
     /// Where tokens travel.
     pub carriers: Carriers,
     /// Limits and the view.
@@ -236,6 +238,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         realms,
         listen,
         token_key_file: at(file.token.key_file, "token.key"),
+        handle_key_file: file.token.handle_key_file.map(|path| folder.join(path)),
         carriers: carriers(file.token.carriers)?,
         controller: controller::resolve(file.controller, folder, jwt.ring.algorithm, &policies, &store)?,
         store,

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use self::json::{contains, entry, list, named, text};
+use self::json::{entry, equals, list, named, text};
 use self::proxy::Proxy;
 
 /// The label by which a pod stays as it is, with the value `false`.
@@ -129,6 +129,17 @@ pub enum Refusal {
         /// The proxy's container.
         container: String,
     },
+    /// Another container would see what is the gate's.
+    #[error(
+        "the container `{container}` mounts the volume `{volume}`: those called `cloakroom-…` are the gate's, with its keys and \
+         secrets. Take the mount away, or give a volume of your own another name"
+    )]
+    GateMounted {
+        /// Whose mount it is.
+        container: String,
+        /// The volume.
+        volume: String,
+    },
     /// Nobody knows whom to give the socket to.
     #[error(
         "the gate's socket is for the user of the proxy's container `{container}`, and {why}: set securityContext.runAsUser \
@@ -170,6 +181,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Injection) -> Result<Inje
         GateAddress::Loopback => None,
         GateAddress::Socket => proxy::of(pod, settings)?,
     };
+    refuse_mounts(&pod["spec"], proxy.as_ref())?;
     put_container(&mut wanted, was_injected, settings, proxy.as_ref())?;
     put_volumes(&mut wanted, was_injected)?;
     if let Some(proxy) = &proxy {
@@ -207,6 +219,24 @@ fn refuse_what_is_shared(spec: &Value) -> Result<(), Refusal> {
     }
 }
 
+/// The gate's volumes hold the keys of the namespace, its secrets and its socket: no other container sees them, but the proxy the
+/// folder of the socket.
+fn refuse_mounts(spec: &Value, proxy: Option<&Proxy>) -> Result<(), Refusal> {
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        let others = list(spec, field)?.iter().filter(|it| it["name"] != CONTAINER);
+        for container in others {
+            for mount in list(container, "volumeMounts")? {
+                let volume = text(mount, "name").unwrap_or_default();
+                if volume.starts_with("cloakroom-") && !proxy.is_some_and(|it| it.has(field, container, mount)) {
+                    let container = text(container, "name").unwrap_or_default().to_owned();
+                    return Err(Refusal::GateMounted { container, volume: volume.to_owned() });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Puts the sidecar first, so that it has started before the proxy and ends after it.
 fn put_container(
     pod: &mut Value,
@@ -235,7 +265,7 @@ fn put_container(
     let init = entry(spec, "initContainers");
     let present = init.iter().position(|it| it["name"] == CONTAINER).map(|at| init.remove(at));
     let container = parts::container(settings, proxy);
-    init.insert(0, present.filter(|it| contains(it, &container)).unwrap_or(container));
+    init.insert(0, present.filter(|it| equals(it, &container)).unwrap_or(container));
     Ok(())
 }
 
@@ -245,7 +275,7 @@ fn put_volumes(pod: &mut Value, was_injected: bool) -> Result<(), Refusal> {
     for (name, volume) in parts::volumes() {
         match volumes.iter_mut().find(|it| it["name"] == name) {
             None => volumes.push(volume),
-            Some(present) if contains(present, &volume) => {}
+            Some(present) if equals(present, &volume) => {}
             Some(present) if was_injected => *present = volume,
             Some(_) => return Err(Refusal::VolumeTaken(name)),
         }

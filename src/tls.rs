@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -19,11 +20,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+pub mod handshakes;
 #[cfg(test)]
 mod tests;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How often files are looked at, at most: a connection costs whoever opens it less than a look at the disk costs us.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Where the certificate and its key lie, both PEM. A mounted Secret of the type `kubernetes.io/tls` has them as `tls.crt` and
 /// `tls.key`.
@@ -91,14 +95,11 @@ pub struct Tls {
     /// `None`: what it shows is given.
     files: Option<TlsFiles>,
     protocol: Protocol,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    config: Option<Arc<ServerConfig>>,
+    config: ArcSwapOption<ServerConfig>,
     /// The files as they were when they were last read, whether they were good or not.
-    seen: Seen,
+    seen: Mutex<Seen>,
+    /// When they were looked at last.
+    looked: Mutex<Instant>,
 }
 
 /// When a file was last written, how long it is, and which it is: of the certificate, of the key and of the authorities.
@@ -111,13 +112,16 @@ impl Tls {
     /// When they make no TLS now. Later the last good ones stay, and the log says why.
     pub fn load(files: TlsFiles, protocol: Protocol) -> Result<Self, TlsError> {
         let seen = seen(&files);
-        let config = Some(from_files(&files, protocol)?);
-        Ok(Self { files: Some(files), protocol, state: Mutex::new(State { config, seen }) })
+        let config = from_files(&files, protocol)?;
+        let tls = Self { files: Some(files), seen: Mutex::new(seen), ..Self::awaited(protocol) };
+        tls.config.store(Some(config));
+        Ok(tls)
     }
 
     /// Shows what [`Self::give`] will give; before that nobody is answered.
     pub fn awaited(protocol: Protocol) -> Self {
-        Self { files: None, protocol, state: Mutex::default() }
+        let (config, seen) = (ArcSwapOption::empty(), Mutex::default());
+        Self { files: None, protocol, config, seen, looked: Mutex::new(Instant::now()) }
     }
 
     /// Takes this certificate and this key, both PEM, for connections that come from now on. `place` is what errors call them.
@@ -128,43 +132,66 @@ impl Tls {
         let certificate = Text { place: format!("tls.crt of {place}"), text: certificate };
         let key = Text { place: format!("tls.key of {place}"), text: key };
         let config = config(&certificate, &key, None, self.protocol)?;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).config = Some(config);
+        self.config.store(Some(config));
         Ok(())
     }
 
     /// Whether it has something to show.
     pub fn is_there(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).config.is_some()
+        self.config.load().is_some()
     }
 
     /// TLS over a new connection, within its time. What goes wrong with one is between the client and its network: `None`.
-    pub async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let acceptor = TlsAcceptor::from(self.current()?);
+    pub async fn accept(self: &Arc<Self>, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        if self.is_due() {
+            // Who comes first in a second waits for the disk, on a thread that may; all others take what is there.
+            let tls = Arc::clone(self);
+            let _ = tokio::task::spawn_blocking(move || tls.look()).await;
+        }
+        let acceptor = TlsAcceptor::from(self.config.load_full()?);
         tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()
     }
 
-    /// The configuration for the next connection. Files that have changed are read again; while they are no good (a certificate
-    /// that was written before its key) the last good ones stay.
-    fn current(&self) -> Option<Arc<ServerConfig>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(files) = &self.files {
-            let seen = seen(files);
-            if seen != state.seen {
-                let certificate = files.certificate.display();
-                match from_files(files, self.protocol) {
-                    Ok(config) => {
-                        tracing::info!(%certificate, "a certificate was read again");
-                        state.config = Some(config);
-                    }
-                    Err(error) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(%certificate, error, "a new certificate is no good; the last one stays");
-                    }
-                }
-                state.seen = seen;
+    /// Whether it is time for a look, which then is the caller's to take.
+    fn is_due(&self) -> bool {
+        if self.files.is_none() {
+            return false;
+        }
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = looked.elapsed() >= LOOK;
+        if is_due {
+            *looked = Instant::now();
+        }
+        is_due
+    }
+
+    /// Files that have changed are read again; while they are no good (a certificate that was written before its key) the last
+    /// good ones stay.
+    fn look(&self) {
+        let Some(files) = &self.files else { return };
+        let mut last = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen(files);
+        if seen == *last {
+            return;
+        }
+        let certificate = files.certificate.display();
+        match from_files(files, self.protocol) {
+            Ok(config) => {
+                tracing::info!(%certificate, "a certificate was read again");
+                self.config.store(Some(config));
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%certificate, error, "a new certificate is no good; the last one stays");
             }
         }
-        state.config.clone()
+        *last = seen;
+    }
+
+    #[cfg(test)]
+    fn current(&self) -> Option<Arc<ServerConfig>> {
+        self.look();
+        self.config.load_full()
     }
 }
 

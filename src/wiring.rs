@@ -31,16 +31,6 @@ pub enum Mesh {
 }
 
 impl Mesh {
-    /// As it is written on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Envoy => "envoy",
-            Self::Istio => "istio",
-            Self::EnvoyGateway => "envoy-gateway",
-            Self::GatewayApi => "gateway-api",
-        }
-    }
-
     /// Where the gate runs unless told.
     pub const fn default_shape(self) -> Shape {
         match self {

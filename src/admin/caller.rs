@@ -1,6 +1,6 @@
 //! Who calls the session API, and what each caller may do in which realms (P36).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::problem::{Problem, ProblemKind};
+use crate::authz::policy::RealmRights;
 use crate::authz::session::Realm;
 
 /// The fewest characters of an admin token: with base64 that is 192 bits.
@@ -228,6 +229,36 @@ impl TokenDigest {
     }
 }
 
+/// The one namespace that a gate serves, and what it may do in which realms: whoever holds its admin token may do no more than
+/// its policies may (P27).
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// The namespace.
+    pub namespace: String,
+    /// The realms there are.
+    pub realms: BTreeMap<Realm, RealmRights>,
+}
+
+impl Tenant {
+    fn check(&self, verb: Verb, realm: &Realm) -> Result<(), Problem> {
+        let (right, may) = match (verb, self.realms.get(realm)) {
+            (Verb::Create, rights) => ("create", rights.map(|it| &it.create)),
+            (Verb::Read, rights) => ("use", rights.map(|it| &it.uses)),
+            (Verb::Update | Verb::Rotate | Verb::Revoke, rights) => ("write", rights.map(|it| &it.write)),
+        };
+        if may.is_some_and(|it| it.contains(&self.namespace)) {
+            return Ok(());
+        }
+        let (verb, namespace) = (verb.name(), &self.namespace);
+        let words = format!(
+            "namespace `{namespace}` may not {verb} sessions of the realm `{realm}`: `realms.{realm}.{right}` of the install does \
+             not name it",
+            realm = realm.as_str()
+        );
+        Err(Problem::new(ProblemKind::NotAllowed, words))
+    }
+}
+
 /// The proof that a caller may do something in a realm; every change asks for one.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -237,17 +268,20 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The grant of `verb` in `realm` to `caller`.
+    /// The grant of `verb` in `realm` to `caller`, at a gate that serves `tenant` alone, if it does.
     ///
     /// # Errors
-    /// 403 when the caller has no such right.
-    pub fn check(caller: Arc<Caller>, verb: Verb, realm: Realm) -> Result<Self, Problem> {
+    /// 403 when the caller, or the tenant, has no such right.
+    pub fn check(caller: Arc<Caller>, tenant: Option<&Tenant>, verb: Verb, realm: Realm) -> Result<Self, Problem> {
         let realm_allowed = match &caller.realms {
             Realms::Any => true,
             Realms::Only(realms) => realms.contains(&realm),
         };
         match (caller.verbs.contains(&verb), realm_allowed) {
-            (true, true) => Ok(Self { caller, verb, realm }),
+            (true, true) => {
+                tenant.map_or(Ok(()), |it| it.check(verb, &realm))?;
+                Ok(Self { caller, verb, realm })
+            }
             (false, _) => {
                 Err(Problem::new(ProblemKind::NotAllowed, format!("this caller may not {} sessions", verb.name())))
             }
@@ -268,5 +302,43 @@ impl Grant {
     /// Where.
     pub fn realm(&self) -> &Realm {
         &self.realm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::policy::Namespaces;
+
+    #[test]
+    fn p27_an_admin_of_one_namespace_may_do_what_its_policies_may() {
+        let realm = |name: &str| Realm::parse(name).unwrap();
+        let only = |name: &str| Namespaces::Only([name.to_owned()].into());
+        let rights = |create, write, uses| RealmRights { uses, create, write };
+        let tenant = Tenant {
+            namespace: "shop".to_owned(),
+            realms: BTreeMap::from([
+                (realm("own"), RealmRights::default()),
+                (realm("made"), rights(only("shop"), only("bank"), Namespaces::Everyone)),
+                (realm("kept"), rights(only("bank"), only("shop"), Namespaces::Everyone)),
+                (realm("bank"), rights(only("bank"), only("bank"), only("bank"))),
+            ]),
+        };
+        let admin = Arc::new(CallerConfig::admin("unused".into()).caller);
+        let all = Verb::ALL.as_slice();
+        for (name, may) in [
+            ("own", all),
+            ("made", &[Verb::Create, Verb::Read]),
+            ("kept", &[Verb::Read, Verb::Update, Verb::Rotate, Verb::Revoke]),
+            ("bank", &[]),
+            // What the install does not know, nobody has a right in.
+            ("none", &[]),
+        ] {
+            for verb in Verb::ALL {
+                let granted = Grant::check(Arc::clone(&admin), Some(&tenant), verb, realm(name));
+                assert_eq!(granted.is_ok(), may.contains(&verb), "{name} {verb:?}");
+                assert!(Grant::check(Arc::clone(&admin), None, verb, realm(name)).is_ok(), "a gate of all namespaces");
+            }
+        }
     }
 }

@@ -27,7 +27,7 @@ use self::document::{IssuedDocument, Revoked, SessionDocument, SessionPage};
 use self::identify::{Identified, Sid, request_id};
 use self::read::{IfMatch, JsonBody, Params, PatchBody, cursor_text, read_cursor};
 use self::request::{CreateRequest, ListQuery, RealmQuery, RotateRequest, SessionPatch};
-use super::caller::{Callers, Grant, Verb};
+use super::caller::{Callers, Grant, Tenant, Verb};
 use super::origin::same_origin;
 use super::problem::{Problem, ProblemKind, problems};
 use crate::authz::credential::AccessToken;
@@ -49,6 +49,8 @@ pub struct ApiParts {
     pub realm: Realm,
     /// The realms in which sessions are made; elsewhere no policy could ever ask for them.
     pub realms: BTreeSet<Realm>,
+    /// The namespace that the gate serves, if it is one.
+    pub tenant: Option<Arc<Tenant>>,
     /// The process's clock.
     pub clock: Arc<Clock>,
 }

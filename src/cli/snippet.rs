@@ -49,6 +49,9 @@ pub struct SnippetArgs {
     /// Where cloakroom is installed.
     #[arg(long, value_name = "NAMESPACE", default_value = "cloakroom-system")]
     install_namespace: String,
+    /// The domain of the cluster's names.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
     /// `sidecar`: a gate in each pod. `shared`: a Deployment that the proxies of gateways ask. Unless told `shared` where a gateway
     /// is named, else what is usual for the mesh.
     #[arg(long, value_enum)]
@@ -157,6 +160,7 @@ fn pieces(args: SnippetArgs) -> anyhow::Result<Vec<Piece>> {
     };
     let config = args.config.as_deref().map(Config::load).transpose()?;
     let mut site = Site {
+        cluster_domain: args.cluster_domain,
         gateways: args.gateways,
         patched: args.patched,
         envoy: args.envoy.resolve(&args.namespaces, config.as_ref())?,

@@ -66,6 +66,7 @@ pub(super) struct ListenTlsFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct TokenFile {
     pub(super) key_file: Option<String>,
+    pub(super) handle_key_file: Option<String>,
     pub(super) carriers: Option<Vec<CarrierFile>>,
 }
 

@@ -3,21 +3,16 @@
 //! Who shows none that our authority made for a client is nobody: no byte of theirs is read beyond the handshake. Handshakes
 //! have bounds of their own, so strangers and slow peers take no place from the proxies that are known.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::server::TlsStream;
 
 use super::{Address, BindError};
+use crate::tls::handshakes::Handshakes;
 use crate::tls::{Protocol, Tls, TlsFiles};
-
-/// Handshakes at once. One more ends the oldest: a proxy takes a few milliseconds, and who would keep the proxies out by silence
-/// must open so many connections in each such time.
-const HANDSHAKES: usize = 256;
 
 /// The listener, open.
 #[derive(Debug)]
@@ -26,12 +21,6 @@ pub struct KnownPeers {
     files: TlsFiles,
     tls: Arc<Tls>,
     handshakes: Handshakes,
-}
-
-#[derive(Debug, Default)]
-struct Handshakes {
-    tasks: JoinSet<Option<TlsStream<TcpStream>>>,
-    oldest_first: VecDeque<AbortHandle>,
 }
 
 impl KnownPeers {
@@ -56,32 +45,13 @@ impl KnownPeers {
         loop {
             tokio::select! {
                 biased;
-                Some(ended) = self.handshakes.tasks.join_next() => {
-                    if let Ok(Some(stream)) = ended {
-                        return Ok(stream);
-                    }
-                }
+                stream = self.handshakes.next() => return Ok(stream),
                 accepted = self.listener.accept() => {
                     let (stream, _) = accepted?;
                     stream.set_nodelay(true)?;
-                    let tls = Arc::clone(&self.tls);
-                    self.handshakes.begin(async move { tls.accept(stream).await });
+                    self.handshakes.begin(Arc::clone(&self.tls), stream);
                 }
             }
         }
-    }
-}
-
-impl Handshakes {
-    fn begin(&mut self, handshake: impl Future<Output = Option<TlsStream<TcpStream>>> + Send + 'static) {
-        if self.oldest_first.len() >= HANDSHAKES {
-            self.oldest_first.retain(|it| !it.is_finished());
-        }
-        if self.oldest_first.len() >= HANDSHAKES
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            oldest.abort();
-        }
-        self.oldest_first.push_back(self.tasks.spawn(handshake));
     }
 }

@@ -38,8 +38,7 @@ pub(super) fn named<'a>(entries: &'a [Value], name: &str) -> Option<&'a Value> {
     entries.iter().find(|it| it["name"] == name)
 }
 
-/// Whether all of `wanted` is in `present`. API servers fill in defaults and other webhooks add to what they find; neither makes it
-/// another thing. Lists of plain values are equal or they are not.
+/// Whether all of `wanted` is in `present`. Lists of plain values are equal or they are not.
 pub(super) fn contains(present: &Value, wanted: &Value) -> bool {
     match (present, wanted) {
         (Value::Object(present), Value::Object(wanted)) => {
@@ -47,6 +46,41 @@ pub(super) fn contains(present: &Value, wanted: &Value) -> bool {
         }
         (Value::Array(present), Value::Array(wanted)) if wanted.iter().all(Value::is_object) => {
             wanted.iter().all(|value| present.iter().any(|it| contains(it, value)))
+        }
+        (present, wanted) => present == wanted,
+    }
+}
+
+/// What an API server writes into what was left out. All else that is more than was wanted is somebody's: a command, a variable, or
+/// a path from which a last message would be read.
+fn is_default(field: &str, value: &Value) -> bool {
+    match field {
+        "terminationMessagePath" => value == "/dev/termination-log",
+        "terminationMessagePolicy" => value == "File",
+        "timeoutSeconds" | "successThreshold" => value == 1,
+        "scheme" => value == "HTTP",
+        "procMount" => value == "Default",
+        "defaultMode" => value == 0o644,
+        "apiVersion" => value == "v1",
+        _ => value.is_null(),
+    }
+}
+
+/// Whether `present` is `wanted` and nothing more but defaults. Lists of objects may be in another order. Of `resources` there may
+/// be more: a LimitRange adds to them.
+pub(super) fn equals(present: &Value, wanted: &Value) -> bool {
+    match (present, wanted) {
+        (Value::Object(present), Value::Object(wanted)) => {
+            let is_there = |(key, wanted): (&String, &Value)| match present.get(key) {
+                Some(present) if key == "resources" => contains(present, wanted),
+                Some(present) => equals(present, wanted),
+                None => false,
+            };
+            let is_more = |(key, value): (&String, &Value)| !wanted.contains_key(key) && !is_default(key, value);
+            wanted.iter().all(is_there) && !present.iter().any(is_more)
+        }
+        (Value::Array(present), Value::Array(wanted)) if wanted.iter().all(Value::is_object) => {
+            present.len() == wanted.len() && wanted.iter().all(|value| present.iter().any(|it| equals(it, value)))
         }
         (present, wanted) => present == wanted,
     }

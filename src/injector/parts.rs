@@ -47,6 +47,8 @@ pub(super) fn container(settings: &Injection, proxy: Option<&Proxy>) -> Value {
         // A native sidecar: it runs beside the containers and does not keep a Job from its end.
         "restartPolicy": "Always",
         "args": args(),
+        // So that `kubectl exec … -- cloakroom session create` needs no flag.
+        "env": [{ "name": "CLOAKROOM_API_TOKEN_FILE", "value": "/etc/cloakroom/secrets/admin.token" }],
         "ports": [{ "name": "cloakroom", "containerPort": HEALTH, "protocol": "TCP" }],
         // What comes after it in the list starts when it has started. It is not asked whether it is ready: policies may come late,
         // and the network may be a proxy's that starts after it.

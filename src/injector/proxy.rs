@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::json::{contains, entry, list, named, text};
+use super::json::{entry, equals, list, named, text};
 use super::{Injection, PROXY_CONTAINER, Refusal, parts};
 
 /// The proxy of a pod.
@@ -46,10 +46,20 @@ fn user(spec: &Value, container: &Value) -> Result<Option<u64>, Refusal> {
     }
 }
 
+/// How it sees the socket. To write there is not for it: the gate's snapshot lies beside.
+fn view() -> Value {
+    json!({ "name": parts::RUN_VOLUME, "mountPath": parts::RUN, "readOnly": true })
+}
+
 impl Proxy {
-    /// Lets it see the socket. To write there is not for it: the gate's snapshot lies beside.
+    /// Whether `mount` of `container` is the one that the proxy is given.
+    pub(super) fn has(&self, field: &str, container: &Value, mount: &Value) -> bool {
+        (field, &container["name"]) == (self.field, &json!(self.container)) && equals(mount, &view())
+    }
+
+    /// Lets it see the socket.
     pub(super) fn mount(&self, pod: &mut Value) -> Result<(), Refusal> {
-        let mount = json!({ "name": parts::RUN_VOLUME, "mountPath": parts::RUN, "readOnly": true });
+        let mount = view();
         let Some(container) = entry(&mut pod["spec"], self.field).iter_mut().find(|it| it["name"] == self.container)
         else {
             return Ok(());
@@ -57,7 +67,7 @@ impl Proxy {
         let mounts = entry(container, "volumeMounts");
         match mounts.iter_mut().find(|it| it["mountPath"] == parts::RUN) {
             None => mounts.push(mount),
-            Some(present) if contains(present, &mount) => {}
+            Some(present) if equals(present, &mount) => {}
             Some(_) => return Err(Refusal::MountTaken { container: self.container.clone() }),
         }
         Ok(())

@@ -77,7 +77,8 @@ pub(super) fn defaulted(pod: &mut Value) {
         if volume["configMap"].is_object() {
             volume["configMap"]["defaultMode"] = json!(420);
         }
-        for item in volume["downwardAPI"]["items"].as_array_mut().into_iter().flatten() {
+        let items = volume.pointer_mut("/downwardAPI/items").and_then(Value::as_array_mut);
+        for item in items.into_iter().flatten() {
             item["fieldRef"]["apiVersion"] = json!("v1");
         }
     }
@@ -167,8 +168,7 @@ fn a_second_look_changes_nothing() {
         let mut once = injected(&pod(|pod| pod["spec"]["securityContext"] = json!({ "fsGroup": 2000 })), &settings);
         assert_eq!(inject(&once, "shop", &settings).unwrap().patch, Vec::<Value>::new());
         defaulted(&mut once);
-        // Others add to what is there.
-        once["spec"]["initContainers"][0]["env"] = json!([{ "name": "HTTPS_PROXY", "value": "x" }]);
+        // Others add to what is there, a LimitRange among them.
         once["spec"]["initContainers"].as_array_mut().unwrap().push(json!({ "name": "warm-up", "image": "x" }));
         once["spec"]["initContainers"][0]["resources"]["limits"]["cpu"] = json!("1");
         assert_eq!(inject(&once, "shop", &settings).unwrap().patch, Vec::<Value>::new());
@@ -189,6 +189,32 @@ fn what_was_ours_is_put_right() {
     assert_eq!(again["spec"]["initContainers"][0], injected(&pod(|_| {}), &settings())["spec"]["initContainers"][0]);
     assert_eq!(again["spec"]["volumes"][1]["configMap"]["name"], "cloakroom-gate");
     assert_eq!(names(&again["spec"]["volumes"]).len(), 7);
+}
+
+#[test]
+fn p31_what_was_added_to_the_gate_is_taken_off() {
+    let right = injected(&pod(|_| {}), &settings());
+    for (at, value) in [
+        ("/command", json!(["sh", "-c", "cat /etc/cloakroom/secrets/*"])),
+        ("/env", json!([{ "name": "RUST_LOG", "value": "trace" }])),
+        ("/envFrom", json!([{ "configMapRef": { "name": "x" } }])),
+        ("/lifecycle", json!({ "postStart": { "exec": { "command": ["sh"] } } })),
+        ("/livenessProbe", json!({ "exec": { "command": ["sh"] } })),
+        ("/terminationMessagePath", json!("/etc/cloakroom/secrets/token.key")),
+        ("/securityContext/privileged", json!(true)),
+        ("/volumeMounts/0/subPath", json!("x")),
+        ("/volumeMounts/6", json!({ "name": "data", "mountPath": "/etc/ssl" })),
+    ] {
+        let mut changed = right.clone();
+        let add = json!([{ "op": "add", "path": format!("/spec/initContainers/0{at}"), "value": value }]);
+        let add: json_patch::Patch = serde_json::from_value(add).unwrap();
+        json_patch::patch(&mut changed, &add).unwrap();
+        assert_ne!(changed, right, "{at}");
+        assert_eq!(injected(&changed, &settings()), right, "{at}");
+    }
+    let mut moved = right.clone();
+    moved["spec"]["volumes"][3]["secret"]["items"] = json!([{ "key": "admin.token", "path": "token.key" }]);
+    assert_eq!(injected(&moved, &settings()), right);
 }
 
 #[test]

@@ -121,6 +121,24 @@ impl House {
         token_keys: Arc<Zeroizing<String>>,
         folders: Arc<[TempDir]>,
     ) -> Self {
+        let keys = TokenKeys::parse(&token_keys).unwrap();
+        Self::of_keys(keys, config, store, token_keys, folders)
+    }
+
+    /// Another gate of the same store and token keys, with handles under these lines.
+    pub(super) fn with_handles_under(&self, lines: &str) -> Self {
+        let keys = TokenKeys::parse(&self.token_keys).unwrap().with_handles_under(TokenKeys::parse(lines).unwrap());
+        let (store, token_keys) = (Arc::clone(&self.store), Arc::clone(&self.token_keys));
+        Self::of_keys(keys, config(), store, token_keys, Arc::clone(&self.folders))
+    }
+
+    fn of_keys(
+        keys: TokenKeys,
+        config: SessionsConfig,
+        store: Arc<Store>,
+        token_keys: Arc<Zeroizing<String>>,
+        folders: Arc<[TempDir]>,
+    ) -> Self {
         let clock = Arc::new(Clock::start());
         let start = clock.now();
         let ring = KeyRing::open(KeyRingConfig {
@@ -130,7 +148,6 @@ impl House {
             lifetime: MINUTE,
             max_bytes: 6 * 1024,
         });
-        let keys = TokenKeys::parse(&token_keys).unwrap();
         let sessions = Sessions::new(config, Arc::clone(&store), keys, Arc::new(ring.unwrap()), clock);
         Self { sessions: Arc::new(sessions), store, realm: realm("shop"), start, token_keys, folders }
     }

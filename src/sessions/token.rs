@@ -89,7 +89,10 @@ pub enum KeyTextError {
 pub struct TokenKeys {
     /// Never empty.
     keys: Vec<TokenKey>,
-    /// The keys of handles by namespace, in the order of `keys`.
+    /// What the keys of handles are derived from, where that is another secret: `keys` are every namespace's, and whoever has
+    /// them must not make handles for another (P22, P27).
+    handles: Option<Vec<TokenKey>>,
+    /// The keys of handles by namespace, in the order of their file.
     handle_keys: Cache<String, Arc<[LessSafeKey]>>,
 }
 
@@ -147,9 +150,15 @@ impl TokenKeys {
         }
         match keys.len() {
             0 => Err(KeyTextError::Empty),
-            1..=MAX_KEYS => Ok(Self { keys, handle_keys: Cache::new(MAX_NAMESPACES) }),
+            1..=MAX_KEYS => Ok(Self { keys, handles: None, handle_keys: Cache::new(MAX_NAMESPACES) }),
             _ => Err(KeyTextError::TooMany),
         }
+    }
+
+    /// These keys, with handles under those of another file alone.
+    #[must_use]
+    pub fn with_handles_under(self, others: Self) -> Self {
+        Self { handles: Some(others.keys), handle_keys: Cache::new(MAX_NAMESPACES), ..self }
     }
 
     /// A new line for a key file, without its line feed.
@@ -186,7 +195,8 @@ impl TokenKeys {
         if let Some(keys) = self.handle_keys.get(namespace) {
             return keys;
         }
-        let keys: Arc<[_]> = self.keys.iter().map(|key| key.handle_key(namespace)).collect();
+        let from = self.handles.as_ref().unwrap_or(&self.keys);
+        let keys: Arc<[_]> = from.iter().map(|key| key.handle_key(namespace)).collect();
         self.handle_keys.insert(namespace.to_owned(), Arc::clone(&keys));
         keys
     }

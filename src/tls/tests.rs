@@ -70,3 +70,14 @@ fn nothing_is_shown_before_it_is_given() {
     assert!(tls.give("Secret a/b", b"", &key).is_err());
     assert!(tls.is_there(), "the last good one stays");
 }
+
+#[test]
+fn p28_files_are_looked_at_once_a_second_however_many_connections_come() {
+    let (_folder, _made, files) = made();
+    let tls = Tls::load(files, Protocol::Http2).unwrap();
+    assert!(!tls.is_due(), "they have just been read");
+    *tls.looked.lock().unwrap() = Instant::now().checked_sub(LOOK).unwrap();
+    assert!(tls.is_due());
+    assert!(!tls.is_due(), "one connection looks for all");
+    assert!(!Tls::awaited(Protocol::Http1).is_due());
+}

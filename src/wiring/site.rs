@@ -35,6 +35,8 @@ pub struct Listener {
 pub struct Site {
     /// Where cloakroom is installed.
     pub install_namespace: String,
+    /// The domain of the cluster's names.
+    pub cluster_domain: String,
     /// Where the gate runs.
     pub shape: Shape,
     /// The gateways of the shared shape.
@@ -93,6 +95,9 @@ pub enum SiteError {
     /// A name that Kubernetes would refuse.
     #[error("`{0}` is not a {1}: 1 to 63 of a-z, 0-9 and -, not at the ends")]
     Name(String, &'static str),
+    /// A domain that is none.
+    #[error("`{0}` is not a domain of a cluster: labels of a-z, 0-9 and - with dots between, such as cluster.local")]
+    Domain(String),
     /// The gate has this name.
     #[error("an upstream cannot be called `{0}`: that is the gate's own name")]
     Taken(String),
@@ -120,6 +125,7 @@ impl Site {
         Self {
             issuer: default_issuer(&install_namespace),
             install_namespace,
+            cluster_domain: "cluster.local".to_owned(),
             shape,
             gateways: Vec::new(),
             namespaces: Vec::new(),
@@ -137,12 +143,12 @@ impl Site {
 
     /// The host of the shared gate's Service.
     pub fn gate_host(&self) -> String {
-        format!("{}.cluster.local", self.gate_name())
+        format!("{}.{}", self.gate_name(), self.cluster_domain)
     }
 
     /// The host of the controller's Service, which has the key sets.
     pub fn controller_host(&self) -> String {
-        format!("cloakroom-controller.{}.svc.cluster.local", self.install_namespace)
+        format!("cloakroom-controller.{}.svc.{}", self.install_namespace, self.cluster_domain)
     }
 
     /// Whether every name can be one, so that no value is more than a value.
@@ -151,6 +157,9 @@ impl Site {
             if is_label(name) { Ok(()) } else { Err(SiteError::Name(name.clone(), what)) }
         };
         named(&self.install_namespace, "namespace")?;
+        if self.cluster_domain.len() > 180 || !self.cluster_domain.split('.').all(is_label) {
+            return Err(SiteError::Domain(self.cluster_domain.clone()));
+        }
         named(&self.istio.root_namespace, "namespace")?;
         named(&self.istio.provider, "name of an extension provider")?;
         self.namespaces.iter().try_for_each(|name| named(name, "namespace"))?;

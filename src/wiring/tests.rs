@@ -50,6 +50,7 @@ fn names_that_are_more_than_names_are_refused() {
         (accounted("other", "a"), "infra/other: an account is given for a Gateway that is not named"),
         (accounted("public", "a b"), "is not a name of a service account"),
         (Site { issuer: "http://x".into(), ..site() }, "is not an issuer"),
+        (Site { cluster_domain: "a..b".into(), ..site() }, "`a..b` is not a domain of a cluster"),
         (Site { issuer: "https://x/\"".into(), ..site() }, "is not an issuer"),
     ] {
         let error = pieces(Mesh::Istio, &site).unwrap_err().to_string();
@@ -71,4 +72,11 @@ fn p30_one_account_of_a_gateway_may_read_secrets() {
         let subjects = binding["subjects"].as_array().unwrap();
         assert!(subjects.len() == 1 && subjects[0]["name"] == want, "{subjects:?}");
     }
+}
+
+#[test]
+fn hosts_are_of_the_clusters_domain() {
+    let site = Site { cluster_domain: "corp.example".into(), ..Site::new("cloakroom-system", Shape::Shared) };
+    assert_eq!(site.gate_host(), "cloakroom-gate.cloakroom-system.svc.corp.example");
+    assert_eq!(site.controller_host(), "cloakroom-controller.cloakroom-system.svc.corp.example");
 }

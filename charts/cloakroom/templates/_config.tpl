@@ -199,7 +199,9 @@ clientCaFile: /etc/cloakroom/tls/ca.crt
 -}}
 {{- if .Values.gateways }}{{ $_ := set $kubernetes "gateways" (include "cloakroom.config.gateways" . | fromJsonArray) }}{{ end -}}
 {{- if .Values.providerSecrets }}{{ $_ := set $kubernetes "secrets" true }}{{ end -}}
-{{- $own := dict "listen" $listen "policies" (dict "kubernetes" $kubernetes "pod" "/etc/cloakroom/pod") -}}
+{{- /* Token keys are every namespace's; what handles are sealed under is this one's. */ -}}
+{{- $token := dict "handleKeyFile" "/etc/cloakroom/secrets/handle.key" -}}
+{{- $own := dict "listen" $listen "policies" (dict "kubernetes" $kubernetes "pod" "/etc/cloakroom/pod") "token" $token -}}
 {{- if include "cloakroom.store.users" . -}}
 {{- $_ := set $own "sessions" (dict "store" (dict "redis" (dict "username" "cloakroom-${namespace}"))) -}}
 {{- end -}}

@@ -10,13 +10,14 @@ use http::request::Parts;
 
 use super::SessionApi;
 use super::audit::{self, REQUEST_ID, RequestId};
-use crate::admin::caller::{Caller, Grant, Verb};
+use crate::admin::caller::{Caller, Grant, Tenant, Verb};
 use crate::admin::problem::Problem;
 use crate::authz::session::{Realm, SessionId};
 
 /// The caller of a request, by its credential.
 pub(super) struct Identified {
     caller: Arc<Caller>,
+    tenant: Option<Arc<Tenant>>,
     /// The request's id.
     pub(super) request: RequestId,
 }
@@ -27,14 +28,14 @@ impl FromRequestParts<SessionApi> for Identified {
     async fn from_request_parts(parts: &mut Parts, api: &SessionApi) -> Result<Self, Problem> {
         let caller = api.0.parts.callers.identify(&parts.headers).await?;
         let Ok(request) = RequestId::from_request_parts(parts, api).await;
-        Ok(Self { caller, request })
+        Ok(Self { caller, tenant: api.0.parts.tenant.clone(), request })
     }
 }
 
 impl Identified {
     /// The caller's right to `verb` in `realm`; a refusal is in the audit log.
     pub(super) fn grant(&self, verb: Verb, realm: Realm) -> Result<Grant, Problem> {
-        Grant::check(Arc::clone(&self.caller), verb, realm.clone())
+        Grant::check(Arc::clone(&self.caller), self.tenant.as_deref(), verb, realm.clone())
             .inspect_err(|_| audit::refused(&self.caller.name, verb.name(), realm.as_str(), &self.request))
     }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn mounts(volume: &str) -> Value {
+    json!([{ "name": volume, "mountPath": "/x", "readOnly": true }])
+}
+
 #[test]
 fn every_refusal_says_what_to_do() {
     let out = "or leave this pod without the gate by the label `cloakroom.dev/inject: \"false\"`";
@@ -46,6 +50,34 @@ fn every_refusal_says_what_to_do() {
             "its volume",
             pod(|pod| pod["spec"]["volumes"][0]["name"] = json!("cloakroom-run")),
             vec!["the volume `cloakroom-run` is not the gate's", "give it another"],
+        ),
+        (
+            "its keys",
+            pod(|pod| pod["spec"]["containers"][0]["volumeMounts"] = mounts("cloakroom-keys")),
+            vec!["the container `app` mounts the volume `cloakroom-keys`", "Take the mount away"],
+        ),
+        (
+            "its secrets, earlier",
+            pod(|pod| {
+                pod["spec"]["initContainers"] = json!([{ "name": "x", "volumeMounts": mounts("cloakroom-secrets") }]);
+            }),
+            vec!["the container `x` mounts the volume `cloakroom-secrets`"],
+        ),
+        (
+            "its secrets, later",
+            pod(|pod| {
+                let debug = json!([{ "name": "debug", "volumeMounts": mounts("cloakroom-secrets") }]);
+                pod["spec"]["ephemeralContainers"] = debug;
+            }),
+            vec!["the container `debug` mounts the volume `cloakroom-secrets`"],
+        ),
+        (
+            "its socket, in a pod that has the gate already",
+            pod(|pod| {
+                pod["metadata"]["labels"][INJECTED] = json!("true");
+                pod["spec"]["containers"][0]["volumeMounts"] = mounts("cloakroom-run");
+            }),
+            vec!["the container `app` mounts the volume `cloakroom-run`"],
         ),
         ("its port for Envoy", port(9443), vec!["the container `app` has the port 9443", "listen elsewhere"]),
         ("its port for key sets", port(9080), vec!["has the port 9080"]),

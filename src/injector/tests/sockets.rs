@@ -85,6 +85,24 @@ fn which_container_the_proxy_is() {
 }
 
 #[test]
+fn p30_the_proxy_sees_the_socket_as_it_is_given_it_and_not_otherwise() {
+    let seen = |mount: Value| {
+        pod(|pod| {
+            pod["spec"]["securityContext"] = json!({ "runAsUser": 101 });
+            pod["spec"]["containers"][1]["volumeMounts"] = json!([mount]);
+        })
+    };
+    let given = json!({ "name": "cloakroom-run", "mountPath": "/run/cloakroom", "readOnly": true });
+    assert!(inject(&seen(given.clone()), "shop", &socket()).is_ok());
+    for (field, value) in [("readOnly", json!(false)), ("mountPath", json!("/x")), ("subPath", json!("gate"))] {
+        let mut other = given.clone();
+        other[field] = value;
+        let refusal = inject(&seen(other), "shop", &socket()).unwrap_err().to_string();
+        assert!(refusal.contains("the container `envoy` mounts the volume `cloakroom-run`"), "{field}: {refusal}");
+    }
+}
+
+#[test]
 fn another_mount_in_the_sockets_place_is_refused() {
     let pod = pod(|pod| {
         pod["spec"]["securityContext"] = json!({ "runAsUser": 101 });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
@@ -15,14 +16,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::conversations::{Conversation, Conversations};
 use super::{BadReview, injection};
 use crate::authz::policy::Install;
 use crate::injector::Injection;
 use crate::tls::Tls;
+use crate::tls::handshakes::Handshakes;
 
 /// Where reviews of policies are sent.
 pub const PATH: &str = "/validate";
@@ -36,8 +39,8 @@ const REVIEWS: usize = 8;
 /// Reviews that are being read at once (128 MiB), and how long one may take to arrive: who sends slowly keeps nobody's turn.
 const READ_AT_ONCE: usize = 32;
 const ARRIVAL: Duration = Duration::from_secs(2);
-/// Connections at once. API servers keep a few open each.
-const CONNECTIONS: usize = 256;
+/// How long a connection may live without a first request: API servers open one to ask.
+const FIRST: Duration = Duration::from_secs(5);
 /// How long a connection may lie idle. Clients in Go let go of theirs after 90 s, and had better be the first.
 const IDLE: Duration = Duration::from_secs(100);
 /// How long a review may take in all; an API server waits 10 s unless told.
@@ -71,28 +74,27 @@ pub async fn serve(listener: TcpListener, tls: Arc<Tls>, judges: Judges, stop: C
         readings: Semaphore::new(READ_AT_ONCE),
     });
     let router = Router::new().route(PATH, post(validate)).route(INJECT_PATH, post(inject)).with_state(shared);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let (mut handshakes, mut conversations) = (Handshakes::default(), Conversations::default());
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
-                connections.spawn(converse(stream, slot, tls.clone(), router.clone(), stop.clone()));
+            () = conversations.ended() => {}
+            stream = handshakes.next() => {
+                conversations.begin(|conversation| converse(stream, conversation, router.clone(), stop.clone()));
             }
+            stream = accept(&listener) => handshakes.begin(Arc::clone(&tls), stream),
         }
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    drop((listener, handshakes));
+    conversations.finish().await;
 }
 
-/// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("nobody closes the semaphore");
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, _)) => return stream,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "the webhook cannot accept connections");
@@ -103,29 +105,35 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, O
 }
 
 async fn converse(
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
-    tls: Arc<Tls>,
+    stream: TlsStream<TcpStream>,
+    conversation: Arc<Conversation>,
     router: Router,
     stop: CancellationToken,
 ) {
-    let Some(stream) = tls.accept(stream).await else { return };
+    let router = router.layer(middleware::from_fn_with_state(Arc::clone(&conversation), count));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let conversation = async {
+    let talk = async {
         tokio::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
             () = stop.cancelled() => {}
             () = tokio::time::sleep(AGE) => {}
+            () = conversation.is_silent(FIRST) => return Ok(()),
         }
         connection.as_mut().graceful_shutdown();
         connection.await
     };
-    let _ = tokio::time::timeout(AGE + REVIEW, conversation).await;
+    let _ = tokio::time::timeout(AGE + REVIEW, talk).await;
+}
+
+/// Has the connection known as busy while it is answered.
+async fn count(State(conversation): State<Arc<Conversation>>, request: Request, next: Next) -> Response {
+    let _busy = conversation.asks();
+    next.run(request).await
 }
 
 async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {

@@ -130,6 +130,7 @@ impl Keeping {
         }
         loop {
             let mut is_new = false;
+            let rest = self.rest();
             tokio::select! {
                 change = changes.recv() => {
                     let Some(change) = change else { return };
@@ -139,7 +140,7 @@ impl Keeping {
                     }
                 }
                 () = self.with.leadership.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(rest) => {}
             }
             self.tell();
             let Some(enrolled) = self.enrolled().filter(|_| self.secrets.values().all(Collection::is_whole)) else {
@@ -158,6 +159,11 @@ impl Keeping {
                 self.put_together(&enrolled).await;
             }
         }
+    }
+
+    /// For how long there is nothing to do unless something changes.
+    fn rest(&self) -> Duration {
+        self.together.as_ref().and_then(Together::waits).map_or(LOOK, |it| it.min(LOOK))
     }
 
     /// Begins to watch. The tasks end with the set.
@@ -270,7 +276,10 @@ impl Keeping {
 
     /// Keeps the one Secret true to the keys of all.
     async fn put_together(&mut self, enrolled: &BTreeSet<String>) {
-        let Some(mut together) = self.together.take_if(|it| it.is_stale && it.is_whole()) else { return };
+        let Some(mut together) = self.together.take_if(|it| it.is_stale && it.is_whole() && it.waits().is_none())
+        else {
+            return;
+        };
         match together.next(&self.bundles(enrolled)) {
             Ok(None) => together.is_stale = false,
             Ok(Some(secret)) => {

@@ -1,6 +1,7 @@
 //! The keys of every namespace in one Secret, for shared gates, which sign for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -18,6 +19,10 @@ const SECRET: &str = "cloakroom-gate-keys";
 /// The most bytes of names and keys in it. An API server takes 1 MiB (`MaxSecretSize`): about 1,800 namespaces with ES256.
 const MAX_BYTES: usize = 1_000_000;
 
+/// How long after a write the next one is, at least: however often one namespace's keys change, the API server and the gates
+/// see no more of it (P27).
+const EVERY: Duration = Duration::from_secs(5);
+
 /// The Secret as it is, and what is wrong with it.
 #[derive(Debug)]
 pub(super) struct Together {
@@ -25,6 +30,7 @@ pub(super) struct Together {
     secret: Collection<Secret>,
     /// Whether it may differ from what it should be.
     pub(super) is_stale: bool,
+    written: Option<Instant>,
     fault: Option<Fault>,
     /// What was complained of last.
     told: Option<Fault>,
@@ -33,7 +39,7 @@ pub(super) struct Together {
 impl Together {
     pub(super) fn new(namespace: &str) -> Self {
         let name = (namespace.to_owned(), SECRET.to_owned());
-        Self { name, secret: Collection::default(), is_stale: true, fault: None, told: None }
+        Self { name, secret: Collection::default(), is_stale: true, written: None, fault: None, told: None }
     }
 
     pub(super) fn take(&mut self, seen: Seen<Secret>) -> bool {
@@ -47,6 +53,13 @@ impl Together {
     /// What has just been written.
     pub(super) fn put(&mut self, secret: &Secret) {
         self.secret.put(secret, |it| it);
+        self.written = Some(Instant::now());
+    }
+
+    /// How long it has to wait for its next write, if it is to have one and has to wait.
+    pub(super) fn waits(&self) -> Option<Duration> {
+        let rest = EVERY.saturating_sub(self.written?.elapsed());
+        (self.is_stale && !rest.is_zero()).then_some(rest)
     }
 
     /// The Secret as it should be with these keys; `None` when it is right as it is, an error when it is not ours.
@@ -148,6 +161,19 @@ mod tests {
         assert_eq!(namespaces_of(&after), namespaces_of(&data));
         assert!(left_out.contains(&"ns-0000"));
         assert_eq!(after, data);
+    }
+
+    #[test]
+    fn p27_keys_that_change_all_the_time_are_written_now_and_then() {
+        let mut together = Together::new("cloakroom-system");
+        assert_eq!(together.waits(), None, "the first write");
+        together.put(&Secret::default());
+        assert!(together.waits().is_some_and(|it| it <= EVERY));
+        together.is_stale = false;
+        assert_eq!(together.waits(), None, "nothing to write");
+        together.is_stale = true;
+        together.written = Instant::now().checked_sub(EVERY);
+        assert_eq!(together.waits(), None, "after its time");
     }
 
     #[test]

@@ -242,3 +242,17 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn p27_a_handle_under_the_token_key_alone_is_refused_where_handles_have_a_key() {
+    let [ours, theirs] = [(); 2].map(|()| TokenKeys::generate_line().unwrap());
+    let forger = House::new();
+    let [gate, replica, other] = [&ours, &ours, &theirs].map(|key| forger.with_handles_under(key));
+    let handle = gate.sessions.seal(&scope(), gate.start).unwrap();
+    assert_eq!(replica.sessions.open(&handle, gate.start), Ok(scope()));
+    for from in [&forger, &other] {
+        let forged = from.sessions.seal(&scope(), gate.start).unwrap();
+        assert_eq!(gate.sessions.open(&forged, gate.start), Err(CommandRefusal::InvalidHandle));
+        assert_eq!(from.sessions.open(&handle, gate.start), Err(CommandRefusal::InvalidHandle));
+    }
+}

@@ -16,6 +16,10 @@ use crate::authz::session::Timestamp;
 
 /// More keys than this are no ring that anybody has rotated.
 const MAX_KEYS: usize = 64;
+/// More bytes than any key of ours has, in PEM; and more than any ring with them. Who writes the Secret of one namespace must not
+/// take the room of the others where all lie together (P27).
+const MAX_PEM: usize = 8 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// When keys are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,14 @@ impl KeyBundle {
             path: place.join(RING_FILE),
             problem: "it is not UTF-8; restore the file".to_owned(),
         })?;
+        let too_large = |size: usize| {
+            let problem = format!(
+                "with its keys it is {size} bytes or more, over {MAX_BYTES}; remove keys that are past `retired`"
+            );
+            if size > MAX_BYTES { Err(KeyRingError::Syntax { path: place.join(RING_FILE), problem }) } else { Ok(()) }
+        };
+        let mut size = text.len();
+        too_large(size)?;
         let mut pems = BTreeMap::new();
         let (ring, timeline) = folder::assemble(&place.join(RING_FILE), text, |entry| {
             let name = entry.file();
@@ -81,6 +93,14 @@ impl KeyBundle {
                 return Err(KeyRingError::Syntax { path: place.join(RING_FILE), problem });
             }
             let text = file(&name).ok_or_else(|| missing(&name))?;
+            if text.len() > MAX_PEM {
+                let kid = name.trim_end_matches(".pem").to_owned();
+                let problem =
+                    format!("{name} is {} bytes, over {MAX_PEM}; leave nothing but the key in it", text.len());
+                return Err(KeyRingError::Key { path: place.to_owned(), kid, problem });
+            }
+            size += text.len();
+            too_large(size)?;
             let key = folder::parse_key(&place.join(&name), entry, text)?;
             pems.insert(name, Zeroizing::new(text.to_vec()));
             Ok(key)

@@ -191,9 +191,11 @@ async fn sidecars_find_what_they_need_and_a_restart_changes_nothing() -> Result<
             ensure!(file(&other, copy) == file(&made, key), "{name} is not copied to bank");
         }
     }
-    // Who is one namespace's admin is not another's.
+    // Who is one namespace's admin is not another's, and handles of one open in no other.
     let admin = file(&shared, "admin.token");
-    ensure!(admin.len() == 43 && admin != file(&other, "admin.token"), "one admin token for all");
+    for own in ["admin.token", "handle.key"] {
+        ensure!(file(&shared, own).len() == 43 && file(&shared, own) != file(&other, own), "one {own} for all");
+    }
 
     // The pods' accounts may watch policies there, and nowhere else.
     let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: web, namespace: shop }";
@@ -251,7 +253,9 @@ async fn what_has_changed_is_copied_on_and_what_was_changed_is_put_right() -> Re
         scene.becomes(&config_map("shop"), "has the new file", |it| it["data"]["cloakroom.yaml"] == want).await?;
         let password = format!("changed-{round}");
         let after = scene.becomes(&gate, "has the new password", |it| file(it, "store.password") == password).await?;
-        ensure!(file(&after, "admin.token") == file(&before, "admin.token"), "another admin token");
+        for own in ["admin.token", "handle.key"] {
+            ensure!(file(&after, own) == file(&before, own), "another {own}");
+        }
         let group = "system:serviceaccounts:shop";
         let bound = scene.becomes(&binding("shop"), "is put right", |it| it["subjects"][0]["name"] == group).await?;
         ensure!(bound["metadata"]["annotations"]["example.com/note"] == "kept", "{bound:#}");

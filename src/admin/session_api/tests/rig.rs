@@ -87,6 +87,7 @@ impl Rig {
             callers,
             realm: realm("shop"),
             realms: BTreeSet::from([realm("shop"), realm("bank")]),
+            tenant: None,
             clock: Arc::clone(&clock),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

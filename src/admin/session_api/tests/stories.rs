@@ -355,7 +355,7 @@ async fn p31_a_token_in_the_wrong_place_is_not_repeated_and_changes_are_in_the_a
 async fn a_caller_that_hangs_up_does_not_stop_a_change() {
     let rig = Rig::start().await;
     let caller = Arc::new(CallerConfig::admin("unused".into()).caller);
-    let grant = Grant::check(caller, Verb::Revoke, Realm::parse("shop").unwrap()).unwrap();
+    let grant = Grant::check(caller, None, Verb::Revoke, Realm::parse("shop").unwrap()).unwrap();
     let (parts, ()) = http::Request::new(()).into_parts();
     let (begun, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let done = Arc::new(AtomicBool::new(false));

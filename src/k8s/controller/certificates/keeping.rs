@@ -226,17 +226,19 @@ impl Keeping {
                 });
                 continue;
             }
-            let shown = objects::shown(secret).map(Held::Ours).unwrap_or_else(|fault| {
-                held("Secret", name, &secret.metadata, fault);
-                Held::NotOurs
-            });
+            let shown =
+                objects::changeable(objects::shown(secret), secret.immutable).map(Held::Ours).unwrap_or_else(|fault| {
+                    held("Secret", name, &secret.metadata, fault);
+                    Held::NotOurs
+                });
             found.leaves.insert(name.clone(), shown);
         }
         for (name, map) in self.maps.values().flat_map(Collection::iter) {
-            let bundle = objects::bundle(map).map(Held::Ours).unwrap_or_else(|fault| {
-                held("ConfigMap", name, &map.metadata, fault);
-                Held::NotOurs
-            });
+            let bundle =
+                objects::changeable(objects::bundle(map), map.immutable).map(Held::Ours).unwrap_or_else(|fault| {
+                    held("ConfigMap", name, &map.metadata, fault);
+                    Held::NotOurs
+                });
             found.bundles.insert(name.clone(), bundle);
         }
         for registration in self.registrations() {

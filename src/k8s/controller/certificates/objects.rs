@@ -73,6 +73,19 @@ pub(super) fn shown(secret: &Secret) -> Result<Shown, Fault> {
     Ok(Shown { leaf: Leaf::read(file("tls.crt"), file("tls.key")).ok(), bundle: file(BUNDLE).to_owned() })
 }
 
+/// What is held, unless it can never be written again: the turn of the authority would wait for it for ever.
+pub(super) fn changeable<T>(held: Result<T, Fault>, immutable: Option<bool>) -> Result<T, Fault> {
+    match immutable {
+        Some(true) => held.and(Err(Fault {
+            reason: "Immutable",
+            words: "it says `immutable: true`, so nothing in it is renewed, and who reads it loses its connections in time; delete it: \
+                    it is made again"
+                .to_owned(),
+        })),
+        _ => held,
+    }
+}
+
 /// The Secret of a certificate.
 pub(super) fn of_leaf(leaf: &Leaf, bundle: &str, metadata: ObjectMeta) -> Secret {
     let files = [
@@ -136,4 +149,19 @@ fn secret<const N: usize>(type_: &str, files: [(&str, Option<String>); N], metad
 /// A file of a Secret, if it is text.
 pub(super) fn text<'a>(secret: &'a Secret, name: &str) -> Option<&'a str> {
     std::str::from_utf8(&secret.data.as_ref()?.get(name)?.0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_never_be_written_is_left_alone_with_a_complaint() {
+        assert_eq!(changeable(Ok(1), None), Ok(1));
+        assert_eq!(changeable(Ok(1), Some(false)), Ok(1));
+        let fault = changeable(Ok(1), Some(true)).unwrap_err();
+        assert!(fault.reason == "Immutable" && fault.words.contains("delete it"), "{fault:?}");
+        let foreign = || Fault::foreign("x", "y");
+        assert_eq!(changeable::<u8>(Err(foreign()), Some(true)), Err(foreign()), "the first fault is told");
+    }
 }

@@ -14,8 +14,8 @@ use crate::sessions::token::TokenKeys;
 
 /// The label that makes an object ours, and its value.
 const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
-/// The file that each namespace has for itself.
-const ADMIN: &str = "admin.token";
+/// The files that each namespace has for itself: what opens its session API, and what its handles are sealed under.
+const OWN: [&str; 2] = ["admin.token", "handle.key"];
 /// Where the namespaces have users of the store: the password, and whose it is. One without the other is that of the store itself.
 const PASSWORD: &str = "store.password";
 const USER: &str = "store.user";
@@ -103,11 +103,13 @@ pub(super) fn config_map(text: &str, namespace: &str) -> Value {
     json!({ "data": { "cloakroom.yaml": SidecarsConfig::for_namespace(text, namespace) } })
 }
 
-/// What every gate shares, and the admin token of this namespace and the password of its user, if it is to have one: these stay
-/// what they are. `None` when there is no new one.
+/// What every gate shares, what this namespace has for itself, and the password of its user, if it is to have one: these stay what
+/// they are. `None` when there is no new one.
 pub(super) fn secret(sources: &Sources, present: Option<&DynamicObject>, user_of: Option<&String>) -> Option<Value> {
     let mut data = json!(sources);
-    data[ADMIN] = json!(present.and_then(|it| file(it, ADMIN)).or_else(random)?);
+    for own in OWN {
+        data[own] = json!(present.and_then(|it| file(it, own)).or_else(random)?);
+    }
     if let Some(namespace) = user_of {
         let name = Some(BASE64_STANDARD.encode(namespace));
         // Before there were users the same file had the store's own password, which is to be nobody's here.

@@ -125,3 +125,36 @@ fn p10_a_ring_that_is_not_whole_is_none() {
         assert!(!error.contains("PRIVATE"), "{error}");
     }
 }
+
+#[test]
+fn p27_a_ring_that_was_padded_is_refused() {
+    let bundle = made();
+    let files: Vec<_> = bundle.files().map(|(name, content)| (name, content.to_vec())).collect();
+    let padded = |file: &str, bytes: usize| {
+        let files: Vec<(String, Vec<u8>)> = files
+            .iter()
+            .cloned()
+            .map(|(name, mut content)| {
+                if name.ends_with(file) {
+                    let comment = if file == ".pem" { "\n" } else { "#" };
+                    content.extend(comment.repeat(bytes).bytes());
+                }
+                (name, content)
+            })
+            .collect();
+        let find = |name: &str| files.iter().find(|(known, _)| known == name).map(|(_, content)| content.as_slice());
+        KeyBundle::read("Secret shop/cloakroom-keys", find).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (file, bytes, want) in [
+        (".pem", 7 * 1024, None),
+        (".pem", 8 * 1024, Some("over 8192; leave nothing but the key in it")),
+        (".yaml", 60 * 1024, None),
+        (".yaml", 64 * 1024, Some("over 65536; remove keys that are past `retired`")),
+    ] {
+        match (padded(file, bytes), want) {
+            (Ok(()), None) => {}
+            (Err(said), Some(want)) if said.contains(want) => {}
+            (read, _) => panic!("{file} {bytes}: {read:?}"),
+        }
+    }
+}
