@@ -203,7 +203,7 @@ async fn squatted(version: EnvoyVersion) -> Result<()> {
     let theirs = theirs.replace("namespace: istio-system", "namespace: a-stranger").replace("grpc: 9443", &port);
     ensure!(theirs.contains("namespace: a-stranger") && theirs.contains(&port), "{theirs}");
     town.server.apply(&theirs).await?;
-    town.provide(true)?;
+    town.provide(true).await?;
     town.apply(&objects, true).await?;
     town.proxy_has(CHECK).await?;
 
