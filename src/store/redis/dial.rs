@@ -128,7 +128,7 @@ impl Access {
         self.dial_with(None, address, database, told).await
     }
 
-    /// [`Self::dial`] with a password that is known; without one the file's.
+    /// [`Self::dial`] with a password that is known by other ways, which counts as long as the file has none.
     pub(super) async fn dial_with(
         &self,
         password: Option<Zeroizing<String>>,
@@ -210,9 +210,10 @@ impl Access {
     }
 
     fn read(&self, known: Option<Zeroizing<String>>) -> Result<Papers, DialError> {
-        let password = match known {
-            Some(known) => Some(known),
-            None => self.password.as_deref().map(password).transpose()?,
+        let password = match (self.password.as_deref().map(password).transpose(), known) {
+            (Ok(Some(written)), _) => Some(written),
+            (_, Some(known)) => Some(known),
+            (of_file, None) => of_file?,
         };
         let tls = self.tls.as_ref().map(Tls::client).transpose()?;
         Ok(Papers { password, tls })

@@ -115,8 +115,8 @@ impl From<DialError> for UsersError {
     }
 }
 
-/// Keeps the users of the server at `address` as `wanted` says, until it is dropped; `access` is somebody who may make them, with
-/// `password` where that is known, else with that of its file. `told` hears how many the server has been told of, each time that it
+/// Keeps the users of the server at `address` as `wanted` says, until it is dropped; `access` is somebody who may make them, by
+/// `password` as long as its file has none. `told` hears how many the server has been told of, each time that it
 /// was, and why not.
 pub async fn keep(
     address: &Address,

@@ -15,7 +15,7 @@ use super::super::lease::Leadership;
 /// Who may come to the store.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Passwords {
-    /// The store's own password, where it is one that we made: a mounted Secret would have it a minute later.
+    /// The store's own password, where it is one that we made: a file that is mounted from the Secret has it a minute later.
     pub own: Option<Zeroizing<String>>,
     /// Those of the namespaces that have a user.
     pub namespaces: BTreeMap<String, Zeroizing<Vec<u8>>>,
