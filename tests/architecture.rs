@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
     ("admin", &["api", "authz", "identity", "sessions", "store"]),
     ("telemetry", &[]),
-    ("wiring", &[]),
+    ("wiring", &["api"]),
     ("doctor", &["k8s"]),
     (
         "config",

@@ -1,6 +1,7 @@
 //! The place that is to be wired: what the pieces are about.
 
 use super::{Envoy, Headers};
+use crate::api::meta::is_label;
 
 /// Where the gate runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,10 +215,4 @@ pub fn default_issuer(install_namespace: &str) -> String {
 /// What a path is written with (RFC 3986 §3.3), but for what would mean something in YAML.
 fn is_of_a_path(sign: char) -> bool {
     sign.is_ascii_alphanumeric() || "/-._~%!$()*+,=:@".contains(sign)
-}
-
-/// RFC 1123 §2.1, as Kubernetes has it.
-fn is_label(name: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
 }

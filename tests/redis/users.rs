@@ -13,6 +13,7 @@ use e2e::redis::resp::Reply;
 use e2e::redis::{Redis, RedisOptions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::fleet::{Fleet, PATIENCE, STALE, believing_for};
 
@@ -36,9 +37,17 @@ impl Drop for Kept {
 
 impl Kept {
     async fn start(users: &[(&str, &[&str])]) -> Result<Self> {
+        Self::with(users, Some(OF_THE_STORE), None).await
+    }
+
+    /// The store's password as it stands in the file, if there is one, and as it is known otherwise.
+    async fn with(users: &[(&str, &[&str])], written: Option<&str>, known: Option<&str>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let password = folder.path().join("store");
-        std::fs::write(&password, OF_THE_STORE)?;
+        if let Some(written) = written {
+            std::fs::write(&password, written)?;
+        }
+        let known = known.map(|it| Zeroizing::new(it.to_owned()));
         let users_of_others = vec![
             "somebody on >else ~theirs:* +get".to_owned(),
             // What docs/store.md says that the controller needs.
@@ -59,7 +68,7 @@ impl Kept {
                         told.fetch_add(1, Ordering::SeqCst);
                     }
                 };
-                match users::keep(&address, &access, None, wants, hear).await {}
+                match users::keep(&address, &access, known.as_ref(), wants, hear).await {}
             }
         });
         let kept = Self { redis, folder, wanted, told, keeping };
@@ -149,4 +158,13 @@ async fn a_store_that_restarts_is_told_of_its_users_again() -> Result<()> {
     // A new log-in needs the user; the server has lost it with the rest of its memory.
     let bob = fleet.log_in("bob").await?;
     fleet.0[0].until(&bob, 200).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_known_counts_until_the_file_has_one() -> Result<()> {
+    // Each begins only once the server has taken the users.
+    Kept::with(&[("shop", &["default"])], None, Some(OF_THE_STORE)).await?;
+    Kept::with(&[("shop", &["default"])], Some("\n"), Some(OF_THE_STORE)).await?;
+    Kept::with(&[("shop", &["default"])], Some(OF_THE_STORE), Some("another")).await?;
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use kube::api::ObjectMeta;
 
 /// The label, and its value.
-const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
+pub(super) const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
 
 /// Why an object is left alone: the reason of an Event, and its words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,10 @@ use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::super::ours::{self, OURS};
 use super::SidecarsConfig;
 use crate::sessions::token::TokenKeys;
 
-/// The label that makes an object ours, and its value.
-const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "cloakroom-controller");
 /// The files that each namespace has for itself: what opens its session API, and what its handles are sealed under.
 const OWN: [&str; 2] = ["admin.token", "handle.key"];
 /// Where the namespaces have users of the store: the password, and whose it is. One without the other is that of the store itself.
@@ -63,8 +62,7 @@ impl Kind {
 }
 
 pub(super) fn is_ours(kind: Kind, object: &DynamicObject) -> bool {
-    let labels = object.metadata.labels.as_ref();
-    labels.and_then(|it| it.get(OURS.0)).is_some_and(|it| it == OURS.1)
+    ours::is_ours(&object.metadata)
         && (kind != Kind::Secret || object.data["type"].as_str().is_none_or(|it| it == "Opaque"))
 }
 
@@ -166,7 +164,5 @@ pub(super) fn changed(present: DynamicObject, content: Value) -> DynamicObject {
 }
 
 fn label(metadata: &mut ObjectMeta) {
-    let labels = metadata.labels.get_or_insert_default();
-    labels.insert(OURS.0.to_owned(), OURS.1.to_owned());
-    labels.insert("app.kubernetes.io/part-of".to_owned(), "cloakroom".to_owned());
+    *metadata = ours::marked(std::mem::take(metadata));
 }
