@@ -214,6 +214,11 @@ impl Output {
         lock(&self.0.0).lines.iter().any(|line| line.contains(text))
     }
 
+    /// How many of the kept lines contain `text`.
+    pub fn count(&self, text: &str) -> usize {
+        lock(&self.0.0).lines.iter().filter(|line| line.contains(text)).count()
+    }
+
     /// The last `count` lines.
     pub fn tail(&self, count: usize) -> String {
         let written = lock(&self.0.0);

@@ -22,6 +22,8 @@ use super::scene::{Cluster, Controller, PATIENCE, on_route};
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cloakroom-policies";
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloakroom-injector";
 const NAME: &str = "cloakroom-gate.cloakroom-system.svc";
+/// How often the proxy has taken up another secret for its connections to the gate.
+const UPDATES: &str = "cluster.cloakroom.client_ssl_socket_factory.ssl_context_update_by_sds";
 const POLICY: &str = "
 apiVersion: cloakroom.dev/v1alpha1
 kind: AuthPolicy
@@ -302,12 +304,17 @@ impl Shared {
         Ok(Self { gate, envoy, _shop: shop, request, mounts })
     }
 
-    /// Has the Secrets as they are now, as kubelet would in a minute.
-    async fn sync(&mut self, cluster: &Cluster) -> Result<()> {
+    /// Has the Secrets as they are now, as kubelet would in a minute, and waits until gate and proxy have read them: each turn of
+    /// an authority takes far longer than that. `of_proxy` is how many of the proxy's two secrets are others now.
+    async fn sync(&mut self, cluster: &Cluster, of_proxy: u64) -> Result<()> {
+        let reads = || self.gate.output().count("a certificate was read again");
+        let (read, updated) = (reads(), self.envoy.stat(UPDATES).await?);
         for (secret, mount) in &mut self.mounts {
             mount.update(&files_of(&cluster.get(&secret_path(secret)).await?)?)?;
         }
-        Ok(())
+        let have_read =
+            async || reads() > read && self.envoy.stat(UPDATES).await.is_ok_and(|it| it >= updated + of_proxy);
+        wait_until(PATIENCE, "gate and proxy to read their Secrets", have_read).await
     }
 }
 
@@ -358,7 +365,8 @@ async fn p30_p33_an_authority_is_replaced_under_load_while_its_leader_is_killed(
         cluster.authority("announced", announced).await?;
         let [told, _] = cluster.told().await?;
         ensure!(told.starts_with(&before) && told.len() > before.len(), "both are trusted");
-        shared.sync(&cluster).await?;
+        // Whom to trust.
+        shared.sync(&cluster, 1).await?;
         go_on().await?;
         // In the middle of it. The next one finds what was written, and goes on.
         leader.process.kill()?;
@@ -368,7 +376,8 @@ async fn p30_p33_an_authority_is_replaced_under_load_while_its_leader_is_killed(
         cluster.authority("in use", in_use).await?;
         let after = cluster.file("cloakroom-system/cloakroom-ca", "ca.crt").await?;
         ensure!(after != before);
-        shared.sync(&cluster).await?;
+        // That, and a certificate of the new one.
+        shared.sync(&cluster, 2).await?;
         go_on().await?;
         cluster.wait_is_over().await?;
         cluster.authority("alone", |files| files == ["ca.crt", "ca.key"]).await?;
@@ -379,7 +388,8 @@ async fn p30_p33_an_authority_is_replaced_under_load_while_its_leader_is_killed(
         let only =
             async || cluster.file("cloakroom-system/cloakroom-gate-tls", "ca.crt").await.is_ok_and(|it| it == after);
         wait_until(PATIENCE, "gates that trust the new one alone", only).await?;
-        shared.sync(&cluster).await?;
+        // Whom to trust.
+        shared.sync(&cluster, 1).await?;
         go_on().await?;
         over.store(true, Ordering::Relaxed);
         anyhow::Ok(())
