@@ -1,21 +1,28 @@
 //! The configuration of `cloakroom serve` and `cloakroom controller`: the file as written (`config/file.rs`), then the values as used. Defaults and
 //! checks live here and nowhere else; `docs/configuration.md` is the reference.
 
+mod callers;
+mod carriers;
 mod controller;
 mod file;
+mod jwt;
 pub mod pod;
 mod policies;
+mod providers;
 mod realms;
 mod sidecars;
 mod store;
+mod telemetry;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::controller::ControllerSettings;
+pub use self::jwt::JwtConfig;
 pub use self::policies::PoliciesConfig;
 pub use self::sidecars::{SidecarsSettings, UsersSettings};
 pub use self::store::StoreConfig;
+pub use self::telemetry::TelemetryConfig;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,18 +30,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::admin::caller::{Caller, CallerConfig, Realms, Verb};
+use crate::admin::caller::CallerConfig;
 use crate::api::byte_size::ByteSize;
 use crate::api::duration::HumanDuration;
-use crate::authz::credential::{Carrier, Carriers};
+use crate::authz::credential::Carriers;
 use crate::authz::policy::{RealmRights, RouteIdentity};
 use crate::authz::session::Realm;
-use crate::ext_authz::record::Decisions;
 use crate::grpc::Address;
-use crate::identity::outbound::{NetworkError, OutboundConfig};
+use crate::identity::outbound::OutboundConfig;
 use crate::sessions::SessionsConfig;
-use crate::sessions::keyring::KeyRingConfig;
-use crate::telemetry::LogFormat;
 use crate::tls::TlsFiles;
 
 /// Everything `serve` needs to know.
@@ -93,26 +97,6 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// The session API.
     pub sessions: Option<SocketAddr>,
-}
-
-/// `jwt`.
-#[derive(Clone, Debug)]
-pub struct JwtConfig {
-    /// The header services read, in lower case.
-    pub header: String,
-    /// The keys and what is made with them.
-    pub ring: KeyRingConfig,
-}
-
-/// `telemetry`.
-#[derive(Clone, Debug)]
-pub struct TelemetryConfig {
-    /// The filter.
-    pub log: String,
-    /// How lines look.
-    pub format: LogFormat,
-    /// Which decisions leave a record.
-    pub decisions: Decisions,
 }
 
 /// `shutdown`.
@@ -213,7 +197,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let realm = realm("realm", file.realm.as_deref().unwrap_or("default"))?;
     let realms = realms::resolve(&realm, file.realms.unwrap_or_default())?;
     let listen = listen(file.listen, folder)?;
-    let callers = callers(file.api, folder, &realms)?;
+    let callers = callers::resolve(file.api, folder, &realms)?;
     if listen.sessions.is_some() && callers.is_empty() {
         return Err(wrong(
             "api",
@@ -230,7 +214,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
     let store = sessions_file.store.take();
     let sessions = sessions(sessions_file)?;
     let store = store::resolve(store, folder, &realm, sessions.max_staleness)?;
-    let jwt = jwt(file.jwt, folder)?;
+    let jwt = jwt::resolve(file.jwt, folder)?;
     let pod = file.policies.pod.as_ref().map(|dir| folder.join(dir));
     let policies = policies::resolve(file.policies, folder)?;
     Ok(Config {
@@ -239,7 +223,7 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
         listen,
         token_key_file: at(file.token.key_file, "token.key"),
         handle_key_file: file.token.handle_key_file.map(|path| folder.join(path)),
-        carriers: carriers(file.token.carriers)?,
+        carriers: carriers::resolve(file.token.carriers)?,
         controller: controller::resolve(file.controller, folder, jwt.ring.algorithm, &policies, &store)?,
         store,
         sessions,
@@ -253,9 +237,9 @@ fn resolve(file: file::File, folder: &Path) -> Result<Config, Wrong> {
                 return Err(wrong("proxy.routeIdentity", format!("`{other}` is not one of verified, trusted")));
             }
         },
-        providers: providers(file.providers, folder)?,
+        providers: providers::resolve(file.providers, folder)?,
         callers,
-        telemetry: telemetry(file.telemetry)?,
+        telemetry: telemetry::resolve(file.telemetry)?,
         shutdown: ShutdownConfig {
             settle: within("shutdown.settle", file.shutdown.settle, 2_000, 0, 300_000)?,
             drain: within("shutdown.drain", file.shutdown.drain, 10_000, 0, 3_600_000)?,
@@ -377,36 +361,6 @@ fn tls(file: file::ListenTlsFile, folder: &Path) -> Result<TlsFiles, Wrong> {
     })
 }
 
-fn carriers(given: Option<Vec<file::CarrierFile>>) -> Result<Carriers, Wrong> {
-    let key = "token.carriers";
-    let written = given.unwrap_or_else(|| {
-        vec![file::CarrierFile::Cookie("__Host-session".to_owned()), file::CarrierFile::Bearer(file::Empty {})]
-    });
-    let mut carriers = Vec::new();
-    for carrier in written {
-        carriers.push(match carrier {
-            file::CarrierFile::Bearer(_) => Carrier::Bearer,
-            file::CarrierFile::Header(name) => Carrier::Header(name.to_ascii_lowercase().into()),
-            // RFC 6265bis §4.1.3.2: only this prefix binds a cookie to its host, in every browser.
-            file::CarrierFile::Cookie(name) if name.starts_with("__Host-") && (8..=64).contains(&name.len()) => {
-                Carrier::Cookie(name.into())
-            }
-            file::CarrierFile::Cookie(name) => {
-                return Err(wrong(
-                    key,
-                    format!(
-                        "`{name}` is not host-bound: begin the cookie's name with `__Host-`, at most 64 bytes in all"
-                    ),
-                ));
-            }
-        });
-    }
-    if carriers.len() > 8 || carriers.iter().filter(|it| matches!(it, Carrier::Cookie(_))).count() > 1 {
-        return Err(wrong(key, "list at most 8 carriers and one cookie: two cookies would have to be ranked".into()));
-    }
-    Carriers::new(carriers).map_err(|error| wrong(key, error.to_string()))
-}
-
 fn sessions(file: file::SessionsFile) -> Result<SessionsConfig, Wrong> {
     const DAY: u64 = 24 * 3_600_000;
     let absolute = within("sessions.absolute", file.absolute, DAY, 60_000, 400 * DAY)?;
@@ -429,122 +383,4 @@ fn sessions(file: file::SessionsFile) -> Result<SessionsConfig, Wrong> {
         negative: within("sessions.view.negative", file.view.negative, 2_000, 100, 60_000)?,
         hard_ttl: Duration::from_secs(60),
     })
-}
-
-fn jwt(file: file::JwtFile, folder: &Path) -> Result<JwtConfig, Wrong> {
-    let header = file.header.unwrap_or_else(|| "x-session-jwt".to_owned()).to_ascii_lowercase();
-    let plain = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !header.starts_with("x-") || header.len() > 64 || header.len() < 3 || !plain {
-        return Err(wrong(
-            "jwt.header",
-            format!(
-                "`{header}` is not a header name of ours: it begins with x- and has letters, digits and - after it, at most 64"
-            ),
-        ));
-    }
-    if header.starts_with("x-envoy-") || header.starts_with("x-forwarded-") {
-        return Err(wrong(
-            "jwt.header",
-            format!("`{header}` belongs to the proxy: choose another, such as x-session-jwt"),
-        ));
-    }
-    let Some(issuer) = file.issuer else {
-        return Err(wrong(
-            "jwt.issuer",
-            "is required: the https URL that services know as this install, such as https://cloakroom.example".into(),
-        ));
-    };
-    let uri: Option<http::Uri> = issuer.parse().ok();
-    let good = uri.is_some_and(|it| {
-        it.scheme_str() == Some("https") && it.host().is_some_and(|host| !host.is_empty()) && it.query().is_none()
-    });
-    if !good || issuer.contains(['#', '?', '"', '\\']) || issuer.len() > 512 {
-        return Err(wrong(
-            "jwt.issuer",
-            format!("`{issuer}` is not an https URL without query and fragment (RFC 8414 §2)"),
-        ));
-    }
-    let max_bytes = file.max_bytes.map_or(6 * 1024, ByteSize::get);
-    let max_bytes = usize::try_from(max_bytes).ok().filter(|it| (512..=60 * 1024).contains(it));
-    let ring = KeyRingConfig {
-        dir: folder.join(file.keys_dir.as_deref().unwrap_or("keys")),
-        issuer: issuer.trim_end_matches('/').to_owned(),
-        algorithm: file.algorithm.unwrap_or_default(),
-        lifetime: within("jwt.lifetime", file.lifetime, 60_000, 10_000, 60_000)?,
-        max_bytes: max_bytes.ok_or_else(|| {
-            wrong("jwt.maxBytes", "is out of bounds: 512 to 60Ki (Envoy's default for all headers together)".into())
-        })?,
-    };
-    Ok(JwtConfig { header, ring })
-}
-
-fn providers(file: file::ProvidersFile, folder: &Path) -> Result<OutboundConfig, Wrong> {
-    let written = file.networks.unwrap_or_default();
-    if written.len() > 64 {
-        return Err(wrong("providers.networks", format!("{} networks, the most is 64", written.len())));
-    }
-    let networks = written.iter().map(|text| text.parse().map_err(|error| wrong_network(&error)));
-    Ok(OutboundConfig {
-        networks: networks.collect::<Result<_, _>>()?,
-        ca_file: file.ca_file.map(|path| folder.join(path)),
-    })
-}
-
-fn wrong_network(error: &NetworkError) -> Wrong {
-    wrong("providers.networks", error.to_string())
-}
-
-fn callers(
-    file: file::ApiFile,
-    folder: &Path,
-    known: &BTreeMap<Realm, RealmRights>,
-) -> Result<Vec<CallerConfig>, Wrong> {
-    let mut callers: Vec<_> = file.token_file.map(|path| CallerConfig::admin(folder.join(path))).into_iter().collect();
-    for written in file.callers {
-        let name = written.name;
-        if name.is_empty() || name.len() > 64 || callers.iter().any(|it| it.caller.name == name) {
-            let problem =
-                format!("`{name}` is not a name of its own, 1 to 64 bytes (`admin` is the caller of api.tokenFile)");
-            return Err(wrong("api.callers", problem));
-        }
-        let realms = match written.realms {
-            None => Realms::Any,
-            Some(names) => Realms::Only(names.iter().map(|name| known_realm(name, known)).collect::<Result<_, _>>()?),
-        };
-        let verbs = match written.verbs {
-            None => Verb::ALL.into(),
-            Some(names) => names.iter().map(|name| verb(name)).collect::<Result<_, _>>()?,
-        };
-        callers
-            .push(CallerConfig { caller: Caller { name, realms, verbs }, token_file: folder.join(written.token_file) });
-    }
-    Ok(callers)
-}
-
-fn known_realm(name: &str, known: &BTreeMap<Realm, RealmRights>) -> Result<Realm, Wrong> {
-    let named = realm("api.callers.realms", name)?;
-    let problem = || wrong("api.callers.realms", format!("`{name}` is not a realm of this install: add it to realms"));
-    if known.contains_key(&named) { Ok(named) } else { Err(problem()) }
-}
-
-fn verb(name: &str) -> Result<Verb, Wrong> {
-    let known: Vec<&str> = Verb::ALL.iter().map(|verb| verb.name()).collect();
-    Verb::parse(name).ok_or_else(|| {
-        wrong("api.callers.verbs", format!("no verb `{name}`: there are {}", crate::api::read::listed(&known)))
-    })
-}
-
-fn telemetry(file: file::TelemetryFile) -> Result<TelemetryConfig, Wrong> {
-    let format = match file.format.as_deref().unwrap_or("json") {
-        "json" => LogFormat::Json,
-        "text" => LogFormat::Text,
-        other => return Err(wrong("telemetry.format", format!("`{other}` is not one of json, text"))),
-    };
-    let decisions = match file.decisions.as_deref().unwrap_or("denials") {
-        "none" => Decisions::None,
-        "denials" => Decisions::Denials,
-        "all" => Decisions::All,
-        other => return Err(wrong("telemetry.decisions", format!("`{other}` is not one of none, denials, all"))),
-    };
-    Ok(TelemetryConfig { log: file.log.unwrap_or_else(|| "info".to_owned()), format, decisions })
 }

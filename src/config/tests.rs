@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::authz::credential::Carrier;
 use crate::authz::policy::Namespaces;
 use crate::k8s::{Access as ClusterAccess, ClusterSettings};
 use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
