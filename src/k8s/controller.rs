@@ -6,6 +6,7 @@
 
 pub mod certificates;
 mod collection;
+mod complaints;
 mod gates;
 mod keys;
 mod lease;

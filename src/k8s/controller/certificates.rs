@@ -9,6 +9,7 @@ mod authority;
 mod keeping;
 mod objects;
 mod plan;
+mod registrations;
 mod signer;
 #[cfg(test)]
 mod tests;

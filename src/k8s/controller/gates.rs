@@ -5,10 +5,11 @@
 //! enrolled. One of these names that is not ours is never written to.
 
 mod config;
+mod present;
 mod store_users;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,10 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 pub use self::config::{Check, FileCheck, FileInSecret, GatesConfig, OnceMade, SidecarsConfig};
+use self::present::{Place, Present};
 pub use self::store_users::{Lead, Passwords, StoreUsers};
 use self::wanted::{Kind, Sources, is_ours};
-use super::collection::Collection;
+use super::complaints::Complaints;
 use super::lease::Leadership;
 use super::metrics::{ControllerMetrics, Written};
 use super::news::News;
@@ -57,28 +59,19 @@ pub(super) struct Means {
     pub(super) metrics: ControllerMetrics,
 }
 
-/// What is watched.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    /// A Secret of the install, by its name.
-    Install(String),
-    /// What was brought, in one namespace or in all.
-    Brought(Kind, String),
-}
-
 /// Brings what gates need.
 pub(super) struct Gates {
     with: Means,
-    known: BTreeMap<Place, Collection<DynamicObject>>,
+    present: Present,
     /// The last good text of the sidecars' file.
     text: Option<String>,
-    /// What was complained of last, by what it is about and by the reason.
-    complaints: HashMap<(String, &'static str), String>,
+    /// By what they are about and by the reason.
+    complaints: Complaints<(String, &'static str)>,
 }
 
 impl Gates {
     pub(super) fn of(with: Means) -> Self {
-        Self { with, known: BTreeMap::new(), text: None, complaints: HashMap::new() }
+        Self { present: Present::of(&with.install), text: None, complaints: Complaints::default(), with }
     }
 
     pub(super) async fn run(mut self) {
@@ -92,10 +85,10 @@ impl Gates {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some((place, seen)) = changes.recv() => {
-                    self.known.entry(place).or_default().take(seen, |it| it);
-                    while let Ok((place, seen)) = changes.try_recv() {
-                        self.known.entry(place).or_default().take(seen, |it| it);
+                Some(change) = changes.recv() => {
+                    self.present.take(change);
+                    while let Ok(change) = changes.try_recv() {
+                        self.present.take(change);
                     }
                 }
                 () = self.with.leadership.changed() => {}
@@ -122,14 +115,14 @@ impl Gates {
     fn tell_users(&self, told: &watch::Sender<Option<Arc<Passwords>>>) {
         let Some(enrolled) = self.enrolled().filter(|_| self.with_users()) else { return };
         let of = |namespace: String| {
-            let (_, present) = self.brought(Kind::Secret, &namespace);
+            let (_, present) = self.present.brought(Kind::Secret, &namespace);
             let password = wanted::password(present.filter(|it| is_ours(Kind::Secret, it))?, &namespace)?;
             Some((namespace, password))
         };
         let namespaces = enrolled.into_iter().filter_map(of).collect();
         let (name, key) = OnceMade::Store.place();
         let is_ours = self.with.config.once.contains(&OnceMade::Store);
-        let own = self.of_install(name).flatten().filter(|_| is_ours).and_then(|it| wanted::text(it, key));
+        let own = self.present.of_install(name).flatten().filter(|_| is_ours).and_then(|it| wanted::text(it, key));
         let passwords = Passwords { own, namespaces };
         told.send_if_modified(|told| {
             let is_new = told.as_deref() != Some(&passwords);
@@ -155,7 +148,7 @@ impl Gates {
         places.extend(names.into_iter().map(Place::Install));
         let mut tasks = JoinSet::new();
         for place in places {
-            self.known.insert(place.clone(), Collection::default());
+            self.present.awaits(place.clone());
             let (api, kind, name) = match &place {
                 Place::Install(name) => (self.api(Kind::Secret, &self.with.install), Kind::Secret, name.as_str()),
                 Place::Brought(kind, scope) => (self.api(*kind, scope), *kind, NAME),
@@ -182,35 +175,24 @@ impl Gates {
         let read = read.and_then(|text| (self.with.config.check.0)(&text).map(|()| text));
         match read {
             Ok(text) => {
-                self.complaints.remove(&(about.clone(), FILE));
+                self.complaints.forget(&(about.clone(), FILE));
                 if self.text.as_ref() != Some(&text) {
                     tracing::info!(file = %about, "the file of the sidecars is taken up");
                     self.text = Some(text);
                 }
             }
-            Err(problem) if self.is_new_complaint(&about, FILE, &problem) => {
+            Err(problem) if self.complaints.is_new((about.clone(), FILE), None, &problem) => {
                 tracing::error!(file = %about, %problem, "the file of the sidecars is no good; the last good one stays");
             }
             Err(_) => {}
         }
     }
 
-    fn is_new_complaint(&mut self, about: &str, reason: &'static str, problem: &str) -> bool {
-        let last = self.complaints.insert((about.to_owned(), reason), problem.to_owned());
-        last.is_none_or(|it| it != problem)
-    }
-
-    /// A Secret of the install; `None` while it is not known whether it is there.
-    fn of_install(&self, name: &str) -> Option<Option<&DynamicObject>> {
-        let secrets = self.known.get(&Place::Install(name.to_owned()))?;
-        secrets.is_whole().then(|| secrets.get(&(self.with.install.clone(), name.to_owned())))
-    }
-
     /// Makes the Secrets of the install that are missing.
     async fn make_once(&mut self) {
         for once in self.with.config.once.clone() {
             let (name, key) = once.place();
-            let Some(present) = self.of_install(name) else { continue };
+            let Some(present) = self.present.of_install(name) else { continue };
             if let Some(present) = present {
                 let (is_whole, uid) = (wanted::file(present, key).is_some(), present.uid());
                 if !is_whole {
@@ -238,7 +220,7 @@ impl Gates {
         let users = self.with_users();
         for namespace in &enrolled {
             for kind in Kind::ALL {
-                let (place, present) = self.brought(kind, namespace);
+                let (place, present) = self.present.brought(kind, namespace);
                 let wanted = match kind {
                     Kind::RoleBinding => Some(wanted::role_binding(namespace)),
                     Kind::ConfigMap => self.text.as_deref().map(|text| wanted::config_map(text, namespace)),
@@ -256,18 +238,10 @@ impl Gates {
     /// The namespaces that are to have it; `None` while that, or what they have, is not known.
     fn enrolled(&self) -> Option<BTreeSet<String>> {
         self.with.config.sidecars.as_ref()?;
-        let is_whole = self.known.iter().all(|(place, known)| !matches!(place, Place::Brought(..)) || known.is_whole());
-        let mut enrolled = self.with.enrolled.borrow().clone().filter(|_| is_whole)?;
+        let mut enrolled = self.with.enrolled.borrow().clone().filter(|_| self.present.is_whole())?;
         // A gate in the install's own namespace is the chart's to make.
         enrolled.remove(&self.with.install);
         Some(enrolled)
-    }
-
-    fn brought(&self, kind: Kind, namespace: &str) -> (Place, Option<&DynamicObject>) {
-        let own = Place::Brought(kind, namespace.to_owned());
-        let place = if self.known.contains_key(&own) { own } else { Place::Brought(kind, String::new()) };
-        let present = self.known.get(&place).and_then(|it| it.get(&(namespace.to_owned(), NAME.to_owned())));
-        (place, present)
     }
 
     /// What every gate shares, if all of it is there.
@@ -280,7 +254,7 @@ impl Gates {
             [(Some(token), "token.key"), (sidecars.password, "store.password"), (sidecars.ca, "store-ca.crt")]
         {
             let Some(FileInSecret { secret, key }) = source else { continue };
-            let present = self.of_install(&secret)?;
+            let present = self.present.of_install(&secret)?;
             let (content, uid) = (present.and_then(|it| wanted::file(it, &key)), present.and_then(|it| it.uid()));
             let name = (self.with.install.clone(), secret);
             let Some(content) = content else {
@@ -288,7 +262,7 @@ impl Gates {
                 self.complain(Kind::Secret, &name, uid, MISSING, &words).await;
                 return None;
             };
-            self.complaints.remove(&(about(Kind::Secret, &name), MISSING));
+            self.complaints.forget(&(about(Kind::Secret, &name), MISSING));
             files.insert(file, content);
         }
         Some(files)
@@ -309,7 +283,7 @@ impl Gates {
             let words = wanted::not_ours(kind);
             return self.complain(kind, &name, present.uid(), NOT_OURS, &words).await;
         }
-        self.complaints.remove(&(about(kind, &name), NOT_OURS));
+        self.complaints.forget(&(about(kind, &name), NOT_OURS));
         if wanted::is_same(&present, &wanted) {
             return;
         }
@@ -326,15 +300,12 @@ impl Gates {
     /// Takes away what was brought to namespaces that are no longer enrolled.
     async fn take_away(&mut self) {
         let Some(enrolled) = self.enrolled() else { return };
-        let mut gone = Vec::new();
-        for (place, known) in &self.known {
-            let Place::Brought(kind, _) = place else { continue };
-            let left = known.iter().filter(|((namespace, _), object)| {
-                !enrolled.contains(namespace) && *namespace != self.with.install && is_ours(*kind, object)
-            });
-            gone.extend(left.map(|(name, object)| (*kind, name.clone(), place.clone(), object.clone())));
-        }
-        for (kind, name, place, object) in gone {
+        let left = self
+            .present
+            .ours()
+            .filter(|(_, _, (namespace, _), _)| !enrolled.contains(namespace) && *namespace != self.with.install);
+        let left = left.map(|(kind, place, name, object)| (kind, place.clone(), name.clone(), object.clone()));
+        for (kind, place, name, object) in left.collect::<Vec<_>>() {
             self.delete(kind, &name, place, &object).await;
         }
     }
@@ -348,7 +319,7 @@ impl Gates {
         match deleted {
             Ok(_) => {
                 self.with.metrics.gates(Written::Done);
-                self.known.entry(place).or_default().forget(name);
+                self.present.forget(place, name);
                 tracing::info!(namespace = %name.0, kind = kind.name(), name = %name.1, "took away what sidecars needed");
             }
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => {
@@ -372,8 +343,8 @@ impl Gates {
         let is_done = match written {
             Ok(object) => {
                 self.with.metrics.gates(Written::Done);
-                self.complaints.remove(&(about, FAILED));
-                self.known.entry(place).or_default().put(&object, |it| it);
+                self.complaints.forget(&(about, FAILED));
+                self.present.put(place, &object);
                 true
             }
             // Somebody else was faster, and the watch is about to tell what they wrote.
@@ -393,7 +364,7 @@ impl Gates {
     fn failed(&mut self, about: &str, error: &Error) {
         self.with.metrics.gates(Written::Failed);
         let problem = error.to_string();
-        if self.is_new_complaint(about, FAILED, &problem) {
+        if self.complaints.is_new((about.to_owned(), FAILED), None, &problem) {
             tracing::warn!(object = about, error = %problem, "what sidecars need could not be written; tried again");
         }
     }
@@ -408,7 +379,7 @@ impl Gates {
         words: &str,
     ) {
         let about = about(kind, name);
-        if self.is_new_complaint(&about, reason, &format!("{words} {}", uid.as_deref().unwrap_or_default())) {
+        if self.complaints.is_new((about.clone(), reason), uid.as_deref(), words) {
             tracing::error!(object = %about, reason, problem = words, "what sidecars need is not all there");
             self.with.news.object(kind.name(), name, uid.as_deref(), reason, words).await;
         }

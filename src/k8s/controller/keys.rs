@@ -3,7 +3,9 @@
 //! A Secret is made when there is none, and replaced whole over the very version that was read, so that whatever interrupts
 //! the controller leaves a ring that is whole. One that is not ours is never written to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod config;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use kube::{Client, Error};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::config::{Enrolled, KeysConfig};
 use super::collection::Collection;
+use super::complaints::Complaints;
 use super::lease::Leadership;
 use super::metrics::{ControllerMetrics, Written};
 use super::news::News;
@@ -27,8 +31,7 @@ use crate::authz::policy::ObjectName;
 use crate::authz::session::Timestamp;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
-use crate::sessions::keyring::algorithm::SigningAlgorithm;
-use crate::sessions::keyring::bundle::{KeyBundle, Schedule};
+use crate::sessions::keyring::bundle::KeyBundle;
 
 /// The name of the Secret in each namespace.
 pub(super) const SECRET: &str = "cloakroom-keys";
@@ -36,39 +39,6 @@ pub(super) const SECRET: &str = "cloakroom-keys";
 const ENROLLED: &str = "cloakroom.dev/enrolled";
 /// How often it is looked whether a key is due, at least.
 const LOOK: Duration = Duration::from_secs(30);
-
-/// Whose keys are kept, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeysConfig {
-    /// The namespaces that have keys.
-    pub enrolled: Enrolled,
-    /// When keys are replaced.
-    pub schedule: Schedule,
-    /// What keys are made for.
-    pub algorithm: SigningAlgorithm,
-    /// Whether the keys of all are kept in one Secret as well, for a gate that signs for all.
-    pub together: bool,
-}
-
-/// Which namespaces have keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Enrolled {
-    /// Those with the label `cloakroom.dev/enrolled: "true"`.
-    ByLabel,
-    /// These.
-    These(BTreeSet<String>),
-}
-
-impl Enrolled {
-    /// Where to look for what they have: namespaces, or the empty name for all. Where the namespaces are listed one needs rights
-    /// in those alone.
-    pub(super) fn scopes(&self, watched: Option<&str>) -> Vec<String> {
-        match self {
-            Self::These(namespaces) => namespaces.iter().cloned().collect(),
-            Self::ByLabel => vec![watched.unwrap_or_default().to_owned()],
-        }
-    }
-}
 
 /// A Secret of the name that ours have.
 #[derive(Debug)]
@@ -111,14 +81,20 @@ pub(super) struct Keeping {
     labelled: Collection<()>,
     /// The keys of all in one Secret, if they are to be.
     together: Option<Together>,
-    /// What was complained of last, by namespace: the Secret and the reason.
-    complaints: HashMap<String, (Option<String>, &'static str)>,
+    /// By namespace; each is of the reason alone.
+    complaints: Complaints<String>,
 }
 
 impl Keeping {
     pub(super) fn of(with: Keeper) -> Self {
         let together = with.config.together.then(|| Together::new(&with.namespace));
-        Self { with, secrets: BTreeMap::new(), labelled: Collection::default(), together, complaints: HashMap::new() }
+        Self {
+            with,
+            secrets: BTreeMap::new(),
+            labelled: Collection::default(),
+            together,
+            complaints: Complaints::default(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -250,16 +226,14 @@ impl Keeping {
                 self.keep_up(namespace, bundle, version.as_deref(), now).await
             }
             Some(Held { keys: Err(fault), uid, .. }) => {
-                let complaint = (uid.clone(), fault.reason);
-                if self.complaints.get(namespace) != Some(&complaint) {
+                if self.complaints.is_new(namespace.to_owned(), uid.as_deref(), fault.reason) {
                     tracing::error!(%namespace, secret = SECRET, reason = fault.reason, problem = %fault.words, "no keys are kept here");
                     self.with.news.object("Secret", &name, uid.as_deref(), fault.reason, &fault.words).await;
-                    self.complaints.insert(namespace.to_owned(), complaint);
                 }
                 return false;
             }
         };
-        self.complaints.remove(namespace);
+        self.complaints.forget(&name.0);
         match written {
             Ok(Some(secret)) => {
                 let scope = if self.secrets.contains_key(namespace) { namespace } else { "" };

@@ -1,6 +1,6 @@
 //! Writes what is to be written, while we lead; and gives the webhook its certificate, whether we lead or not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::plan::{self, Found, Held, Registration, Write};
+use super::registrations::{Registered, Registrations};
 use super::{AUTHORITY, CertificatesConfig, WEBHOOK, objects};
 use crate::authz::policy::ObjectName;
 use crate::k8s::controller::collection::Collection;
+use crate::k8s::controller::complaints::Complaints;
 use crate::k8s::controller::lease::Leadership;
 use crate::k8s::controller::metrics::{ControllerMetrics, Written};
 use crate::k8s::controller::news::News;
@@ -62,12 +64,11 @@ pub(in crate::k8s::controller) struct Keeping {
     /// Each is watched by its name: RBAC grants no other.
     secrets: BTreeMap<ObjectName, Collection<Secret>>,
     maps: BTreeMap<ObjectName, Collection<ConfigMap>>,
-    validating: Option<Collection<ValidatingWebhookConfiguration>>,
-    mutating: Option<Collection<MutatingWebhookConfiguration>>,
-    /// What was complained of last, by kind and name.
-    complaints: HashMap<(&'static str, ObjectName), (Option<String>, String)>,
-    /// Why an object could not be written, as it was said last.
-    failures: HashMap<String, String>,
+    registrations: Registrations,
+    /// About objects that are left alone, by kind and name.
+    complaints: Complaints<(&'static str, ObjectName)>,
+    /// About objects that could not be written.
+    failures: Complaints<String>,
     /// The version of the certificate that the webhook shows.
     shows: Option<String>,
 }
@@ -77,14 +78,12 @@ impl Keeping {
         let config = &with.config;
         let leaves = config.leaves(&with.namespace);
         let names = leaves.into_iter().map(|(name, _)| name).chain([(with.namespace.clone(), AUTHORITY.to_owned())]);
-        let webhook = config.webhook.as_ref();
         Self {
             secrets: names.map(|name| (name, Collection::default())).collect(),
             maps: config.bundles().map(|name| (name, Collection::default())).collect(),
-            validating: webhook.and_then(|it| it.validating.as_ref()).map(|_| Collection::default()),
-            mutating: webhook.and_then(|it| it.mutating.as_ref()).map(|_| Collection::default()),
-            complaints: HashMap::new(),
-            failures: HashMap::new(),
+            registrations: Registrations::of(config.webhook.as_ref()),
+            complaints: Complaints::default(),
+            failures: Complaints::default(),
             shows: None,
             with,
         }
@@ -153,16 +152,15 @@ impl Keeping {
         match change {
             Change::Secret(name, seen) => self.secrets.entry(name).or_default().take(seen, |it| it),
             Change::ConfigMap(name, seen) => self.maps.entry(name).or_default().take(seen, |it| it),
-            Change::Validating(seen) => self.validating.get_or_insert_default().take(seen, |it| it),
-            Change::Mutating(seen) => self.mutating.get_or_insert_default().take(seen, |it| it),
+            Change::Validating(seen) => self.registrations.validating.get_or_insert_default().take(seen, |it| it),
+            Change::Mutating(seen) => self.registrations.mutating.get_or_insert_default().take(seen, |it| it),
         };
     }
 
     fn is_whole(&self) -> bool {
         self.secrets.values().all(Collection::is_whole)
             && self.maps.values().all(Collection::is_whole)
-            && self.validating.as_ref().is_none_or(Collection::is_whole)
-            && self.mutating.as_ref().is_none_or(Collection::is_whole)
+            && self.registrations.is_whole()
     }
 
     fn secret(&self, name: &ObjectName) -> Option<&Secret> {
@@ -241,7 +239,7 @@ impl Keeping {
                 });
             found.bundles.insert(name.clone(), bundle);
         }
-        for registration in self.registrations() {
+        for registration in self.registered() {
             let told: Vec<String> = registration.webhooks.into_iter().map(|(_, bundle)| bundle).collect();
             found.registered.insert(registration.name, told);
         }
@@ -249,38 +247,21 @@ impl Keeping {
     }
 
     /// The registrations, with those of their webhooks that call our Service.
-    fn registrations(&self) -> Vec<Registered> {
+    fn registered(&self) -> Vec<Registered> {
         let Some(webhook) = &self.with.config.webhook else { return Vec::new() };
-        let service = (self.with.namespace.as_str(), webhook.service.as_str());
-        let validating = self.validating.iter().flat_map(Collection::iter).map(|((_, name), object)| Registered {
-            name: Registration::Validating(name.clone()),
-            version: object.metadata.resource_version.clone(),
-            webhooks: (object.webhooks.iter().flatten())
-                .filter_map(|it| Some((it.name.clone(), objects::trusted(&it.client_config, service)?)))
-                .collect(),
-        });
-        let mutating = self.mutating.iter().flat_map(Collection::iter).map(|((_, name), object)| Registered {
-            name: Registration::Mutating(name.clone()),
-            version: object.metadata.resource_version.clone(),
-            webhooks: (object.webhooks.iter().flatten())
-                .filter_map(|it| Some((it.name.clone(), objects::trusted(&it.client_config, service)?)))
-                .collect(),
-        });
-        validating.chain(mutating).collect()
+        self.registrations.calling((&self.with.namespace, &webhook.service))
     }
 
     /// Tells of each fault once.
     async fn complain(&mut self, faults: Vec<Foreign>) {
-        self.complaints.retain(|(kind, name), _| faults.iter().any(|it| it.kind == *kind && it.name == *name));
+        self.complaints.keep(|(kind, name)| faults.iter().any(|it| it.kind == *kind && it.name == *name));
         for Foreign { kind, name, uid, fault } in faults {
-            let complaint = (uid.clone(), fault.words.clone());
-            if self.complaints.get(&(kind, name.clone())) == Some(&complaint) {
+            if !self.complaints.is_new((kind, name.clone()), uid.as_deref(), &fault.words) {
                 continue;
             }
             let place = format!("{}/{}", name.0, name.1);
             tracing::error!(object = %format!("{kind} {place}"), reason = fault.reason, problem = %fault.words, "no certificate is kept here");
             self.with.news.object(kind, &name, uid.as_deref(), fault.reason, &fault.words).await;
-            self.complaints.insert((kind, name), complaint);
         }
     }
 
@@ -335,7 +316,7 @@ impl Keeping {
     }
 
     async fn register(&mut self, registration: &Registration, bundle: &str) -> bool {
-        let Some(registered) = self.registrations().into_iter().find(|it| it.name == *registration) else {
+        let Some(registered) = self.registered().into_iter().find(|it| it.name == *registration) else {
             return false;
         };
         let webhooks = registered.webhooks.into_iter().map(|(name, _)| name);
@@ -347,13 +328,13 @@ impl Keeping {
                 let api = Api::<ValidatingWebhookConfiguration>::all(client);
                 let written = self.with.leadership.write(api.patch(name, &params, &patch)).await;
                 let written = self.count(what, &format!("ValidatingWebhookConfiguration {name}"), written);
-                written.map(|it| self.validating.get_or_insert_default().put(&it, |it| it)).is_some()
+                written.map(|it| self.registrations.validating.get_or_insert_default().put(&it, |it| it)).is_some()
             }
             Registration::Mutating(name) => {
                 let api = Api::<MutatingWebhookConfiguration>::all(client);
                 let written = self.with.leadership.write(api.patch(name, &params, &patch)).await;
                 let written = self.count(what, &format!("MutatingWebhookConfiguration {name}"), written);
-                written.map(|it| self.mutating.get_or_insert_default().put(&it, |it| it)).is_some()
+                written.map(|it| self.registrations.mutating.get_or_insert_default().put(&it, |it| it)).is_some()
             }
         }
     }
@@ -364,7 +345,7 @@ impl Keeping {
         match written? {
             Ok(object) => {
                 metrics.certificates(Written::Done);
-                self.failures.remove(place);
+                self.failures.forget(&place.to_owned());
                 tracing::info!(object = %place, "{what} was written");
                 Some(object)
             }
@@ -377,9 +358,8 @@ impl Keeping {
                 metrics.certificates(Written::Failed);
                 // A lasting fault is one line.
                 let words = error.to_string();
-                if self.failures.get(place) != Some(&words) {
+                if self.failures.is_new(place.to_owned(), None, &words) {
                     tracing::warn!(object = %place, error = words, "{what} could not be written; tried again");
-                    self.failures.insert(place.to_owned(), words);
                 }
                 None
             }
@@ -393,13 +373,6 @@ struct Foreign {
     name: ObjectName,
     uid: Option<String>,
     fault: Fault,
-}
-
-/// A registration of webhooks: each that calls our Service, and whom the API server trusts when it calls it.
-struct Registered {
-    name: Registration,
-    version: Option<String>,
-    webhooks: Vec<(String, String)>,
 }
 
 /// The one object of this name.
