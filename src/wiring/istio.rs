@@ -7,6 +7,8 @@ const SERVICE_ENTRY: File = chart_file!("istio/service-entry.yaml");
 const DESTINATION_RULE: File = chart_file!("istio/destination-rule.yaml");
 const AUTHORIZATION_POLICY: File = chart_file!("istio/authorization-policy.yaml");
 const ENVOY_FILTER: File = chart_file!("istio/envoy-filter.yaml");
+/// The rest of either EnvoyFilter.
+const ENVOY_FILTER_PATCHES: File = chart_file!("istio/envoy-filter-patches.yaml");
 const GATEWAY_ROLE: File = chart_file!("istio/gateway-role.yaml");
 const GATEWAY_ROLE_BINDING: File = chart_file!("istio/gateway-role-binding.yaml");
 const GATEWAY_DESTINATION_RULE: File = chart_file!("istio/gateway-destination-rule.yaml");
@@ -50,18 +52,16 @@ pub fn mesh_config(site: &Site) -> Result<Piece, WiringError> {
 
 fn sidecars(site: &Site) -> Result<Vec<Piece>, WiringError> {
     let root = ("rootNamespace", &*site.istio.root_namespace);
-    let headers = &site.headers;
-    let (own, trailers, answered) = (headers.own(), headers.trailers(), headers.answered());
-    let jwt = ("jwtHeader", &*headers.jwt);
-    let filter = [root, jwt, ("ownHeaders", &*own), ("trailerHeaders", &*trailers), ("answeredHeaders", &*answered)];
     Ok(vec![
         SERVICE_ENTRY.document("The name by which each proxy finds the gate in its own pod.", &[root])?,
         DESTINATION_RULE.document("How it is reached: in plain text, since it is loopback.", &[root])?,
-        ENVOY_FILTER.document(
-            "In the proxies of pods with a gate: cloakroom's headers are taken off what clients send and what services answer, \
-             and the way back, by which services change sessions.",
-            &filter,
-        )?,
+        Piece {
+            about: "In the proxies of pods with a gate: cloakroom's headers are taken off what clients send and what services answer, \
+                    and the way back, by which services change sessions."
+                .to_owned(),
+            yaml: ENVOY_FILTER.filled(&[root])? + &patches(site, "SIDECAR_INBOUND", "cloakroom")?,
+            form: Form::Document,
+        },
         AUTHORIZATION_POLICY.document(
             "The check: every request to a pod with a gate.",
             &[root, ("provider", &*site.istio.provider)],
@@ -71,19 +71,8 @@ fn sidecars(site: &Site) -> Result<Vec<Piece>, WiringError> {
 
 fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError> {
     let (namespace, name) = (("namespace", &*gateway.namespace), ("gateway", &*gateway.name));
-    let headers = &site.headers;
-    let (own, trailers, answered, host) = (headers.own(), headers.trailers(), headers.answered(), site.gate_host());
-    let (gate_name, host) = (site.gate_name(), ("gateHost", &*host));
+    let (gate_name, host) = (site.gate_name(), site.gate_host());
     let account = site.istio.account(gateway);
-    let filter = [
-        namespace,
-        name,
-        host,
-        ("jwtHeader", &*headers.jwt),
-        ("ownHeaders", &*own),
-        ("trailerHeaders", &*trailers),
-        ("answeredHeaders", &*answered),
-    ];
     let whose = format!("the Gateway {}/{}", gateway.namespace, gateway.name);
     Ok(vec![
         GATEWAY_ROLE.document(
@@ -94,19 +83,34 @@ fn of_gateway(site: &Site, gateway: &Gateway) -> Result<Vec<Piece>, WiringError>
             .document(format!("Who these proxies are; change it if {whose} has another account."), &[namespace, name, ("account", &*account)])?,
         GATEWAY_DESTINATION_RULE.document(
             format!("How the proxies of {whose} reach the gate: TLS, both sides with certificates of cloakroom's own authority."),
-            &[namespace, name, host, ("gateName", &*gate_name)],
+            &[namespace, name, ("gateHost", &*host), ("gateName", &*gate_name)],
         )?,
-        GATEWAY_ENVOY_FILTER.document(
-            format!(
+        Piece {
+            about: format!(
                 "In {whose}, or the waypoint of that name: cloakroom's headers are taken off what clients send and what \
                  services answer, and the way back, by which services change sessions."
             ),
-            &filter,
-        )?,
+            yaml: GATEWAY_ENVOY_FILTER.filled(&[namespace, name])?
+                + &patches(site, "ANY", &format!("outbound|9443||{host}"))?,
+            form: Form::Document,
+        },
         GATEWAY_AUTHORIZATION_POLICY.document(
             format!("The check: every request to {whose}, or the waypoint of that name."),
             &[namespace, name, ("provider", &*site.istio.provider)],
         )?,
+    ])
+}
+
+/// What either EnvoyFilter does, where `context` says, with the gate as the proxy knows it.
+fn patches(site: &Site, context: &str, gate_cluster: &str) -> Result<String, WiringError> {
+    let headers = &site.headers;
+    ENVOY_FILTER_PATCHES.filled(&[
+        ("context", context),
+        ("gateCluster", gate_cluster),
+        ("jwtHeader", &headers.jwt),
+        ("ownHeaders", &headers.own()),
+        ("trailerHeaders", &headers.trailers()),
+        ("answeredHeaders", &headers.answered()),
     ])
 }
 

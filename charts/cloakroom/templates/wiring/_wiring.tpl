@@ -68,9 +68,11 @@ x[!-~]session[!-~]+
 {{ tpl $text (.values | default dict) }}
 {{- end -}}
 
-{{/* The same as an object with this chart's labels. */}}
+{{/* The same as an object with this chart's labels; `rest` is perhaps a second file, with the rest of it. */}}
 {{- define "cloakroom.wiring.object" -}}
-{{- $object := include "cloakroom.wiring.text" . | fromYaml -}}
+{{- $text := include "cloakroom.wiring.text" . -}}
+{{- with .rest }}{{ $text = print $text (include "cloakroom.wiring.text" (merge (dict "file" .) $)) }}{{ end -}}
+{{- $object := fromYaml $text -}}
 {{- $_ := set $object.metadata "labels" (include "cloakroom.labels" .root | fromYaml) -}}
 {{- with .root.Values.global.commonAnnotations }}{{ $_ := set $object.metadata "annotations" . }}{{ end -}}
 {{ toYaml $object }}
