@@ -3,6 +3,7 @@
 //! Everything is started on ports of its own, waits until it is ready, and ends with the test.
 
 pub mod browser;
+pub mod chart;
 pub mod checker;
 pub mod cluster;
 pub mod envoy;

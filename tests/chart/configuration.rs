@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cloakroom::config::{Config, PoliciesConfig, StoreConfig};
+use e2e::chart::{self, scenarios};
 
-use crate::house::{chart, objects, scenarios};
+use crate::house::objects;
 
 /// A file as cloakroom reads it, with a namespace where the controller would write it.
 fn read(name: &str, text: &str) -> Result<Config> {
@@ -80,7 +81,7 @@ fn the_controller_compiles_what_gates_compile() -> Result<()> {
 
 #[test]
 fn values_arrive_where_cloakroom_reads_them() -> Result<()> {
-    let files = files(&chart().join("ci/everything-values.yaml"))?;
+    let files = files(&chart::folder().join("ci/everything-values.yaml"))?;
     let (_, gate) = files.iter().find(|(it, _)| it == "cloakroom-gate/cloakroom.yaml").context("a gate")?;
     let gate = read("everything", gate)?;
     ensure!(gate.jwt.header == "x-user-jwt" && gate.check.workers == 2, "{gate:?}");

@@ -1,39 +1,17 @@
 //! What Helm makes of the files of Envoy Gateway, the Gateway API and plain Envoy below `wiring/` is what `cloakroom snippet` prints.
 
-use std::process::Command;
-
-use cloakroom::wiring::{self, Form, Gateway, Headers, Listener, Mesh, Shape, Site};
+use cloakroom::wiring::{self, Gateway, Headers, Listener, Mesh, Shape, Site};
 use serde_json::Value;
 
-/// What Helm renders of one template, as objects without what Helm alone adds.
+use crate::house::{printed, wired};
+
+/// What Helm renders of one template with these values.
 fn rendered(template: &str, values: &[&str]) -> Vec<Value> {
-    let mut helm = Command::new(e2e::tools::helm().unwrap());
-    helm.args(["template", "cloakroom", "charts/cloakroom", "--namespace", "cloakroom-system"]);
-    helm.args(["--show-only", template]).current_dir(e2e::tools::workspace());
-    for value in values {
-        helm.args(["--set", value]);
-    }
-    let answer = helm.output().unwrap();
-    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
-    let text = String::from_utf8(answer.stdout).unwrap();
-    let mut objects: Vec<Value> = text.split("\n---\n").filter_map(|it| serde_saphyr::from_str(it).ok()).collect();
-    objects.retain(|it| !it.is_null());
-    for object in &mut objects {
-        object["metadata"].as_object_mut().unwrap().remove("labels");
-    }
-    in_order(objects)
+    wired(template, &values.iter().flat_map(|value| ["--set", value]).collect::<Vec<_>>()).unwrap()
 }
 
 fn filled(mesh: Mesh, site: &Site) -> Vec<Value> {
-    let pieces = wiring::pieces(mesh, site).unwrap();
-    let documents = pieces.iter().filter(|it| it.form == Form::Document);
-    in_order(documents.map(|it| serde_saphyr::from_str(&it.yaml).unwrap()).collect())
-}
-
-/// Helm sorts by kind.
-fn in_order(mut objects: Vec<Value>) -> Vec<Value> {
-    objects.sort_by_key(|it| format!("{} {}", it["kind"], it["metadata"]["name"]));
-    objects
+    printed(mesh, site).unwrap()
 }
 
 fn gateway(name: &str) -> Gateway {
@@ -66,7 +44,7 @@ fn renamed() -> Headers {
 
 #[test]
 fn envoy_gateway_is_wired_alike_by_the_chart_and_the_program() {
-    let template = "templates/wiring/envoy-gateway.yaml";
+    let template = "envoy-gateway.yaml";
     let listener = Listener { gateway: gateway("public"), name: "https".into() };
     let patched = [
         "envoyGateway.patchPolicy.listeners[0].namespace=infra",
@@ -86,12 +64,12 @@ fn envoy_gateway_is_wired_alike_by_the_chart_and_the_program() {
 fn the_gateway_api_is_wired_alike() {
     let values = [&["mesh=gatewayApi", "gatewayApi.routeNamespaces={shop,blog}"][..], &GATEWAYS].concat();
     let site = Site { namespaces: vec!["shop".into(), "blog".into()], ..shared() };
-    assert_eq!(rendered("templates/wiring/gateway-api.yaml", &values), filled(Mesh::GatewayApi, &site));
+    assert_eq!(rendered("gateway-api.yaml", &values), filled(Mesh::GatewayApi, &site));
 }
 
 #[test]
 fn a_plain_envoy_is_wired_alike() {
-    let template = "templates/wiring/envoy.yaml";
+    let template = "envoy.yaml";
     let site = |shape| {
         let mut site = Site::new("cloakroom-system", shape);
         site.envoy.config_map = Some(("shop".into(), "cloakroom-envoy".into()));

@@ -1,17 +1,17 @@
 //! Values that the chart refuses, and the words by which it does: what was said, and what to change.
 
 use anyhow::{Result, ensure};
-use e2e::tools;
+use e2e::chart;
 
-use crate::house::{chart, helm};
+use crate::house::helm;
 
 const GATEWAY: &str = "gateways[0].namespace=infra,gateways[0].name=web";
 
 /// The words of Helm about these values; `None` where it takes them.
 fn refusal(sets: &str) -> Result<Option<String>> {
-    let chart = chart().display().to_string();
-    let (is_good, _, words) = helm(&tools::helm()?, &["template", "cloakroom", &chart, "--set", sets])?;
-    Ok((!is_good).then_some(words))
+    let chart = chart::folder().display().to_string();
+    let answer = helm()?.ask(&["template", "cloakroom", &chart, "--set", sets])?;
+    Ok((!answer.is_good).then_some(answer.errors))
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn the_schema_leaves_nothing_open() -> Result<()> {
             _ => {}
         }
     }
-    let text = std::fs::read_to_string(chart().join("values.schema.json"))?;
+    let text = std::fs::read_to_string(chart::folder().join("values.schema.json"))?;
     let mut open = Vec::new();
     walk(&serde_json::from_str(&text)?, "", &mut open);
     ensure!(open == ["/$defs/object", "/$defs/objects/items"], "open objects: {open:?}");
@@ -212,8 +212,9 @@ fn values_and_schema_name_the_same() -> Result<()> {
         missing
     }
     let schema: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json"))?)?;
-    let values: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(chart().join("values.yaml"))?)?;
+        serde_json::from_str(&std::fs::read_to_string(chart::folder().join("values.schema.json"))?)?;
+    let values: serde_json::Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(chart::folder().join("values.yaml"))?)?;
     let missing = names(&schema, &schema, &values, "");
     ensure!(missing.is_empty(), "values.yaml has no default for {missing:?}");
     Ok(())

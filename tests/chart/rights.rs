@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::chart::scenarios;
 use serde_json::Value;
 
-use crate::house::{objects, scenarios};
+use crate::house::objects;
 
 const DOCS: &str = include_str!("../../docs/kubernetes.md");
 

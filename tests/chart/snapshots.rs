@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::chart::{self, Helm, NAMESPACE, scenarios};
 use e2e::tools;
 
-use crate::house::{NAMESPACE, chart, helm, parse, render, scenarios, title};
+use crate::house::{helm, render, title};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/snapshots");
 
@@ -19,7 +20,7 @@ fn documents(rendered: &str) -> Result<BTreeMap<String, String>> {
     let mut documents = BTreeMap::new();
     for text in rendered.split("\n---\n") {
         let text = text.trim().trim_start_matches("---\n");
-        for object in parse(text)?.iter().filter(|it| it["kind"] != "CustomResourceDefinition") {
+        for object in chart::objects(text)?.iter().filter(|it| it["kind"] != "CustomResourceDefinition") {
             let twice = documents.insert(title(object), text.to_owned());
             ensure!(twice.is_none(), "{} is rendered twice", title(object));
         }
@@ -42,11 +43,11 @@ fn difference(old: &str, new: &str) -> String {
 
 #[test]
 fn what_is_rendered_is_what_was_reviewed() -> Result<()> {
-    let program = tools::helm()?;
+    let helm = helm()?;
     let update = std::env::var_os("UPDATE_SNAPSHOTS").is_some();
     let mut told = String::new();
     for (name, values) in scenarios()? {
-        let now = documents(&render(&program, &values, &[])?)?;
+        let now = documents(&render(&helm, &values, &[])?)?;
         let file = Path::new(FOLDER).join(format!("{name}.yaml"));
         if update {
             let text: Vec<_> = now.values().map(String::as_str).collect();
@@ -77,12 +78,10 @@ fn what_is_rendered_is_what_was_reviewed() -> Result<()> {
 
 #[test]
 fn both_helms_find_nothing_and_render_the_same() -> Result<()> {
-    let (helm4, helm3) = (tools::helm()?, tools::helm3()?);
+    let (helm4, helm3) = (helm()?, Helm::new(tools::helm3()?)?);
     for (name, values) in scenarios()? {
-        for program in [&helm4, &helm3] {
-            let (chart, values) = (chart().display().to_string(), values.display().to_string());
-            let (is_good, words, errors) = helm(program, &["lint", "--strict", "--values", &values, &chart])?;
-            ensure!(is_good, "{}: {name}: {words}{errors}", program.display());
+        for (version, helm) in [(4, &helm4), (3, &helm3)] {
+            helm.lint(&values).with_context(|| format!("Helm {version}: {name}"))?;
         }
         let (of4, of3) = (render(&helm4, &values, &[])?, render(&helm3, &values, &[])?);
         ensure!(documents(&of4)? == documents(&of3)?, "{name}: {}", difference(&of4, &of3));
@@ -114,10 +113,10 @@ fn every_mesh_and_shape_is_a_scenario() -> Result<()> {
 
 #[test]
 fn definitions_are_those_of_this_version() -> Result<()> {
-    let program = tools::helm()?;
-    let values = chart().join("values.yaml");
+    let helm = helm()?;
+    let values = chart::folder().join("values.yaml");
     for (keep, policy) in [("true", serde_json::json!("keep")), ("false", serde_json::Value::Null)] {
-        let rendered = parse(&render(&program, &values, &["--set", &format!("crds.keep={keep}")])?)?;
+        let rendered = chart::objects(&render(&helm, &values, &["--set", &format!("crds.keep={keep}")])?)?;
         for crd in cloakroom::k8s::crds::all() {
             let found = rendered.iter().find(|it| it["metadata"]["name"] == crd.name.as_str());
             let found = found.with_context(|| format!("{} is not in the chart", crd.name))?;
@@ -136,8 +135,8 @@ fn every_object_has_our_labels_and_its_namespace() -> Result<()> {
     let of_the_cluster =
         ["ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
     for (name, values) in scenarios()? {
-        for text in documents(&render(&tools::helm()?, &values, &[])?)?.values() {
-            let object = &parse(text)?[0];
+        for text in documents(&render(&helm()?, &values, &[])?)?.values() {
+            let object = &chart::objects(text)?[0];
             if title(object).contains("/extra") {
                 continue;
             }
@@ -158,18 +157,16 @@ fn every_object_has_our_labels_and_its_namespace() -> Result<()> {
 
 #[test]
 fn notes_have_the_next_commands_in_the_users_own_words() -> Result<()> {
-    let program = tools::helm()?;
+    let helm = helm()?;
     for (scenario, wanted) in [
         ("envoy-sidecar", vec!["rollout restart", "selector: { matchLabels", "-c cloakroom", "--gate 127.0.0.1:9443"]),
         ("envoy-shared", vec!["hosts: [", "deploy/cloakroom-gate", "cloakroom-gate.cloakroom-system.svc:9443"]),
         ("istio-sidecar", vec!["rollout restart", "- name: cloakroom", "istio-system/cloakroom.sidecar.internal"]),
         ("gateway-api", vec!["kind: HTTPRoute", "deploy/cloakroom-gate", "cloakroom snippet gateway-api"]),
     ] {
-        let values = chart().join(format!("ci/{scenario}-values.yaml")).display().to_string();
-        let chart = chart().display().to_string();
-        let arguments = ["install", "mine", &chart, "--values", &values, "--dry-run=client"];
-        let (is_good, notes, words) = helm(&program, &arguments)?;
-        ensure!(is_good, "{scenario}: {words}");
+        let values = chart::folder().join(format!("ci/{scenario}-values.yaml")).display().to_string();
+        let chart = chart::folder().display().to_string();
+        let notes = helm.run(&["install", "mine", &chart, "--values", &values, "--dry-run=client"])?;
         let notes = notes.split("NOTES:").nth(1).context("notes")?;
         // Without a Gateway a shared gate goes by hosts, of which only the install's namespace may speak.
         let home = if scenario == "envoy-shared" { NAMESPACE } else { "shop" };

@@ -1,34 +1,17 @@
 //! What Helm makes of the files below `wiring/` is what `cloakroom snippet` prints.
 
 use anyhow::{Result, ensure};
-use cloakroom::wiring::{self, Form, Gateway, Headers, Mesh, Shape, Site};
-use e2e::tools;
+use cloakroom::wiring::{self, Gateway, Headers, Mesh, Shape, Site};
+use e2e::chart::NAMESPACE;
 use serde_json::Value;
 
-use crate::house::{NAMESPACE, parse, render, title};
+use crate::house::{printed, title, wired};
 
-/// The objects of one template, in the order of their titles and without the chart's labels.
-fn rendered(template: &str, values: &str) -> Result<Vec<Value>> {
+/// What Helm renders of the template with these values.
+fn rendered(values: &str) -> Result<Vec<Value>> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), values)?;
-    let text = render(&tools::helm()?, file.path(), &["--show-only", &format!("templates/wiring/{template}")])?;
-    let mut objects = parse(&text)?;
-    for object in &mut objects {
-        let labels = object["metadata"].as_object_mut().and_then(|it| it.remove("labels"));
-        ensure!(labels.is_some(), "{} has no labels", title(object));
-    }
-    Ok(sorted(objects))
-}
-
-/// The same of the program.
-fn printed(mesh: Mesh, site: &Site) -> Result<Vec<Value>> {
-    let pieces = wiring::pieces(mesh, site)?.into_iter().filter(|it| it.form == Form::Document);
-    Ok(sorted(pieces.map(|it| Ok(serde_saphyr::from_str(&it.yaml)?)).collect::<Result<_>>()?))
-}
-
-fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
-    objects.sort_by_key(title);
-    objects
+    wired("istio.yaml", &["--values", &file.path().display().to_string()])
 }
 
 #[test]
@@ -63,7 +46,7 @@ fn istio_is_wired_alike_by_the_chart_and_the_program() -> Result<()> {
         ),
     ];
     for (values, site) in rows {
-        let (theirs, ours) = (rendered("istio.yaml", values)?, printed(Mesh::Istio, &site)?);
+        let (theirs, ours) = (rendered(values)?, printed(Mesh::Istio, &site)?);
         let titles = |objects: &[Value]| objects.iter().map(title).collect::<Vec<_>>();
         ensure!(titles(&theirs) == titles(&ours), "{values}: {:?} {:?}", titles(&theirs), titles(&ours));
         for (theirs, ours) in theirs.iter().zip(&ours) {

@@ -5,23 +5,16 @@ mod controller;
 mod life;
 mod taken;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
+use e2e::chart::{self, Helm};
 use e2e::kube::{ADMIN, ApiServer, ApiServerOptions};
 use e2e::tools;
 use serde_json::Value;
 
-/// The namespace that the chart is installed into.
-const NAMESPACE: &str = "cloakroom-system";
-
 /// The groups of meshes and monitoring, whose definitions are not installed here: the tests of each have them.
 const FOREIGN: &[&str] = &["istio.io", "gateway.envoyproxy.io", "monitoring.coreos.com"];
-
-fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/cloakroom")
-}
 
 /// An API server with the namespaces that the scenarios of `ci/` name; that of the chart takes only pods that meet Pod Security
 /// `restricted`, and warns of whatever would make others.
@@ -42,38 +35,14 @@ metadata:
     Ok(server)
 }
 
-/// A Helm, and where it keeps what it keeps.
-struct Helm {
-    program: PathBuf,
-    home: tempfile::TempDir,
-    kubeconfig: PathBuf,
+/// A Helm that works on the server.
+fn helm(program: PathBuf, server: &ApiServer) -> Result<Helm> {
+    Helm::on(&server.kubeconfig(ADMIN)?, program)
 }
 
-impl Helm {
-    fn new(program: PathBuf, server: &ApiServer) -> Result<Self> {
-        Ok(Self { program, home: tempfile::tempdir()?, kubeconfig: server.kubeconfig(ADMIN)? })
-    }
-
-    /// Runs it in the chart's namespace, and returns what it wrote.
-    fn run(&self, arguments: &[&str]) -> Result<String> {
-        let mut helm = Command::new(&self.program);
-        for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
-            helm.env(variable, self.home.path());
-        }
-        helm.args(arguments).args(["--namespace", NAMESPACE]).arg("--kubeconfig").arg(&self.kubeconfig);
-        let answer = helm.stdin(Stdio::null()).output().context("cannot start Helm")?;
-        let words = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
-        ensure!(answer.status.success(), "helm {}: {}", arguments.join(" "), words.trim());
-        Ok(words)
-    }
-
-    /// What an install of this chart with these arguments would be, as objects.
-    fn render(&self, arguments: &[&str]) -> Result<Vec<Value>> {
-        let chart = chart().display().to_string();
-        let rendered = self.run(&[&["template", "cloakroom", &chart][..], arguments].concat())?;
-        let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).context("what Helm rendered")?;
-        Ok(objects.into_iter().filter(|it| !it.is_null()).collect())
-    }
+/// What an install of this chart with these arguments would be, as objects.
+fn render(helm: &Helm, arguments: &[&str]) -> Result<Vec<Value>> {
+    chart::objects(&helm.render(arguments)?)
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {

@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use e2e::chart::{Helm, folder, scenarios};
 use e2e::tools::{helm, workspace};
 
 use crate::terminal;
@@ -19,13 +20,13 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let chart = workspace().join("charts/cloakroom");
+    let chart = folder();
     let made = made(&chart)?;
     if options.check {
         let differs = |(file, text): &&(PathBuf, String)| fs::read_to_string(file).is_ok_and(|it| it == *text);
         let old: Vec<_> = made.iter().filter(|it| !differs(it)).map(|(file, _)| file.display().to_string()).collect();
         ensure!(old.is_empty(), "not current: {}; run `cargo xtask chart`", old.join(", "));
-        lint(&chart)?;
+        lint()?;
         terminal::line("the chart is current, and Helm finds nothing in it");
         return Ok(ExitCode::SUCCESS);
     }
@@ -52,17 +53,9 @@ fn made(chart: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(made)
 }
 
-fn lint(chart: &Path) -> Result<()> {
-    let mut scenarios: Vec<_> = fs::read_dir(chart.join("ci"))?.collect::<std::io::Result<_>>()?;
-    scenarios.sort_by_key(fs::DirEntry::file_name);
-    let helm = helm()?;
-    for scenario in scenarios {
-        let mut lint = Command::new(&helm);
-        lint.args(["lint", "--strict", "--quiet", "--namespace", "cloakroom-system", "--values"]).arg(scenario.path());
-        let status = lint.arg(chart).status().context("cannot start Helm")?;
-        ensure!(status.success(), "helm lint --strict with {}", scenario.path().display());
-    }
-    Ok(())
+fn lint() -> Result<()> {
+    let helm = Helm::new(helm()?)?;
+    scenarios()?.iter().try_for_each(|(_, values)| helm.lint(values))
 }
 
 /// A definition as a template: there if it is wanted, kept if that is wanted, with the labels of all objects.

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use e2e::chart::{self, NAMESPACE};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::process::Process;
 use e2e::tools;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Helm, NAMESPACE, chart, server, text};
+use super::{helm, server, text};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const ACCOUNT: &str = "system:serviceaccount:cloakroom-system:cloakroom-controller";
@@ -66,8 +67,8 @@ async fn works(values: &[&str], registrations: &[&str], objects: &[&str]) -> Res
         .argument(format!("--audit-policy-file={}", audit.display()))
         .argument(format!("--audit-log-path={}", log.display()));
     let server = server(options).await?;
-    let helm = Helm::new(tools::helm()?, &server)?;
-    let chart = chart().display().to_string();
+    let helm = helm(tools::helm()?, &server)?;
+    let chart = chart::folder().display().to_string();
     helm.run(&[&["install", "cloakroom", &chart][..], values].concat())?;
     server.kubectl(&["label", "namespace", "shop", "cloakroom.dev/enrolled=true"])?;
     let written = "

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::chart::{self, NAMESPACE};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::tools;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Helm, NAMESPACE, chart, server, text};
+use super::{helm, render, server, text};
 
 const INJECTOR: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloakroom-injector";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cloakroom-policies";
@@ -64,12 +65,12 @@ async fn life(program: PathBuf, webhooks_go_first: bool) -> Result<()> {
         .argument(format!("--audit-policy-file={}", audit.display()))
         .argument(format!("--audit-log-path={}", log.display()));
     let server = server(options).await?;
-    let helm = Helm::new(program, &server)?;
-    let chart = chart().display().to_string();
+    let helm = helm(program, &server)?;
+    let chart = chart::folder().display().to_string();
 
     // Installed with nothing said, and its kinds can be used.
     helm.run(&["install", "cloakroom", &chart])?;
-    let objects = helm.render(&[])?;
+    let objects = render(&helm, &[])?;
     for object in objects.iter().filter(|it| it["metadata"]["annotations"]["helm.sh/hook"].is_null()) {
         get(&server, &server.path_of(object).await?).await?;
     }

@@ -1,23 +1,12 @@
 //! Each rendering, and each of its pods, as the API server takes it.
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::chart::scenarios;
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::tools;
 use serde_json::{Value, json};
 
-use super::{Helm, chart, is_foreign, server, text};
-
-/// The scenarios of `ci/`: their names and the files of their values.
-fn scenarios() -> Result<Vec<(String, String)>> {
-    let mut scenarios = Vec::new();
-    for entry in std::fs::read_dir(chart().join("ci"))? {
-        let entry = entry?;
-        scenarios.push((entry.file_name().to_string_lossy().into_owned(), entry.path().display().to_string()));
-    }
-    scenarios.sort();
-    ensure!(!scenarios.is_empty(), "no scenarios");
-    Ok(scenarios)
-}
+use super::{helm, is_foreign, render, server, text};
 
 /// The pods that the workloads of a rendering would make, and those that stand in it by themselves.
 fn pods(objects: &[Value]) -> Vec<Value> {
@@ -68,10 +57,10 @@ metadata: { name: gvisor }
 handler: runsc
 ";
     server.apply(named).await?;
-    let helm = Helm::new(tools::helm()?, &server)?;
+    let helm = helm(tools::helm()?, &server)?;
     let mut count = 0;
     for (scenario, values) in scenarios()? {
-        let objects = helm.render(&["--values", &values])?;
+        let objects = render(&helm, &["--values", &values.display().to_string()])?;
         let ours: Vec<_> = objects.iter().filter(|it| !is_foreign(it)).collect();
         let said = dry_run(&server, &["apply", "--server-side", "--force-conflicts"], &ours)
             .with_context(|| scenario.clone())?;

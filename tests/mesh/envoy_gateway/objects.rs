@@ -1,10 +1,9 @@
 //! The objects: what a user has, what the chart renders, and what a controller would have made.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use e2e::chart::Helm;
 use e2e::tls::Certificates;
 use e2e::tools;
 
@@ -84,16 +83,10 @@ pub(super) fn user(address: &str, port: u16) -> String {
 
 /// The wiring as Helm renders it, for the Gateway `infra/public`.
 pub(super) fn rendered(values: &[&str]) -> Result<String> {
-    let mut helm = Command::new(tools::helm()?);
-    helm.args(["template", "cloakroom", "charts/cloakroom", "--namespace", "cloakroom-system"]);
-    helm.args(["--show-only", "templates/wiring/envoy-gateway.yaml"]).current_dir(tools::workspace());
     let all = ["mesh=envoyGateway", "gateways[0].namespace=infra", "gateways[0].name=public"];
-    for value in all.iter().chain(values) {
-        helm.args(["--set", value]);
-    }
-    let answer = helm.output().context("cannot start helm")?;
-    ensure!(answer.status.success(), "helm template: {}", String::from_utf8_lossy(&answer.stderr));
-    Ok(String::from_utf8(answer.stdout)?)
+    let sets = all.iter().chain(values).flat_map(|value| ["--set", value]);
+    let arguments: Vec<_> = ["--show-only", "templates/wiring/envoy-gateway.yaml"].into_iter().chain(sets).collect();
+    Helm::new(tools::helm()?)?.render(&arguments)
 }
 
 /// The values by which trailers are cleaned, too.

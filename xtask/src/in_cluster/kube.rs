@@ -5,15 +5,16 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::chart::Helm;
 use serde_json::Value;
 
 use crate::terminal;
 
 pub(super) struct Kube {
     kubectl: PathBuf,
-    helm: PathBuf,
+    helm: Helm,
     kubeconfig: PathBuf,
-    // What they cache, by an address that another cluster had before.
+    // What kubectl caches, by an address that another cluster had before.
     cache: PathBuf,
 }
 
@@ -21,7 +22,7 @@ impl Kube {
     pub(super) fn new(kubectl: PathBuf, helm: PathBuf, kubeconfig: PathBuf) -> Result<Self> {
         ensure!(kubeconfig.is_file(), "there is no kubeconfig {}", kubeconfig.display());
         let cache = e2e::tools::workspace().join("target/e2e-cache");
-        Ok(Self { kubectl, helm, kubeconfig, cache })
+        Ok(Self { kubectl, helm: Helm::on(&kubeconfig, helm)?, kubeconfig, cache })
     }
 
     pub(super) fn kubeconfig(&self) -> &Path {
@@ -79,13 +80,7 @@ impl Kube {
 
     pub(super) fn helm(&self, arguments: &[&str]) -> Result<String> {
         terminal::detail(&format!("     $ helm {}", arguments.join(" ")));
-        let mut helm = Command::new(&self.helm);
-        helm.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments).stdin(Stdio::null());
-        helm.env("HELM_CACHE_HOME", &self.cache)
-            .env("HELM_CONFIG_HOME", &self.cache)
-            .env("HELM_DATA_HOME", &self.cache);
-        let answer = helm.output().context("cannot start helm")?;
-        whole(&answer).with_context(|| format!("helm {}", arguments.join(" ")))
+        self.helm.run(arguments)
     }
 
     /// Waits until every pod of an object is a new one and ready.
