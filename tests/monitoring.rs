@@ -19,7 +19,11 @@ const OPERATIONS: &str = include_str!("../docs/operations.md");
 fn of_envoy(name: &str) -> bool {
     let (filter, counter) = match name.strip_prefix("envoy_http_ext_authz_") {
         Some(counter) => ("ext_authz", counter),
-        None => ("ext_proc", name.strip_prefix("envoy_http_ext_proc_cloakroom_").unwrap_or_default()),
+        None => {
+            let counter = name.strip_prefix("envoy_http_ext_proc_").unwrap_or_default();
+            // Envoy Gateway's has no prefix.
+            ("ext_proc", counter.strip_prefix("cloakroom_").unwrap_or(counter))
+        }
     };
     !counter.is_empty() && OPERATIONS.contains(&format!("`http.ingress.{filter}.cloakroom.{counter}`"))
 }
@@ -79,6 +83,22 @@ fn the_values_that_rules_look_for_are_those_that_there_are() -> Result<()> {
     Ok(())
 }
 
+/// Whoever looks for the one finds the other: a proxy of Envoy Gateway is no different to an alert.
+#[test]
+fn counters_of_the_way_back_are_looked_for_with_and_without_our_prefix() -> Result<()> {
+    let mut seen = 0;
+    for expression in expressions()? {
+        let names = named(&expression);
+        for name in names.iter().filter_map(|it| it.strip_prefix("envoy_http_ext_proc_")) {
+            let other = name.strip_prefix("cloakroom_").map_or_else(|| format!("cloakroom_{name}"), str::to_owned);
+            ensure!(names.contains(&format!("envoy_http_ext_proc_{other}")), "{name} alone: {expression}");
+            seen += 1;
+        }
+    }
+    ensure!(seen >= 8, "{seen}");
+    Ok(())
+}
+
 #[test]
 fn each_alert_is_explained_and_nothing_else_is() -> Result<()> {
     let rules: Value = serde_saphyr::from_str(RULES)?;
@@ -114,6 +134,22 @@ fn rendered(values: &[&str]) -> Result<BTreeMap<(String, String), Value>> {
     Ok(all.map(|it| ((name(&it, "/kind"), name(&it, "/metadata/name")), it)).collect())
 }
 
+/// The rules with links to the page that is served there; without any where it is served nowhere.
+fn linked(page: &str) -> Result<Value> {
+    let mut rules: Value = serde_saphyr::from_str(RULES)?;
+    for group in rules["groups"].as_array_mut().context("groups")? {
+        for rule in group["rules"].as_array_mut().context("rules")? {
+            let annotations = rule["annotations"].as_object_mut().context("annotations")?;
+            let link = annotations.remove("runbook_url").context("a page")?;
+            let (_, anchor) = link.as_str().and_then(|it| it.split_once('#')).context("an anchor")?;
+            if !page.is_empty() {
+                annotations.insert("runbook_url".to_owned(), format!("{page}#{anchor}").into());
+            }
+        }
+    }
+    Ok(rules)
+}
+
 #[test]
 fn the_chart_brings_them_when_asked() -> Result<()> {
     let all =
@@ -125,8 +161,11 @@ fn the_chart_brings_them_when_asked() -> Result<()> {
     ensure!(none.keys().all(|(kind, _)| kind != "PrometheusRule" && kind != "PodMonitor"));
     let sidecar = rendered(&[&all[..], &["shape=sidecar", "monitoring.rules.labels.release=prometheus"]].concat())?;
     let rule = find(&sidecar, "PrometheusRule", "cloakroom").context("rules")?;
-    let wanted: Value = serde_saphyr::from_str(RULES)?;
-    ensure!(rule["spec"] == wanted && rule["metadata"]["labels"]["release"] == "prometheus", "{rule:#}");
+    ensure!(rule["spec"] == linked("")? && rule["metadata"]["labels"]["release"] == "prometheus", "{rule:#}");
+    let page = "https://git.example/operations.md";
+    let with_links = rendered(&["monitoring.rules.enabled=true", &format!("monitoring.rules.runbookUrl={page}")])?;
+    let rule = find(&with_links, "PrometheusRule", "cloakroom").context("rules with links")?;
+    ensure!(rule["spec"] == linked(page)?, "{rule:#}");
     let dashboard = find(&sidecar, "ConfigMap", "cloakroom-dashboard").context("a dashboard")?;
     let text = dashboard["data"]["cloakroom.json"].as_str().context("a text")?;
     ensure!(serde_json::from_str::<Value>(text)? == serde_json::from_str::<Value>(DASHBOARD)?);

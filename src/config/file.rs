@@ -318,6 +318,8 @@ pub(super) struct ResourcesFile {
 pub(super) struct SidecarStoreFile {
     pub(super) password_secret: Option<String>,
     pub(super) password_key: Option<String>,
+    pub(super) sentinel_password_secret: Option<String>,
+    pub(super) sentinel_password_key: Option<String>,
     pub(super) ca_secret: Option<String>,
     pub(super) ca_key: Option<String>,
     pub(super) users: bool,

@@ -221,7 +221,9 @@ fn store(file: SidecarStoreFile, config_file: std::path::PathBuf) -> Result<Side
     };
     let keys = ["controller.sidecars.store.passwordSecret", "controller.sidecars.store.passwordKey"];
     let password = in_secret(keys, file.password_secret, file.password_key, "password")?;
+    let keys = ["controller.sidecars.store.sentinelPasswordSecret", "controller.sidecars.store.sentinelPasswordKey"];
+    let sentinel = in_secret(keys, file.sentinel_password_secret, file.sentinel_password_key, "password")?;
     let keys = ["controller.sidecars.store.caSecret", "controller.sidecars.store.caKey"];
     let ca = in_secret(keys, file.ca_secret, file.ca_key, "ca.crt")?;
-    Ok(SidecarsConfig { config_file, password, ca, users: file.users })
+    Ok(SidecarsConfig { config_file, password, sentinel_password: sentinel, ca, users: file.users })
 }

@@ -36,7 +36,7 @@ pub(super) fn pieces(site: &Site) -> Result<Vec<Piece>, WiringError> {
     Ok(pieces)
 }
 
-/// The extension provider: lines of the mesh's own configuration, which belongs to whoever installed Istio.
+/// The extension provider, and what proxies count: lines of the mesh's own configuration, which belongs to whoever installed Istio.
 pub fn mesh_config(site: &Site) -> Result<Piece, WiringError> {
     let (service, port) = match site.shape {
         Shape::Sidecar => (format!("{}/{SIDECAR_HOST}", site.istio.root_namespace), "19443"),
@@ -44,8 +44,9 @@ pub fn mesh_config(site: &Site) -> Result<Piece, WiringError> {
     };
     let values = [("provider", &*site.istio.provider), ("service", &*service), ("port", port)];
     let about = "Lines for Istio's own configuration (MeshConfig), before the rest: with Helm `meshConfig` in the values of \
-                 istiod, else the key `mesh` of the ConfigMap `istio` in its namespace. No restart is needed. Until istiod knows \
-                 this provider, and the Service that it names, whoever the AuthorizationPolicy below selects answers 403 \
+                 istiod, else the key `mesh` of the ConfigMap `istio` in its namespace, each into the list or map that may be \
+                 there already. The provider needs no restart; proxies count what the last line names from their next start. \
+                 Until istiod knows this provider, and the Service that it names, whoever the AuthorizationPolicy below selects answers 403 \
                  (`RBAC: access denied`) to everything.";
     Ok(Piece { form: Form::Lines, ..MESH_CONFIG.document(about, &values)? })
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cloakroom::config::{Config, PoliciesConfig, StoreConfig};
+use cloakroom::store::redis::Servers;
 use e2e::chart::{self, scenarios};
 
 use crate::house::objects;
@@ -88,6 +89,34 @@ fn values_arrive_where_cloakroom_reads_them() -> Result<()> {
     ensure!(gate.shutdown.drain.as_secs() == 30 && gate.sessions.idle.as_secs() == 1800, "{gate:?}");
     ensure!(gate.listen.health.is_ipv6() && gate.listen.admin.ip().is_loopback(), "{gate:?}");
     let StoreConfig::Redis(_) = gate.store else { anyhow::bail!("{:?}", gate.store) };
+    Ok(())
+}
+
+/// Sentinels with a password, and a database that no url names: for the shared gate, and for sidecars whose controller copies it.
+#[test]
+fn sentinels_may_ask_for_a_password() -> Result<()> {
+    let values = chart().join("ci/envoy-shared-values.yaml");
+    let given = std::fs::read_to_string(&values)?;
+    let sidecar = tempfile::NamedTempFile::new()?;
+    let lines = given.lines().filter(|it| !["shape:", "proxyNamespaces:"].iter().any(|key| it.starts_with(key)));
+    let text = lines.collect::<Vec<_>>().join("\n").replace(", certSecret: { name: redis-client }", "");
+    std::fs::write(sidecar.path(), text)?;
+    for (values, name) in
+        [(&*values, "cloakroom-gate/cloakroom.yaml"), (sidecar.path(), "cloakroom-controller/sidecar.yaml")]
+    {
+        let files = files(values)?;
+        let (_, text) = files.iter().find(|(it, _)| it == name).context("a gate's file")?;
+        let StoreConfig::Redis(redis) = read(name, text)?.store else { anyhow::bail!("{text}") };
+        let Servers::Sentinel(sentinel) = &redis.servers else { anyhow::bail!("{text}") };
+        let password = Some(Path::new("/etc/cloakroom/secrets/sentinel.password"));
+        ensure!(sentinel.access.password.as_deref() == password && redis.database == 3, "{name}: {redis:?}");
+        ensure!(sentinel.access.user.as_deref() == Some("gates"), "{name}: {redis:?}");
+    }
+    let files = files(sidecar.path())?;
+    let (_, text) = files.iter().find(|(it, _)| it == "cloakroom-controller/cloakroom.yaml").context("the other")?;
+    let sidecars = read("controller", text)?.controller.sidecars.context("sidecars")?;
+    let copied = sidecars.namespaces.sentinel_password.context("a password to copy")?;
+    ensure!((copied.secret.as_str(), copied.key.as_str()) == ("redis-sentinel", "word"), "{copied:?}");
     Ok(())
 }
 

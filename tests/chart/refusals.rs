@@ -92,6 +92,25 @@ fn values_that_contradict_each_other_are_refused_with_the_cure() -> Result<()> {
             vec!["store.redis.username", "store.redis.passwordSecret.name", "Name the Secret"],
         ),
         (
+            redis(
+                "store.redis.sentinel.master=m,store.redis.sentinel.addresses[0]=y:1,store.redis.sentinel.username=u",
+            ),
+            vec!["store.redis.sentinel.username", "store.redis.sentinel.passwordSecret.name", "Name the Secret"],
+        ),
+        (
+            redis("store.redis.url=redis://x/3,store.redis.database=2"),
+            vec!["store.redis.database: 2", "store.redis.url", "say it once"],
+        ),
+        (
+            redis("store.redis.cluster.addresses[0]=y:1,store.redis.database=2"),
+            vec!["store.redis.database: 2", "store.redis.cluster", "database 0 alone"],
+        ),
+        (
+            "store.bundled.maxMemory=513mb".into(),
+            vec!["store.bundled.maxMemory: 513mb", "store.bundled.resources.limits.memory: 512Mi", "raise the limit"],
+        ),
+        ("store.bundled.maxMemory=0mb".into(), vec!["store.bundled.maxMemory: 0mb", "no bound"]),
+        (
             redis("store.redis.url=rediss://x,store.redis.tls.certSecret.name=c"),
             vec!["shape: sidecar", "store.redis.tls.certSecret", "Use a password"],
         ),

@@ -16,7 +16,7 @@ use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
 use crate::on_istio;
-use crate::town::{CHECK, PATIENCE, POLICY, answer, claims, has_filter, objects, patiently, providers, send};
+use crate::town::{CHECK, PATIENCE, POLICY, answer, claims, counted, has_filter, objects, patiently, providers, send};
 
 on_istio! {
     p30_a_gateway_asks_the_shared_gate_by_its_certificate => shared(Newest);
@@ -82,6 +82,7 @@ async fn shared(version: EnvoyVersion) -> Result<()> {
         // istiod looks for the account that it would have made.
         account: "public-istio".to_owned(),
         labels: json!({ "gateway.networking.k8s.io/gateway-name": "public" }),
+        counted: counted(&site)?,
     };
     let proxy = Proxy::spawn(&istio, &server, version, &workload).await?;
     has_filter(&istio, &proxy, "8081", CHECK).await?;

@@ -127,6 +127,16 @@ async fn hung(version: EnvoyVersion) -> Result<()> {
         ensure!(answer.status() == 503, "{path}: {answer:?}");
         ensure!(town.shop.take().is_empty());
     }
+    // What the alerts of the chart look for, under the names by which they do.
+    let told = town.proxy.admin("/stats/prometheus").await?;
+    let counted = |name: &str| {
+        let line = told.lines().find(|it| it.starts_with(&format!("{name}{{")))?;
+        line.rsplit(' ').next()?.parse::<u64>().ok()
+    };
+    ensure!(counted("envoy_http_ext_authz_error").is_some_and(|it| it >= 3), "{told}");
+    for name in ["streams_failed", "message_timeouts", "rejected_header_mutations", "failure_mode_allowed"] {
+        ensure!(counted(&format!("envoy_http_ext_proc_cloakroom_{name}")).is_some(), "{name}: {told}");
+    }
     town.gate.process().signal(Signal::CONT);
     let again = async || town.send("GET", "/x", &[&cookie]).await.is_ok_and(|it| it.status() == 200);
     town.gate.process().wait_until(PATIENCE, "an answer", again).await

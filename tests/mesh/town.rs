@@ -74,6 +74,7 @@ impl Town {
             name: "web".to_owned(),
             account: "default".to_owned(),
             labels: json!({ "app": "web", "cloakroom.dev/injected": "true" }),
+            counted: counted(&site())?,
         };
         let proxy = Proxy::spawn(&istio, &server, version, &workload).await?;
         Ok(Self { proxy, istio, server, gate, shop })
@@ -137,6 +138,14 @@ pub(crate) async fn has_filter(istio: &Istio, proxy: &Proxy, listener: &str, fil
     let waited = proxy.process().wait_until(PATIENCE, filter, has).await;
     waited.with_context(|| istio.output().tail(40))?;
     istio.in_step().await
+}
+
+/// What the mesh's configuration has proxies count.
+pub(crate) fn counted(site: &Site) -> Result<Vec<String>> {
+    let lines: Value = serde_saphyr::from_str(&wiring::istio::mesh_config(site)?.yaml)?;
+    let counted =
+        lines["defaultConfig"]["proxyStatsMatcher"]["inclusionRegexps"].as_array().context("what they count")?;
+    Ok(counted.iter().filter_map(|it| Some(it.as_str()?.to_owned())).collect())
 }
 
 /// The extension providers of a site. `patient`: a busy machine is not taken for a fault.

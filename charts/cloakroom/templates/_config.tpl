@@ -106,6 +106,10 @@ passwordKey: password
 passwordSecret: {{ .name }}
 passwordKey: {{ .key }}
 {{ end }}{{ end -}}
+{{- with .Values.store.redis.sentinel.passwordSecret }}{{ if .name }}
+sentinelPasswordSecret: {{ .name }}
+sentinelPasswordKey: {{ .key | default "password" }}
+{{ end }}{{ end -}}
 {{- with .Values.store.redis.tls.caSecret }}{{ if .name }}
 caSecret: {{ .name }}
 caKey: {{ .key }}
@@ -143,8 +147,14 @@ redis:
 {{- $_ := set $tls "keyFile" "/etc/cloakroom/secrets/store.key" -}}
 {{- end -}}
 {{- $out := dict -}}
-{{- range $key := list "url" "sentinel" "cluster" "username" "wait" -}}
+{{- range $key := list "url" "cluster" "username" "wait" -}}
 {{- with get $redis $key }}{{ $_ := set $out $key . }}{{ end -}}
+{{- end -}}
+{{- with $redis.database }}{{ $_ := set $out "database" (int .) }}{{ end -}}
+{{- with $redis.sentinel -}}
+{{- $sentinel := omit . "passwordSecret" -}}
+{{- if dig "passwordSecret" "name" "" . }}{{ $_ := set $sentinel "passwordFile" "/etc/cloakroom/secrets/sentinel.password" }}{{ end -}}
+{{- $_ := set $out "sentinel" $sentinel -}}
 {{- end -}}
 {{- if $redis.passwordSecret.name -}}
 {{- $_ := set $out "passwordFile" "/etc/cloakroom/secrets/store.password" -}}

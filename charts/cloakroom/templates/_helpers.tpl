@@ -103,6 +103,14 @@ annotations:
 {{ div (add $milliseconds 999) 1000 }}
 {{- end -}}
 
+{{/* The bytes of an amount of memory, as Valkey (`384mb`) or Kubernetes (`512Mi`) writes it. */}}
+{{- define "cloakroom.bytes" -}}
+{{- $number := regexFind "^[0-9.]+(e[0-9]+)?" (lower .) | default "0" | float64 -}}
+{{- $unit := regexFind "[a-z]+$" (lower .) -}}
+{{- $units := dict "k" 1000 "kb" 1024 "ki" 1024 "m" 1000000 "mb" 1048576 "mi" 1048576 "g" 1000000000 "gb" 1073741824 "gi" 1073741824 "t" 1000000000000 "ti" 1099511627776 -}}
+{{ mulf $number (get $units $unit | default 1) | int64 }}
+{{- end -}}
+
 {{/* The namespaces that the injector is never asked about: the cluster's own, and where the webhook itself runs. A JSON list. */}}
 {{- define "cloakroom.excludedNamespaces" -}}
 {{ concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.sidecar.excludedNamespaces | uniq | toJson }}

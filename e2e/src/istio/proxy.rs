@@ -35,6 +35,8 @@ pub struct Workload {
     pub account: String,
     /// The pod's labels.
     pub labels: Value,
+    /// What it counts beside what Istio always has counted: `proxyStatsMatcher.inclusionRegexps` of the mesh's configuration.
+    pub counted: Vec<String>,
 }
 
 /// A running proxy.
@@ -135,7 +137,7 @@ async fn token(server: &ApiServer, namespace: &str, name: &str) -> Result<String
 
 /// What Istio's agent would write, as far as a stock Envoy goes.
 fn bootstrap(workload: &Workload, token: &str) -> Value {
-    let Workload { role, namespace, name, account, labels } = workload;
+    let Workload { role, namespace, name, account, labels, counted } = workload;
     let kind = match role {
         Role::Sidecar => "sidecar",
         Role::Gateway => "router",
@@ -162,6 +164,7 @@ fn bootstrap(workload: &Workload, token: &str) -> Value {
             },
         },
         "admin": { "address": loopback(SocketAddr::from(([127, 0, 0, 1], 0))) },
+        "stats_config": statistics(counted),
         "dynamic_resources": {
             "lds_config": xds,
             "cds_config": xds,
@@ -180,5 +183,17 @@ fn bootstrap(workload: &Workload, token: &str) -> Value {
                 "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": loopback(XDS) } }] }],
             },
         }]},
+    })
+}
+
+/// What Istio's agent has a proxy count, and under which labels, as far as it matters here: nothing of a check unless told.
+fn statistics(counted: &[String]) -> Value {
+    let always =
+        ["cluster_manager", "listener_manager", "server", "cluster.xds-grpc"].map(|it| json!({ "prefix": it }));
+    let told = counted.iter().map(|it| json!({ "safe_regex": { "regex": it } }));
+    json!({
+        "use_all_default_tags": false,
+        "stats_tags": [{ "tag_name": "http_conn_manager_prefix", "regex": "^http\\.(([_.\\w]*);\\.)" }],
+        "stats_matcher": { "inclusion_list": { "patterns": always.into_iter().chain(told).collect::<Vec<_>>() } },
     })
 }

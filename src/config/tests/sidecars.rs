@@ -20,12 +20,14 @@ fn sidecars_are_read_whole() {
     let least = sidecars("").unwrap();
     assert_eq!(least.namespaces.config_file, PathBuf::from("/etc/cloakroom/sidecar.yaml"));
     assert_eq!((least.namespaces.password, least.namespaces.ca), (None, None));
+    assert_eq!(least.namespaces.sentinel_password, None);
     assert_eq!((least.injection.image.as_str(), least.injection.pull_policy.as_str()), ("cloakroom", "IfNotPresent"));
     assert_eq!(least.injection.listen, GateAddress::Loopback);
     assert_eq!(least.injection.proxy_containers, ["envoy", "istio-proxy"]);
     assert_eq!(least.injection.resources.limits, [("memory".to_owned(), "256Mi".to_owned())].into());
 
-    let all = "imagePullPolicy: Never, listen: socket, proxyContainers: [proxy], store: { passwordSecret: s, caSecret: c, caKey: k }, \
+    let all = "imagePullPolicy: Never, listen: socket, proxyContainers: [proxy], \
+               store: { passwordSecret: s, sentinelPasswordSecret: s, sentinelPasswordKey: p, caSecret: c, caKey: k }, \
                resources: { requests: { cpu: 1 }, limits: {} }";
     let all = sidecars(all).unwrap();
     assert_eq!((all.injection.listen, all.injection.pull_policy.as_str()), (GateAddress::Socket, "Never"));
@@ -33,6 +35,7 @@ fn sidecars_are_read_whole() {
     assert!(all.injection.resources.limits.is_empty());
     let file = |secret: &str, key: &str| Some(FileInSecret { secret: secret.into(), key: key.into() });
     assert_eq!((all.namespaces.password, all.namespaces.ca), (file("s", "password"), file("c", "k")));
+    assert_eq!(all.namespaces.sentinel_password, file("s", "p"));
 
     let once = parse(&format!("{LEAST}{SIDECARS}  secrets: [store, token]\n")).unwrap().controller.secrets;
     assert_eq!(once, [OnceMade::Token, OnceMade::Store].into());
@@ -48,6 +51,7 @@ fn wrong_sidecars_name_the_key_and_the_cure() {
         ("resources: { requests: { cpu: [] } }", vec!["resources.requests"]),
         ("store: { passwordSecret: A }", vec!["store.passwordSecret", "`A`"]),
         ("store: { passwordKey: p }", vec!["store.passwordKey", "store.passwordSecret"]),
+        ("store: { sentinelPasswordKey: p }", vec!["store.sentinelPasswordKey", "store.sentinelPasswordSecret"]),
         ("store: { caSecret: c, caKey: '../x' }", vec!["store.caKey", "`../x`"]),
         ("store: { users: true, passwordSecret: s }", vec!["store.users", "passwordSecret", "exclude each other"]),
         ("store: { users: true }", vec!["store.users", "sessions.store.kind: redis", "passwordFile"]),

@@ -140,7 +140,8 @@ impl Gates {
         let mut places = Vec::new();
         if let Some(sidecars) = &config.sidecars {
             names.insert(OnceMade::Token.place().0.to_owned());
-            names.extend([&sidecars.password, &sidecars.ca].into_iter().flatten().map(|it| it.secret.clone()));
+            let copied = [&sidecars.password, &sidecars.sentinel_password, &sidecars.ca];
+            names.extend(copied.into_iter().flatten().map(|it| it.secret.clone()));
             for scope in &self.with.scopes {
                 places.extend(Kind::ALL.map(|kind| Place::Brought(kind, scope.clone())));
             }
@@ -250,9 +251,12 @@ impl Gates {
         let (name, key) = OnceMade::Token.place();
         let token = FileInSecret { secret: name.to_owned(), key: key.to_owned() };
         let mut files = Sources::default();
-        for (source, file) in
-            [(Some(token), "token.key"), (sidecars.password, "store.password"), (sidecars.ca, "store-ca.crt")]
-        {
+        for (source, file) in [
+            (Some(token), "token.key"),
+            (sidecars.password, "store.password"),
+            (sidecars.sentinel_password, "sentinel.password"),
+            (sidecars.ca, "store-ca.crt"),
+        ] {
             let Some(FileInSecret { secret, key }) = source else { continue };
             let present = self.present.of_install(&secret)?;
             let (content, uid) = (present.and_then(|it| wanted::file(it, &key)), present.and_then(|it| it.uid()));

@@ -91,7 +91,7 @@ impl Scene {
             "sidecars": {
                 "configFile": self.file(),
                 "image": "registry.example/cloakroom@sha256:0a",
-                "store": { "passwordSecret": "cloakroom-store" },
+                "store": { "passwordSecret": "cloakroom-store", "sentinelPasswordSecret": "cloakroom-store" },
             },
         });
         for (key, value) in more.as_object().into_iter().flatten() {
@@ -181,6 +181,7 @@ async fn sidecars_find_what_they_need_and_a_restart_changes_nothing() -> Result<
     for (name, key, copy) in [
         ("cloakroom-token", "token.key", Some("token.key")),
         ("cloakroom-store", "password", Some("store.password")),
+        ("cloakroom-store", "password", Some("sentinel.password")),
         ("cloakroom-admin", "admin.token", None),
     ] {
         let made = scene.cluster.get(&of_install(name)).await?;

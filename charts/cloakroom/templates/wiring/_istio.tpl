@@ -12,7 +12,8 @@
 {{/* What NOTES say of Istio. */}}
 {{- define "cloakroom.wiring.istioNotes" -}}
 Istio does not know cloakroom yet. Add these lines to its own configuration (`meshConfig` in the values of istiod, or the key `mesh`
-of the ConfigMap `istio` in {{ .Values.istio.rootNamespace }}); no restart is needed:
+of the ConfigMap `istio` in {{ .Values.istio.rootNamespace }}), each into the list or map that may be there already. The provider needs no restart;
+proxies count what the last line names from their next start:
 
 {{ include "cloakroom.wiring.meshConfig" . | trim | indent 2 }}
 

@@ -26,6 +26,8 @@ pub struct SidecarsConfig {
     pub config_file: PathBuf,
     /// Where the store's password lies, in the install's namespace.
     pub password: Option<FileInSecret>,
+    /// Where that of its sentinels lies, if they ask for one.
+    pub sentinel_password: Option<FileInSecret>,
     /// Where the certificates lie that prove the store.
     pub ca: Option<FileInSecret>,
     /// Whether each namespace has a user of the store, with a password that is made for it.
