@@ -376,16 +376,7 @@ mod tests {
         cluster.register(&registry).unwrap();
         crate::k8s::controller::metrics::ControllerMetrics::register(&registry, cluster).unwrap();
         let carriers = crate::authz::credential::Carriers::new(vec![Carrier::Bearer]).unwrap();
-        let install = Install {
-            default_realm: crate::authz::session::Realm::parse("shop").unwrap(),
-            realms: [].into(),
-            carriers,
-            own_headers: OwnHeaders::new("x-session-jwt"),
-            hosts: HostsFrom::Everyone,
-            gateways: None,
-            pod: None,
-            route_identity: crate::authz::policy::RouteIdentity::default(),
-        };
+        let install = Install::open(crate::authz::session::Realm::parse("shop").unwrap(), carriers);
         Publisher::new(install).register(&registry).unwrap();
         let families = registry.gather();
         let registered: Vec<_> = families.iter().map(|family| family.name()).collect();

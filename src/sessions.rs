@@ -12,6 +12,7 @@ mod render;
 mod resolve;
 mod respond;
 mod rotation;
+pub mod secret_file;
 pub mod stats;
 pub mod token;
 mod touch;

@@ -1,6 +1,8 @@
 //! Logs: one line for each event, as JSON or text, on standard output. Nothing that makes a line waits for whoever reads it.
 
 pub mod budget;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 use std::any::Any;

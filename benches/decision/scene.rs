@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use cloakroom::authz::attributes::own_headers::OwnHeaders;
 use cloakroom::authz::credential::{Carrier, Carriers};
-use cloakroom::authz::policy::{HostsFrom, Install, PolicyIndex, RouteIdentity};
+use cloakroom::authz::policy::{Install, PolicyIndex};
 use cloakroom::authz::session::{Claims, Realm};
 use cloakroom::ext_authz::metrics::CheckMetrics;
 use cloakroom::ext_authz::record::Decisions;
@@ -166,16 +165,10 @@ fn policies(folder: &std::path::Path, rules: usize, realm: &Realm) -> PolicyInde
         }
         std::fs::write(dir.join(format!("{host}.yaml")), text).expect("a file");
     }
-    let install = Install {
-        default_realm: realm.clone(),
-        realms: std::collections::BTreeMap::new(),
-        carriers: Carriers::new(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer]).expect("carriers"),
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: RouteIdentity::default(),
-    };
+    let install = Install::open(
+        realm.clone(),
+        Carriers::new(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer]).expect("carriers"),
+    );
     let (index, problems) = folder::check(&[dir], &install).expect("policies");
     assert!(problems.is_empty(), "{problems:?}");
     index

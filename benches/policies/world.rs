@@ -1,15 +1,11 @@
 //! A cluster of many namespaces under one Gateway.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloakroom::api::auth_policy::AuthPolicy;
 use cloakroom::api::gateway::HttpRoute;
-use cloakroom::authz::attributes::own_headers::OwnHeaders;
 use cloakroom::authz::credential::{Carrier, Carriers};
-use cloakroom::authz::policy::{
-    HostsFrom, Install, Origin, PolicyName, PolicyObject, PolicyObjects, RouteIdentity, Sourced,
-};
+use cloakroom::authz::policy::{HostsFrom, Install, Origin, PolicyName, PolicyObject, PolicyObjects, Sourced};
 use cloakroom::authz::session::Realm;
 use serde_json::{Value, json};
 
@@ -58,14 +54,11 @@ impl World {
             }
         }
         let install = Install {
-            default_realm: Realm::parse("shop").expect("a realm"),
-            realms: BTreeMap::new(),
-            carriers: Carriers::new(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer])?,
-            own_headers: OwnHeaders::new("x-session-jwt"),
             hosts: HostsFrom::Namespace("infra".to_owned()),
-            gateways: None,
-            pod: None,
-            route_identity: RouteIdentity::Verified,
+            ..Install::open(
+                Realm::parse("shop").expect("a realm"),
+                Carriers::new(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer])?,
+            )
         };
         Ok(Self { objects, install })
     }

@@ -17,6 +17,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 /// Lines of output kept for each process.
 const KEPT_LINES: usize = 4096;
+/// How long a process may take to stop on a busy machine.
+const STOPS: Duration = Duration::from_secs(60);
 /// How long the output of an ended process may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -128,6 +130,16 @@ impl Process {
         let waited = self.ended.1.wait_timeout_while(lock(&self.ended.0), patience, |status| status.is_none());
         let (status, _) = waited.unwrap_or_else(PoisonError::into_inner);
         status.with_context(|| format!("{} has not ended within {patience:?}", self.name))
+    }
+
+    /// Stops it in its tracks (`SIGSTOP`): the kernel still accepts connections and bytes, and nothing answers. Returns when it
+    /// has stopped; `SIGCONT` lets it go on.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn stop(&self) -> Result<()> {
+        self.signal(Signal::STOP);
+        self.wait_until(STOPS, "stop", async || self.is_stopped()).await
     }
 
     /// Waits until `condition` holds; fails early when the process ends first. The error has its last lines.

@@ -185,8 +185,7 @@ impl Redis {
     /// # Errors
     /// When it has ended.
     pub async fn stop(&self) -> Result<()> {
-        self.process.signal(Signal::STOP);
-        self.process.wait_until(PATIENCE, "stop", async || self.process.is_stopped()).await
+        self.process.stop().await
     }
 
     /// Lets it go on (`SIGCONT`).

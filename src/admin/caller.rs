@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,6 +13,7 @@ use zeroize::Zeroizing;
 use super::problem::{Problem, ProblemKind};
 use crate::authz::policy::RealmRights;
 use crate::authz::session::Realm;
+use crate::sessions::secret_file::{self, CURE, EXPOSED, Refused};
 
 /// The fewest characters of an admin token: with base64 that is 192 bits.
 pub const MIN_TOKEN: usize = 32;
@@ -101,8 +101,7 @@ pub enum TokenFileError {
     Read(PathBuf, #[source] io::Error),
     /// Others may read or change it.
     #[error(
-        "admin token file {}: others may read or change it (mode {mode:04o}); run `chmod 600` on it, or mount its Secret \
-         with `defaultMode: 0440`", path.display()
+        "admin token file {}: others may read or change it (mode {mode:04o}); {CURE}", path.display()
     )]
     Exposed {
         /// The file.
@@ -206,20 +205,17 @@ impl TokenDigest {
         Self(bytes)
     }
 
-    fn read(file: &PathBuf) -> Result<Self, TokenFileError> {
-        let error = |error| TokenFileError::Read(file.clone(), error);
+    fn read(file: &Path) -> Result<Self, TokenFileError> {
+        let error = |error| TokenFileError::Read(file.to_owned(), error);
         let mut content = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_FILE + 1));
-        let opened = std::fs::File::open(file).map_err(error)?;
-        // Of the open file, not of the path: nobody can swap the one for the other in between. Reading by a group is
-        // allowed: that is how Kubernetes hands a Secret to a process that is not root (`fsGroup`).
-        let mode = opened.metadata().map_err(error)?.permissions().mode() & 0o7777;
-        if mode & 0o027 != 0 {
-            return Err(TokenFileError::Exposed { path: file.clone(), mode });
-        }
+        let opened = secret_file::open(file, EXPOSED).map_err(|refused| match refused {
+            Refused::Io(source) => error(source),
+            Refused::Exposed(mode) => TokenFileError::Exposed { path: file.to_owned(), mode },
+        })?;
         io::Read::read_to_end(&mut io::Read::take(opened, MAX_TOKEN_FILE as u64 + 1), &mut content).map_err(error)?;
         let token = content.trim_ascii();
         if content.len() > MAX_TOKEN_FILE || !is_token(token) {
-            return Err(TokenFileError::Content(file.clone()));
+            return Err(TokenFileError::Content(file.to_owned()));
         }
         Ok(Self::of(token))
     }

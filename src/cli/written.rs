@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, PolicyIndex, PolicyProblem, RealmRights, RouteIdentity};
+use crate::authz::policy::{Install, PolicyIndex, PolicyProblem, RealmRights};
 use crate::authz::session::Realm;
 use crate::config::{Config, PoliciesConfig};
 use crate::folder;
@@ -89,19 +88,8 @@ impl WrittenArgs {
                 .ok_or_else(|| anyhow::anyhow!("--realm: `{name}` is not a realm's name: 1 to 63 of a-z, 0-9 and -"))
         };
         let carriers = vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer];
-        Ok(Install {
-            default_realm: realm("default")?,
-            realms: self
-                .realm
-                .iter()
-                .map(|name| Ok((realm(name)?, RealmRights::default())))
-                .collect::<anyhow::Result<_>>()?,
-            carriers: Carriers::new(carriers)?,
-            own_headers: OwnHeaders::new("x-session-jwt"),
-            hosts: HostsFrom::Everyone,
-            gateways: None,
-            pod: None,
-            route_identity: RouteIdentity::default(),
-        })
+        let realms: anyhow::Result<_> =
+            self.realm.iter().map(|name| Ok((realm(name)?, RealmRights::default()))).collect();
+        Ok(Install { realms: realms?, ..Install::open(realm("default")?, Carriers::new(carriers)?) })
     }
 }

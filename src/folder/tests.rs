@@ -9,25 +9,15 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::attributes::{RawRequest, RequestAttributes};
 use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::plan::explain::explain;
-use crate::authz::policy::{HostsFrom, Install, RouteIdentity};
+use crate::authz::policy::Install;
 use crate::authz::session::{Realm, Timestamp};
 
 fn install() -> Install {
     let carriers = Carriers::new(vec![Carrier::Bearer]).unwrap();
-    Install {
-        default_realm: Realm::parse("shop").unwrap(),
-        realms: [].into(),
-        carriers,
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: RouteIdentity::default(),
-    }
+    Install::open(Realm::parse("shop").unwrap(), carriers)
 }
 
 /// A policy on `<name>.example` with one public rule of this name.

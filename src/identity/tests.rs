@@ -16,9 +16,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install};
+use crate::authz::policy::Install;
 use crate::authz::session::Realm;
 use crate::folder;
 
@@ -43,16 +42,7 @@ fn provider(spec: &Value) -> Arc<IdentityProvider> {
     let documents = [object("AuthPolicy", "spec", policy), object("IdentityProvider", "spec", spec.clone()), secret];
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("all.yaml"), documents.join("\n---\n")).unwrap();
-    let install = Install {
-        default_realm: Realm::parse("shop").unwrap(),
-        realms: Default::default(),
-        carriers: Carriers::new(vec![Carrier::Bearer]).unwrap(),
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: crate::authz::policy::RouteIdentity::default(),
-    };
+    let install = Install::open(Realm::parse("shop").unwrap(), Carriers::new(vec![Carrier::Bearer]).unwrap());
     let (index, problems) = folder::check(&[folder.path().to_owned()], &install).unwrap();
     assert!(problems.is_empty(), "{problems:?}");
     Arc::clone(index.named_providers().next().unwrap())

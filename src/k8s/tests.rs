@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use super::kind::{Kind, Source};
 use super::known::{Arrived, Known};
 use super::version::ResourceVersion;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::attributes::{RawRequest, RequestAttributes};
 use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::plan::explain::explain;
-use crate::authz::policy::{HostsFrom, Install, PolicyIndex};
+use crate::authz::policy::{Install, PolicyIndex};
 use crate::authz::session::{Realm, Timestamp};
 use crate::policies::Publisher;
 
@@ -25,16 +24,7 @@ fn sources() -> Vec<Source> {
 }
 
 fn install() -> Install {
-    Install {
-        default_realm: Realm::parse("shop").unwrap(),
-        realms: [].into(),
-        carriers: Carriers::new(vec![Carrier::Bearer]).unwrap(),
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: crate::authz::policy::RouteIdentity::default(),
-    }
+    Install::open(Realm::parse("shop").unwrap(), Carriers::new(vec![Carrier::Bearer]).unwrap())
 }
 
 fn version(number: u64) -> ResourceVersion {

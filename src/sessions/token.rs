@@ -5,9 +5,7 @@
 //! a session: the 160 bits of the secret are (P12).
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quick_cache::sync::Cache;
 use zeroize::Zeroizing;
 
+use super::secret_file::{self, CURE, EXPOSED, Refused};
 use crate::authz::credential::AccessToken;
 use crate::authz::session::{Realm, SecretDigest, SessionId};
 
@@ -51,8 +50,7 @@ pub enum KeyFileError {
     },
     /// Others may read or change it.
     #[error(
-        "token key file {}: others may read or change it (mode {mode:04o}); run `chmod 600` on it, or mount its Secret \
-         with `defaultMode: 0440`", path.display()
+        "token key file {}: others may read or change it (mode {mode:04o}); {CURE}", path.display()
     )]
     Open {
         /// The file.
@@ -123,12 +121,10 @@ impl TokenKeys {
     /// When the file is missing, may be read by every user or changed by any but its owner, or is not a list of keys.
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let read = |source| KeyFileError::Read { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(read)?;
-        // Of the open file, not of the path: nobody can swap the one for the other in between.
-        let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
-        if mode & 0o027 != 0 {
-            return Err(KeyFileError::Open { path: path.to_owned(), mode });
-        }
+        let mut file = secret_file::open(path, EXPOSED).map_err(|refused| match refused {
+            Refused::Io(source) => read(source),
+            Refused::Exposed(mode) => KeyFileError::Open { path: path.to_owned(), mode },
+        })?;
         let mut text = Zeroizing::new(String::new());
         file.by_ref().take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(read)?;
         Self::parse(&text).map_err(|problem| KeyFileError::Text { path: path.to_owned(), problem })

@@ -17,8 +17,10 @@
 //! Redis forgets by itself: every key has a time to live that ends after the last session it speaks of.
 
 mod address;
+mod asking;
 mod call;
 mod cluster;
+mod config;
 mod dial;
 mod fleet;
 mod keys;
@@ -27,79 +29,37 @@ mod scripts;
 mod sentinel;
 mod slot;
 pub mod stats;
+mod times;
 mod trouble;
 pub mod users;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use futures_util::future::try_join_all;
 use redis::Value;
 
 pub use self::address::Address;
+use self::asking::{bytes, ids_of, number};
 use self::call::Call;
 pub use self::call::Wait;
+pub use self::config::{RedisConfig, Servers};
 pub use self::dial::{Access, Tls};
 use self::fleet::Fleet;
 use self::node::Line;
-use self::scripts::Script;
 pub use self::sentinel::Sentinel;
 use self::stats::RedisStats;
+use self::times::{LONGEST, decimal, left, text};
 pub use self::trouble::Trouble;
 use super::change::{self, Step};
 use super::record::{self, Stored};
 use super::{Changed, Follower, Loaded, Page, SecretChange, StoreError};
 use crate::authz::session::{Realm, Session, SessionId, Timestamp};
 
-/// How long one read may take in all. The view waits a little longer.
-const READ_WITHIN: Duration = Duration::from_millis(900);
-/// How long one step of a change may take.
-const WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// How much longer than its session a record is kept, in milliseconds: gates whose clocks are behind must still find a tombstone.
-const SLACK: i64 = 60_000;
-/// The longest time to live that is asked for, in milliseconds (over 300 years).
-const LONGEST: i64 = 10_000_000_000_000;
 /// How often a change is tried when others change the same record.
 const TRIES: usize = 32;
 /// How many records are read at once for a page.
 const AT_ONCE: usize = 64;
-
-/// Where Redis is, and how to speak to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisConfig {
-    /// The servers.
-    pub servers: Servers,
-    /// The database number; 0 in a cluster.
-    pub database: i64,
-    /// Who we are to them.
-    pub access: Access,
-    /// How many replicas must confirm each change before it is answered.
-    pub wait: Option<Wait>,
-    /// The install's realm: a key of it is read to prove the link.
-    pub realm: Realm,
-    /// How long what is cached is believed without a proof; a server of which nobody can say whether it still is the master is
-    /// given up after it.
-    pub max_staleness: Duration,
-    /// How often the link is proved.
-    pub probe_every: Duration,
-    /// How long that may take before the connection is given up.
-    pub probe_within: Duration,
-    /// How far ahead of the server's clock a gate may note a use of a session.
-    pub clock_leeway: Duration,
-}
-
-/// One server, one with others that take over, or many with a part each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Servers {
-    /// This one.
-    One(Address),
-    /// The master, as sentinels say.
-    Sentinel(Sentinel),
-    /// A cluster: these are asked first for the others.
-    Cluster(Vec<Address>),
-}
 
 /// A store in Redis. Dropping it gives the connections up.
 #[derive(Debug)]
@@ -192,7 +152,7 @@ impl RedisStore {
         };
         let mut there = there.into_iter();
         let Some(bytes) = there.next() else { return Ok(Changed::Done(Box::new(session))) };
-        let bytes = self::bytes(bytes, "PUT")?.ok_or(Trouble::Odd("PUT"))?;
+        let bytes = asking::bytes(bytes, "PUT")?.ok_or(Trouble::Odd("PUT"))?;
         let seen = there.next().map_or(Ok(None), number)?;
         let stored = match decode(realm, sid, &bytes, seen)? {
             Stored::Session(stored) if self.is_current(Line::Writes, &stored).await? => stored,
@@ -372,45 +332,10 @@ impl RedisStore {
         Ok(found)
     }
 
-    /// Runs a script that changes something; the answer is given when as many replicas as configured have it (P20).
-    async fn change(&self, script: &'static Script, keys: &[String], arguments: &[&[u8]]) -> Result<Value, StoreError> {
-        let Some(wait) = self.fleet.config.wait else {
-            let [answer] = self.ask_script(script, keys, arguments, None).await?;
-            return Ok(answer);
-        };
-        let [answer, confirmed] = self.ask_script(script, keys, arguments, Some(wait)).await?;
-        let confirmed = number(confirmed)?.unwrap_or_default();
-        if confirmed < i64::from(wait.replicas) {
-            return Err(Trouble::NotReplicated { confirmed, wanted: wait.replicas }.into());
-        }
-        Ok(answer)
-    }
-
-    async fn ask_script<const N: usize>(
-        &self,
-        script: &'static Script,
-        keys: &[String],
-        arguments: &[&[u8]],
-        wait: Option<Wait>,
-    ) -> Result<[Value; N], StoreError> {
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let line = if wait.is_some() { Line::Waits } else { Line::Writes };
-        self.ask(line, &Call::Script { script, keys: &keys, arguments, wait }).await
-    }
-
-    async fn ask<const N: usize>(&self, line: Line, call: &Call<'_>) -> Result<[Value; N], StoreError> {
-        let within = match line {
-            Line::Reads => READ_WITHIN,
-            Line::Writes | Line::Waits => WRITE_WITHIN,
-        };
-        let answers = self.fleet.call(line, call, within).await?;
-        answers.try_into().map_err(|_| Trouble::Odd("a call").into())
-    }
-
     /// Puts bytes under a key behind the store's back.
     #[cfg(test)]
     pub(super) async fn plant(&self, realm: &Realm, sid: SessionId, bytes: Vec<u8>) {
-        static PLANT: Script = Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')");
+        static PLANT: scripts::Script = scripts::Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL')");
         self.change(&PLANT, &[keys::session(realm, sid)], &[&bytes]).await.unwrap();
     }
 }
@@ -437,72 +362,11 @@ fn decode(realm: &Realm, sid: SessionId, bytes: &[u8], seen: Option<i64>) -> Res
     Ok(stored)
 }
 
-/// A string, or nothing.
-fn bytes(value: Value, command: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
-    match value {
-        Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
-        Value::BulkString(bytes) => Ok(Some(bytes)),
-        Value::Nil => Ok(None),
-        _ => Err(Trouble::Odd(command).into()),
-    }
-}
-
-/// A number, or nothing. What is no number is not ours: whoever wrote it did not use this software.
-fn number(value: Value) -> Result<Option<i64>, StoreError> {
-    match value {
-        Value::Nil | Value::Boolean(false) => Ok(None),
-        Value::BulkString(digits) if digits.is_empty() => Ok(None),
-        Value::Int(number) => Ok(Some(number)),
-        Value::BulkString(digits) => {
-            let number = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
-            number.map(Some).ok_or_else(|| Trouble::Odd("a call for a number").into())
-        }
-        _ => Err(Trouble::Odd("a call for a number").into()),
-    }
-}
-
-/// Ids, smallest first. A member that is none is not ours, and no reason to forget those beside it.
-fn ids_of(value: Value) -> Result<Vec<SessionId>, StoreError> {
-    let Value::Array(members) = value else { return Err(Trouble::Odd("ZRANGE").into()) };
-    let id = |member| match member {
-        Value::BulkString(bytes) => bytes.try_into().ok().map(SessionId::from_bytes),
-        _ => None,
-    };
-    let mut ids: Vec<SessionId> = members.into_iter().filter_map(id).collect();
-    ids.sort_unstable();
-    Ok(ids)
-}
-
 /// A subject's next epoch: 63 random bits, so that it is a number for everybody who reads it.
 fn new_epoch() -> Result<i64, StoreError> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| StoreError::NoRandom)?;
     Ok(i64::from_be_bytes(bytes) & i64::MAX)
-}
-
-/// By this process's wall clock, in milliseconds. Only how long keys are kept hangs on it.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// How long a record is kept whose session ends then.
-fn left(end: Timestamp) -> i64 {
-    end.as_millis().saturating_sub(now()).clamp(0, LONGEST - SLACK) + SLACK
-}
-
-fn text(at: Timestamp) -> String {
-    at.as_millis().to_string()
-}
-
-fn decimal(number: i64) -> Vec<u8> {
-    number.to_string().into_bytes()
-}
-
-/// Between half and all of `most`, so that a thousand gates do not come back in one moment.
-fn jitter(most: Duration) -> Duration {
-    let thousandths = 500 + RandomState::new().hash_one(0_u8) % 501;
-    most.mul_f64(thousandths as f64 / 1_000.0)
 }
 
 impl From<Trouble> for StoreError {

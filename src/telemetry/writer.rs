@@ -89,23 +89,8 @@ fn write_lines(mut out: impl Write, queue: &Receiver<Job>, waiting: &AtomicUsize
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::testing::Page;
 
     fn counter() -> IntCounter {
         IntCounter::new("dropped", "dropped").unwrap()
@@ -119,7 +104,7 @@ mod tests {
             writer.write_all(line.as_bytes()).unwrap();
         }
         LineWriter::flush(&writer);
-        assert_eq!(*page.0.lock().unwrap(), b"one\ntwo\nthree\n");
+        assert_eq!(page.text(), "one\ntwo\nthree\n");
     }
 
     /// A reader that never reads.

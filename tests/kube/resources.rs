@@ -9,10 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use cloakroom::api::auth_policy::AuthPolicy;
 use cloakroom::api::read::read;
-use cloakroom::authz::attributes::own_headers::OwnHeaders;
 use cloakroom::authz::credential::{Carrier, Carriers};
 use cloakroom::authz::policy::{
-    HostsFrom, Install, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, ProblemKind, RealmRights, Sourced,
+    Install, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, ProblemKind, RealmRights, Sourced,
 };
 use cloakroom::authz::session::Realm;
 use e2e::kube::{ApiServer, ApiServerOptions};
@@ -87,14 +86,8 @@ pub(crate) fn any_install() -> Install {
     let realm = |name| Realm::parse(name).expect("a realm");
     let carriers = vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer];
     Install {
-        default_realm: realm("default"),
         realms: [(realm("shop"), RealmRights::default())].into(),
-        carriers: Carriers::new(carriers).expect("carriers"),
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: cloakroom::authz::policy::RouteIdentity::default(),
+        ..Install::open(realm("default"), Carriers::new(carriers).expect("carriers"))
     }
 }
 

@@ -120,8 +120,7 @@ async fn way_back(version: EnvoyVersion) -> Result<()> {
 async fn hung(version: EnvoyVersion) -> Result<()> {
     let town = Town::wired(version, false).await?;
     let cookie = format!("Cookie: {}", town.log_in().await?);
-    town.gate.process().signal(Signal::STOP);
-    town.gate.process().wait_until(PATIENCE, "stop", async || town.gate.process().is_stopped()).await?;
+    town.gate.process().stop().await?;
     for path in ["/x", "/open", "/cart"] {
         let answer = town.send("GET", path, &[&cookie]).await?;
         ensure!(answer.status() == 503, "{path}: {answer:?}");

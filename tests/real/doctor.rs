@@ -12,7 +12,7 @@ use e2e::tools::EnvoyVersion;
 use serde_json::{Value, json};
 
 use crate::on_each_envoy;
-use crate::scene::{PATIENCE, cloakroom};
+use crate::scene::cloakroom;
 
 on_each_envoy! {
     good_wiring_is_well => good;
@@ -106,8 +106,7 @@ async fn unreached(version: EnvoyVersion) -> Result<()> {
 async fn hung(version: EnvoyVersion) -> Result<()> {
     let (gate, shop) = (gate().await?, Sloppy::spawn().await?);
     let envoy = Envoy::spawn(version, &config(&gate, &shop).await?).await?;
-    gate.process().signal(Signal::STOP);
-    gate.process().wait_until(PATIENCE, "stop", async || gate.process().is_stopped()).await?;
+    gate.process().stop().await?;
     // Without the way back the check alone ends.
     let (status, findings) = doctor(&envoy, "/other", &[])?;
     ensure!(status == Some(1), "{findings:#?}");

@@ -11,11 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{ExplainParts, PolicyReport, Report, router};
 use crate::admin::listener::{Limits, serve};
 use crate::admin::session_api::tests::rig::Rig;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{
-    HostsFrom, Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, RouteIdentity, Sourced,
-};
+use crate::authz::policy::{Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, Sourced};
 use crate::authz::session::Realm;
 use crate::identity::Identities;
 use crate::identity::outbound::OutboundConfig;
@@ -34,16 +31,7 @@ impl Admin {
     pub(crate) async fn start() -> Self {
         let rig = Rig::start().await;
         let carriers = Carriers::new(vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer]).unwrap();
-        let install = Install {
-            default_realm: Realm::parse("shop").unwrap(),
-            realms: BTreeMap::new(),
-            carriers: carriers.clone(),
-            own_headers: OwnHeaders::new("x-session-jwt"),
-            hosts: HostsFrom::Everyone,
-            gateways: None,
-            pod: None,
-            route_identity: RouteIdentity::default(),
-        };
+        let install = Install::open(Realm::parse("shop").unwrap(), carriers.clone());
         // One claim so many times that a JWT of it is over `jwt.maxBytes`.
         let wide: BTreeMap<_, _> = (0..32).map(|it| (format!("c{it}"), "session.claims.tenant")).collect();
         let good = json!({"hosts": ["shop.example", "*.shop.example"], "rules": [

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 pub use self::provider::{ExplainedProvider, IdentityFacts};
 
-use super::{Pending, Plan, places, plan_located, settle};
+use super::draft::places;
+use super::{Pending, Plan, plan_located, settle};
 use crate::api::auth_policy::{Inheritance, Mode};
 use crate::api::http_match::HttpRouteMatch;
 use crate::authz::attributes::RequestAttributes;

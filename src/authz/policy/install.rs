@@ -31,6 +31,23 @@ pub struct Install {
     pub route_identity: RouteIdentity,
 }
 
+impl Install {
+    /// The one with the fewest limits, which is that of a folder with nothing said about it: everyone may do everything, and the
+    /// session JWT travels in `x-session-jwt`.
+    pub fn open(default_realm: Realm, carriers: Carriers) -> Self {
+        Self {
+            default_realm,
+            realms: BTreeMap::new(),
+            carriers,
+            own_headers: OwnHeaders::new("x-session-jwt"),
+            hosts: HostsFrom::Everyone,
+            gateways: None,
+            pod: None,
+            route_identity: RouteIdentity::default(),
+        }
+    }
+}
+
 /// The pod that a sidecar stands in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnPod {

@@ -1,31 +1,15 @@
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::*;
 use crate::authz::policy::{PolicyName, RuleName};
-
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::telemetry::testing::Page;
 
 /// The JSON lines that `events` leave.
 fn lines(events: impl FnOnce()) -> Vec<serde_json::Value> {
     let page = Page::default();
-    let out = page.clone();
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || out.clone()).finish();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(page.clone()).finish();
     tracing::subscriber::with_default(subscriber, events);
-    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    page.lines()
 }
 
 fn records(which: Decisions) -> Records {

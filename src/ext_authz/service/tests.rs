@@ -14,9 +14,8 @@ use tempfile::TempDir;
 
 use super::super::metrics::register_sessions;
 use super::*;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, RouteIdentity};
+use crate::authz::policy::Install;
 use crate::authz::session::Claims;
 use crate::folder;
 use crate::grpc::unary::PREFIX_LEN;
@@ -69,16 +68,7 @@ struct House {
 
 fn install() -> Install {
     let carriers = vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer];
-    Install {
-        default_realm: Realm::parse("shop").unwrap(),
-        realms: Default::default(),
-        carriers: Carriers::new(carriers).unwrap(),
-        own_headers: OwnHeaders::new(JWT),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: RouteIdentity::default(),
-    }
+    Install::open(Realm::parse("shop").unwrap(), Carriers::new(carriers).unwrap())
 }
 
 impl House {

@@ -1,7 +1,6 @@
 //! What is said of objects, without an API server. `tests/kube/admission.rs` has one.
 
 use super::*;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::credential::{Carrier, Carriers};
 use crate::authz::policy::{HostsFrom, Namespaces, RealmRights};
 use crate::authz::session::Realm;
@@ -10,14 +9,9 @@ fn install() -> Install {
     let realm = |name| Realm::parse(name).unwrap();
     let only_shop = RealmRights { uses: Namespaces::Only(["shop".to_owned()].into()), ..RealmRights::default() };
     Install {
-        default_realm: realm("default"),
         realms: [(realm("shop"), only_shop)].into(),
-        carriers: Carriers::new(vec![Carrier::Bearer]).unwrap(),
-        own_headers: OwnHeaders::new("x-session-jwt"),
         hosts: HostsFrom::Namespace("cloakroom".to_owned()),
-        gateways: None,
-        pod: None,
-        route_identity: crate::authz::policy::RouteIdentity::default(),
+        ..Install::open(realm("default"), Carriers::new(vec![Carrier::Bearer]).unwrap())
     }
 }
 

@@ -3,7 +3,6 @@
 //! It is read whole or not at all (P10). `keyring.yaml` is written last, by a rename, so it never names a file that is not
 //! there yet; a reader that finds one gone looks whether `keyring.yaml` has moved on meanwhile.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use super::algorithm::SigningAlgorithm;
 use super::key::{self, SigningKey};
 use super::timeline::{self, KeyTimes, Timeline};
 use crate::authz::session::Timestamp;
+use crate::sessions::secret_file::{self, CURE, EXPOSED, Refused};
 
 /// The name of the file that lists the keys.
 pub const RING_FILE: &str = "keyring.yaml";
@@ -198,12 +198,7 @@ fn read_list(dir: &Path, path: &Path) -> Result<String, KeyRingError> {
 }
 
 fn read_key(path: &Path, entry: &KeyEntry) -> Result<SigningKey, KeyRingError> {
-    // Reading by a group is allowed: that is how Kubernetes hands a Secret to a process that is not root (`fsGroup`).
-    let exposed = Exposure {
-        bits: 0o027,
-        who: "others may read or change this private key",
-        cure: "run `chmod 600` on it, or mount its Secret with `defaultMode: 0440`",
-    };
+    let exposed = Exposure { bits: EXPOSED, who: "others may read or change this private key", cure: CURE };
     parse_key(path, entry, &read_file(path, &exposed)?)
 }
 
@@ -232,12 +227,12 @@ struct Exposure {
 
 fn read_file(path: &Path, exposed: &Exposure) -> Result<Zeroizing<Vec<u8>>, KeyRingError> {
     let refused = |source| KeyRingError::Io { action: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(refused)?;
-    // The open file is asked, not its name: nobody can exchange it in between.
-    let mode = file.metadata().map_err(refused)?.mode() & 0o7777;
-    if mode & exposed.bits != 0 {
-        return Err(KeyRingError::Exposed { path: path.to_owned(), mode, who: exposed.who, cure: exposed.cure });
-    }
+    let file = secret_file::open(path, exposed.bits).map_err(|error| match error {
+        Refused::Io(source) => refused(source),
+        Refused::Exposed(mode) => {
+            KeyRingError::Exposed { path: path.to_owned(), mode, who: exposed.who, cure: exposed.cure }
+        }
+    })?;
     let mut text = Zeroizing::new(Vec::new());
     file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(refused)?;
     if text.len() as u64 > MAX_FILE {

@@ -1,3 +1,6 @@
+use tokio::time::Instant;
+
+use super::flights::{Boarded, Landed};
 use super::*;
 use crate::sessions::fixtures::{HOUR, House, MINUTE, SECOND, config};
 

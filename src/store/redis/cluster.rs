@@ -12,7 +12,8 @@ use super::call::{Call, Manner};
 use super::fleet::Fleet;
 use super::node::{Line, Node};
 use super::slot::{self, SLOTS};
-use super::{Servers, jitter, keys};
+use super::times::jitter;
+use super::{Servers, keys};
 use crate::authz::session::{Realm, Timestamp};
 
 /// How often the slots are asked for when nothing tells us to.

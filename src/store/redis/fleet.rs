@@ -18,8 +18,9 @@ use super::dial::DialError;
 use super::node::{Line, Node};
 use super::sentinel::Sentinels;
 use super::stats::RedisStats;
+use super::times::jitter;
 use super::trouble::{Cure, Trouble};
-use super::{RedisConfig, Servers, jitter, keys};
+use super::{RedisConfig, Servers, keys};
 use crate::authz::session::Timestamp;
 use crate::store::{Follower, Notice};
 

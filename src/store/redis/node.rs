@@ -23,8 +23,9 @@ use super::address::Address;
 use super::call::{Call, Manner};
 use super::dial::{Connection, DialError};
 use super::fleet::Fleet;
+use super::keys;
+use super::times::jitter;
 use super::trouble::{Cure, Trouble, checked};
-use super::{jitter, keys};
 use crate::authz::session::Timestamp;
 use crate::store::Notice;
 

@@ -136,8 +136,7 @@ async fn hung() -> Result<()> {
     let square = Square::wired(Place::Beside, false).await?;
     let cookie = square.log_in().await?;
     let process = square.gate.process();
-    process.signal(Signal::STOP);
-    process.wait_until(PATIENCE, "stop", async || process.is_stopped()).await?;
+    process.stop().await?;
     for path in ["/x", "/open", "/cart"] {
         let answer = square.send("GET", path, &[&cookie]).await?;
         // The way back waits, too, and its timeout has a status of its own.

@@ -10,14 +10,13 @@ use zeroize::Zeroizing;
 use crate::api::auth_policy::{AuthPolicy, Salvage};
 use crate::api::meta::ObjectMeta;
 use crate::api::read::read;
-use crate::authz::attributes::own_headers::OwnHeaders;
 use crate::authz::attributes::{RawRequest, RequestAttributes, RouteClaim};
 use crate::authz::credential::{AccessToken, Carrier, Carriers};
 use crate::authz::plan::{Plan, plan, settle};
 use crate::authz::policy::provider::ProviderName;
 use crate::authz::policy::{
-    HostsFrom, Install, Namespaces, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem,
-    ProviderObject, RealmRights, RouteIdentity, Sourced, Unreadable,
+    Install, Namespaces, Origin, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, ProviderObject,
+    RealmRights, Sourced, Unreadable,
 };
 use crate::authz::session::{Claims, Realm, SecretDigest, Session, SessionId, Timestamp};
 use crate::authz::verdict::{Decision, Lookup};
@@ -34,14 +33,8 @@ pub(in crate::authz) fn install() -> Install {
     let staff = RealmRights { uses: only_staff, ..RealmRights::default() };
     let carriers = vec![Carrier::Cookie("__Host-session".into()), Carrier::Bearer, Carrier::Header("x-ticket".into())];
     Install {
-        default_realm: realm("shop"),
         realms: BTreeMap::from([(realm("shop"), RealmRights::default()), (realm("staff"), staff)]),
-        carriers: Carriers::new(carriers).unwrap(),
-        own_headers: OwnHeaders::new("x-session-jwt"),
-        hosts: HostsFrom::Everyone,
-        gateways: None,
-        pod: None,
-        route_identity: RouteIdentity::default(),
+        ..Install::open(realm("shop"), Carriers::new(carriers).unwrap())
     }
 }
 

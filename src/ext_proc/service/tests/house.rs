@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::authz::credential::{Carrier, Carriers};
-use crate::authz::policy::{HostsFrom, Install, PolicyName, RouteIdentity, RuleName};
+use crate::authz::policy::{Install, PolicyName, RuleName};
 use crate::authz::session::{Realm, Session};
 use crate::ext_proc::stream::Conversation;
 use crate::ext_proc::wire::{self, ProcessingRequest, ProcessingResponse};
@@ -90,16 +90,8 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policies.yaml");
         std::fs::write(&file, policies()).unwrap();
-        let install = Install {
-            default_realm: realm(),
-            realms: Default::default(),
-            carriers: Carriers::new(vec![Carrier::Cookie(COOKIE.into()), Carrier::Bearer]).unwrap(),
-            own_headers: OwnHeaders::new("x-session-jwt"),
-            hosts: HostsFrom::Everyone,
-            gateways: None,
-            pod: None,
-            route_identity: RouteIdentity::default(),
-        };
+        let install =
+            Install::open(realm(), Carriers::new(vec![Carrier::Cookie(COOKIE.into()), Carrier::Bearer]).unwrap());
         let (index, problems) = folder::check(&[file], &install).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         let clock = Arc::new(Clock::start());

@@ -1,31 +1,14 @@
 //! What is written down about responses.
 
-use std::io::{self, Write};
-use std::sync::Mutex;
-
 use serde_json::Value;
 
 use super::*;
-
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::telemetry::testing::Page;
 
 /// The JSON lines that these responses leave, one after the other, in a house where `ada` is logged in.
 fn lines(responses: &[(&str, &[(&str, &str)])]) -> (Vec<Value>, AccessToken, House) {
     let page = Page::default();
-    let out = page.clone();
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || out.clone()).finish();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(page.clone()).finish();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (token, house) = runtime.block_on(async {
         let house = House::new();
@@ -41,14 +24,13 @@ fn lines(responses: &[(&str, &[(&str, &str)])]) -> (Vec<Value>, AccessToken, Hou
                 other.response(Sent { handle, headers: &[header], ..Sent::default() }).await;
             }
             tracing::callsite::rebuild_interest_cache();
-            page.0.lock().unwrap().clear();
+            page.clear();
             for (rule, headers) in responses {
                 house.response(Sent { handle: house.handle(rule, Some(&token)), headers, ..Sent::default() }).await;
             }
         });
     });
-    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), token, house)
+    (page.lines(), token, house)
 }
 
 #[test]
