@@ -25,7 +25,8 @@ impl Default for Headers {
 
 /// What every server that folds names takes for the dash.
 const FOLDED: &str = "[^a-z0-9]";
-/// The same, shorter, where names are known to be names: Envoy's limit on a pattern is a hundred steps.
+/// The same, shorter, where names are known to be names: an Envoy whose runtime does not say `re2.max_program_size.error_level`
+/// takes no pattern of more than a hundred steps, and people copy these into files of their own.
 const VISIBLE: &str = "[!-~]";
 
 /// The names that begin as all of ours do have a pattern already.
@@ -44,7 +45,7 @@ impl Headers {
     pub fn checked(&self) -> String {
         let mut names = "authorization|cookie".to_owned();
         for name in &self.credentials {
-            // Under the very name that is read. A pattern for each spelling would soon be too long for Envoy.
+            // Under the very name that is read, and so as short as can be (see `VISIBLE`).
             names += &format!("|{}", name.replace('.', "[.]"));
         }
         format!("{names}|{}", self.own())

@@ -94,5 +94,11 @@ fn a_plain_envoy_is_wired_alike() {
     let values =
         ["envoy.namespaces={shop}", "sidecar.listen=socket", "envoy.listen=[::]:8000", "envoy.upstreamPort=9000"];
     same(&[&values[..], &RENAMED].concat(), &socket);
-    same(&["envoy.namespaces={shop}", "shape=shared", "proxyNamespaces={shop}"], &site(Shape::Shared));
+    let mut elsewhere = site(Shape::Shared);
+    let values = ["envoy.namespaces={shop}", "shape=shared", "proxyNamespaces={shop}", "envoy.upstreamPort=80"];
+    for host in ["shop.shop.svc.cluster.local", "10.0.0.7"] {
+        elsewhere.envoy.upstreams[0].host = host.into();
+        elsewhere.envoy.upstreams[0].port = 80;
+        same(&[&values[..], &[&format!("envoy.upstreamHost={host}")]].concat(), &elsewhere);
+    }
 }

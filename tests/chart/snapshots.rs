@@ -157,19 +157,45 @@ fn every_object_has_our_labels_and_its_namespace() -> Result<()> {
 
 #[test]
 fn notes_have_the_next_commands_in_the_users_own_words() -> Result<()> {
-    let helm = helm()?;
-    for (scenario, wanted) in [
-        ("envoy-sidecar", vec!["rollout restart", "selector: { matchLabels", "-c cloakroom", "--gate 127.0.0.1:9443"]),
-        ("envoy-shared", vec!["hosts: [", "deploy/cloakroom-gate", "cloakroom-gate.cloakroom-system.svc:9443"]),
-        ("istio-sidecar", vec!["rollout restart", "- name: cloakroom", "istio-system/cloakroom.sidecar.internal"]),
-        ("gateway-api", vec!["kind: HTTPRoute", "deploy/cloakroom-gate", "cloakroom snippet gateway-api"]),
-    ] {
-        let values = chart::folder().join(format!("ci/{scenario}-values.yaml")).display().to_string();
-        let chart = chart::folder().display().to_string();
-        let notes = helm.run(&["install", "mine", &chart, "--values", &values, "--dry-run=client"])?;
-        let notes = notes.split("NOTES:").nth(1).context("notes")?;
+    let elsewhere = "gateways[0].namespace=infra,envoyGateway.patchPolicy.listeners[0].namespace=infra";
+    let restart = "kubectl -n infra rollout restart deployment -l app.kubernetes.io/managed-by=envoy-gateway\n\n3.";
+    for (scenario, sets, home, wanted) in [
+        (
+            "envoy-sidecar",
+            "",
+            "shop",
+            // Of another name than the ConfigMap that the release has made in the same namespace.
+            vec![
+                "rollout restart",
+                "selector: { matchLabels",
+                "-c cloakroom",
+                "--gate 127.0.0.1:9443",
+                "--config-map my-envoy",
+            ],
+        ),
         // Without a Gateway a shared gate goes by hosts, of which only the install's namespace may speak.
-        let home = if scenario == "envoy-shared" { NAMESPACE } else { "shop" };
+        (
+            "envoy-shared",
+            "",
+            NAMESPACE,
+            vec!["hosts: [", "deploy/cloakroom-gate", "cloakroom-gate.cloakroom-system.svc:9443"],
+        ),
+        (
+            "istio-sidecar",
+            "",
+            "shop",
+            vec!["rollout restart", "- name: cloakroom", "istio-system/cloakroom.sidecar.internal"],
+        ),
+        ("gateway-api", "", "shop", vec!["kind: HTTPRoute", "deploy/cloakroom-gate", "cloakroom snippet gateway-api"]),
+        // The gates are in the proxies of the Gateway, wherever services are.
+        (
+            "envoy-gateway-sidecar",
+            elsewhere,
+            "infra",
+            vec!["GatewayNamespace", restart, "kind: HTTPRoute", "kubectl -n infra exec \"$POD\" -c cloakroom"],
+        ),
+    ] {
+        let notes = notes(scenario, sets)?;
         let label = format!("kubectl label namespace {home} cloakroom.dev/enrolled=true");
         let always = [label.as_str(), "kind: AuthPolicy", "helm uninstall mine"];
         for text in wanted.iter().chain(&always) {
@@ -183,6 +209,38 @@ fn notes_have_the_next_commands_in_the_users_own_words() -> Result<()> {
         ensure!(object["metadata"]["namespace"] == home, "{scenario}: {policy}");
         let targets = object["spec"]["targetRefs"].as_array();
         ensure!(targets.into_iter().flatten().all(|it| it["kind"] == "HTTPRoute"), "{scenario}: {policy}");
+    }
+    Ok(())
+}
+
+/// The notes of a scenario.
+fn notes(scenario: &str, sets: &str) -> Result<String> {
+    let values = chart::folder().join(format!("ci/{scenario}-values.yaml")).display().to_string();
+    let chart = chart::folder().display().to_string();
+    let arguments = ["install", "mine", &chart, "--values", &values, "--set", sets, "--dry-run=client"];
+    let text = helm()?.run(&arguments).with_context(|| scenario.to_owned())?;
+    Ok(text.split("NOTES:").nth(1).context("notes")?.to_owned())
+}
+
+/// The snippet of the notes names what proxies of this install find, whatever the domain of the cluster.
+#[test]
+fn the_notes_snippet_leads_to_the_gate_and_to_a_service() -> Result<()> {
+    let domain = "global.clusterDomain=corp.example";
+    for (sets, upstream) in [
+        (domain.to_owned(), "address: shop.shop.svc.corp.example, port_value: 80 "),
+        (format!("{domain},envoy.upstreamHost=web.shop.svc"), "address: web.shop.svc, port_value: 8081 "),
+    ] {
+        let notes = notes("envoy-shared", &sets)?;
+        let command = notes.split("  cloakroom snippet").nth(1).and_then(|it| it.split('|').next());
+        // The file is in the controller's pod.
+        let command = command.context("a snippet")?.replace("--config /etc/cloakroom/config/cloakroom.yaml", "");
+        let words = command.split_whitespace().filter(|it| *it != "\\").map(|it| it.trim_matches('\''));
+        let answer = Command::new(env!("CARGO_BIN_EXE_cloakroom")).arg("snippet").args(words).output()?;
+        ensure!(answer.status.success(), "{command}: {}", String::from_utf8_lossy(&answer.stderr));
+        let printed = String::from_utf8_lossy(&answer.stdout);
+        for text in ["address: cloakroom-gate.cloakroom-system.svc.corp.example, port_value: 9443 ", upstream] {
+            ensure!(printed.contains(text), "{sets}: no `{text}` in {printed}");
+        }
     }
     Ok(())
 }

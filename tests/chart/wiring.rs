@@ -24,7 +24,7 @@ fn istio_is_wired_alike_by_the_chart_and_the_program() -> Result<()> {
         ("mesh: istio", site(Shape::Sidecar)),
         (
             "{ mesh: istio, istio: { rootNamespace: mesh, provider: gate, requestAuthentication: { namespaces: [shop, crm] } },
-               jwt: { header: X-User-JWT, issuer: https://id.example }, wiring: { exchangeHeaders: [x-a, x_b] } }",
+               jwt: { header: X-User-JWT, issuer: https://id.example/ }, wiring: { exchangeHeaders: [x-a, x_b] } }",
             Site {
                 namespaces: vec!["shop".into(), "crm".into()],
                 issuer: "https://id.example".into(),

@@ -1,7 +1,7 @@
 //! What `cloakroom snippet envoy` prints, run as it is but for addresses.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::envoy::{Envoy, EnvoyConfig, GateAddress};
+use e2e::envoy::{Envoy, EnvoyConfig, GateAddress, validate};
 use e2e::gate::{Cloakroom, GateOptions, Listen};
 use e2e::http1::{Message, exchange};
 use e2e::sloppy::{Sloppy, ok};
@@ -15,6 +15,7 @@ use crate::scene::cloakroom;
 on_every_envoy! {
     p07_p11_with_a_gate_beside_it => beside;
     p30_with_a_gate_elsewhere_it_shows_a_certificate => elsewhere;
+    however_many_headers_are_named_it_is_taken => many_names;
 }
 
 const POLICY: &str = "
@@ -125,5 +126,19 @@ async fn elsewhere(version: EnvoyVersion) -> Result<()> {
         exchange(Envoy::spawn(version, &config).await?.address(), b"GET /x HTTP/1.1\r\nHost: shop.example\r\n\r\n")
             .await?;
     ensure!(answer.status() == 503 && shop.take().is_empty(), "{answer:?}");
+    Ok(())
+}
+
+/// Each of these is a longer pattern than Envoy takes by itself.
+async fn many_names(version: EnvoyVersion) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let renamed = folder.path().join("cloakroom.yaml");
+    std::fs::write(&renamed, "jwt: { issuer: https://id.example, header: x-identity-assertion-token }\n")?;
+    let renamed = renamed.display().to_string();
+    let names: Vec<String> = (1..=40).map(|number| format!("x-partner-{number}-access-token")).collect();
+    let each = |flag: &'static str| names.iter().flat_map(move |name| [flag, name]).collect::<Vec<_>>();
+    for arguments in [each("--exchange-header"), each("--credential-header"), vec!["--config", &renamed]] {
+        validate(version, &EnvoyConfig::written(&printed(&arguments)?)?)?;
+    }
     Ok(())
 }

@@ -54,7 +54,8 @@ annotations:
 
 {{/* `jwt.issuer`. */}}
 {{- define "cloakroom.issuer" -}}
-{{ .Values.jwt.issuer | default (printf "https://cloakroom-controller.%s.svc" .Release.Namespace) }}
+{{- /* As the program reads it: without slashes at the end. */ -}}
+{{ regexReplaceAll "/+$" .Values.jwt.issuer "" | default (printf "https://cloakroom-controller.%s.svc" .Release.Namespace) }}
 {{- end -}}
 
 {{/* The namespaces that get a client certificate for their proxies, as a JSON list. */}}
@@ -92,15 +93,36 @@ annotations:
 {{ include "cloakroom.imageOf" (dict "root" . "image" .Values.image "version" .Chart.AppVersion) }}
 {{- end -}}
 
-{{/* The seconds of a duration like `1m30s`, rounded up. */}}
-{{- define "cloakroom.seconds" -}}
+{{/* The milliseconds of a duration like `1m30s`. */}}
+{{- define "cloakroom.milliseconds" -}}
 {{- $milliseconds := 0 -}}
 {{- range regexFindAll "[0-9]+(ms|h|m|s)" . -1 -}}
-{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- $number := regexFind "^[0-9]+" . | atoi -}}
 {{- $unit := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" .) -}}
 {{- $milliseconds = add $milliseconds (mul $number $unit) -}}
 {{- end -}}
-{{ div (add $milliseconds 999) 1000 }}
+{{ $milliseconds }}
+{{- end -}}
+
+{{/* The seconds of such a duration, rounded up. */}}
+{{- define "cloakroom.seconds" -}}
+{{ div (add (include "cloakroom.milliseconds" . | int64) 999) 1000 }}
+{{- end -}}
+
+{{/* The bytes of a size like `64Mi`. */}}
+{{- define "cloakroom.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
+{{- $units = merge $units (dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776) -}}
+{{ mul (regexFind "^[0-9]+" . | atoi) (get $units (regexFind "[A-Za-z]*$" .)) }}
+{{- end -}}
+
+{{/* The value at a path like `config.jwt.lifetime`; nothing where there is none. Takes a dict of `root` and `path`. */}}
+{{- define "cloakroom.valueAt" -}}
+{{- $value := .root.Values -}}
+{{- range $key := splitList "." .path -}}
+{{- if kindIs "map" $value }}{{ $value = get $value $key }}{{ else }}{{ $value = "" }}{{ end -}}
+{{- end -}}
+{{ $value }}
 {{- end -}}
 
 {{/* The bytes of an amount of memory, as Valkey (`384mb`) or Kubernetes (`512Mi`) writes it. */}}
