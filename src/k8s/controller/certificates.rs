@@ -58,8 +58,14 @@ pub struct WebhookCertificate {
 enum Purpose {
     /// A server with these names.
     Server(BTreeSet<String>),
-    /// A client. It needs no name: who has it is one of the proxies.
-    Client,
+    /// A client with these names.
+    Client(BTreeSet<String>),
+}
+
+/// What the certificate of the proxies of a namespace calls them: `listen.tls.clientNames` of a gate lists whom it lets in. RFC 9525
+/// knows a name by its type, and this is a DNS name because everybody can match one. Nobody resolves it: `internal` is kept for such.
+pub fn name_of_proxies(namespace: &str) -> String {
+    format!("{namespace}.proxies.cloakroom.internal")
 }
 
 impl CertificatesConfig {
@@ -72,7 +78,8 @@ impl CertificatesConfig {
         let here = |name: &str| (namespace.to_owned(), name.to_owned());
         let webhook = self.webhook.as_ref().map(|it| (here(WEBHOOK), served(&it.service)));
         let gate = self.gate.as_ref().map(|service| (here(GATE), served(service)));
-        let proxies = self.proxies.iter().map(|there| ((there.clone(), PROXY.to_owned()), Purpose::Client));
+        let asking = |there: &str| Purpose::Client([name_of_proxies(there)].into());
+        let proxies = self.proxies.iter().map(|there| ((there.clone(), PROXY.to_owned()), asking(there)));
         webhook.into_iter().chain(gate).chain(proxies).collect()
     }
 
