@@ -10,6 +10,7 @@ mod keeping;
 mod objects;
 mod plan;
 mod signer;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod x509;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub(super) use self::keeping::{Keeper, Keeping};
 use crate::authz::policy::ObjectName;
+use crate::authz::session::Timestamp;
 
 /// The Secret of the authority, and the ConfigMap by which others are told to trust it.
 const AUTHORITY: &str = "cloakroom-ca";
@@ -51,6 +53,15 @@ pub struct WebhookCertificate {
     pub validating: Option<String>,
     /// The MutatingWebhookConfiguration that is told whom to trust.
     pub mutating: Option<String>,
+}
+
+/// How long a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// From when on there should be another in its place.
+    pub renewal: Timestamp,
+    /// When it ends.
+    pub ends: Timestamp,
 }
 
 /// What a certificate is for.

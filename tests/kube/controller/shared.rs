@@ -10,6 +10,7 @@ use e2e::process::wait_until;
 use e2e::sloppy::Sloppy;
 use e2e::tools::EnvoyVersion;
 use http::Method;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::certificates::{BINDING, secret_path, settings};
@@ -115,5 +116,48 @@ async fn p30_a_namespace_that_is_taken_off_the_list_is_refused_with_the_certific
     wait_until(PATIENCE, "certificate of its own", is_new).await?;
     let shared = Shared::of(&cluster, &["infra"], "infra").await?;
     ensure!(exchange(shared.envoy.address(), shared.request.as_bytes()).await?.status() == 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_replica_tells_when_certificates_end() -> Result<()> {
+    const DAY: i64 = 86_400;
+    let cluster = Cluster::install().await?;
+    let theirs = "apiVersion: v1\nkind: Secret\nmetadata: { name: cloakroom-webhook-tls, namespace: cloakroom-system }\n\
+                  stringData: { tls.crt: theirs }";
+    cluster.server.apply(theirs).await?;
+    let mut settings = settings();
+    settings.as_object_mut().unwrap().remove("webhook");
+    let replicas = [cluster.controller_with(&settings).await?, cluster.controller_with(&settings).await?];
+    let now = Timestamp::now().as_second();
+    let series = |what: &str, secret: &str| {
+        format!("cloakroom_controller_certificate_{what}_timestamp_seconds{{secret=\"{secret}\"}}")
+    };
+    for replica in &replicas {
+        for (secret, renewal, end) in [
+            ("infra/cloakroom-proxy-tls", 60, 90),
+            ("cloakroom-system/cloakroom-gate-tls", 60, 90),
+            ("cloakroom-system/cloakroom-ca", 720, 900),
+        ] {
+            for (what, days) in [("renewal", renewal), ("expiration", end)] {
+                let told = async || replica.metric(&series(what, secret)).await.is_ok_and(|it| it.is_some());
+                wait_until(PATIENCE, &series(what, secret), told).await?;
+                let told = replica.metric(&series(what, secret)).await?.unwrap();
+                ensure!((told - now - days * DAY).abs() < DAY, "{what} of {secret}: {told}");
+            }
+        }
+        // What is somebody's is not ours to renew.
+        ensure!(replica.metric(&series("expiration", "cloakroom-system/cloakroom-webhook-tls")).await?.is_none());
+    }
+    // What becomes somebody's is told of no more.
+    let (infra, told) = (secret_path("infra/cloakroom-proxy-tls"), series("expiration", "infra/cloakroom-proxy-tls"));
+    let mut foreign = cluster.get(&infra).await?;
+    foreign["metadata"]["labels"] = json!({});
+    let (status, answer) = cluster.server.api(Method::PUT, &infra, Some(&foreign)).await?;
+    ensure!(status == 200, "{answer}");
+    for replica in &replicas {
+        let is_gone = async || replica.metric(&told).await.is_ok_and(|it| it.is_none());
+        wait_until(PATIENCE, "end of a series", is_gone).await?;
+    }
     Ok(())
 }

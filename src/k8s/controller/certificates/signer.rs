@@ -101,6 +101,12 @@ impl Leaf {
         let key = fitting(&certificate, key)?;
         Ok(Self { certificate, key })
     }
+
+    /// From when on there is to be another: two thirds of its life are over.
+    pub(super) fn renewal(&self) -> Timestamp {
+        let Certificate { begins, ends, .. } = &self.certificate;
+        begins.plus(ends.since(*begins) / 3 * 2)
+    }
 }
 
 /// The key, if it is that of the certificate.

@@ -1,5 +1,6 @@
 //! What should be, over time: each decision by itself, and years of them with a controller that dies in the middle.
 
+mod terms;
 mod years;
 
 use std::collections::BTreeMap;
