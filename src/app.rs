@@ -374,7 +374,11 @@ mod tests {
         RedisStats::new().unwrap().register(&registry).unwrap();
         let cluster = ClusterMetrics::new().unwrap();
         cluster.register(&registry).unwrap();
-        crate::k8s::controller::metrics::ControllerMetrics::register(&registry, cluster).unwrap();
+        let controller = crate::k8s::controller::metrics::ControllerMetrics::register(&registry, cluster).unwrap();
+        // What has a label for each Secret is not there before there is one.
+        let moment = crate::authz::session::Timestamp::from_millis(0);
+        let term = crate::k8s::controller::certificates::Term { renewal: moment, ends: moment };
+        controller.certificate(&("infra".to_owned(), "cloakroom-proxy-tls".to_owned()), Some(term));
         let carriers = crate::authz::credential::Carriers::new(vec![Carrier::Bearer]).unwrap();
         let install = Install::open(crate::authz::session::Realm::parse("shop").unwrap(), carriers);
         Publisher::new(install).register(&registry).unwrap();

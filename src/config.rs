@@ -13,6 +13,7 @@ mod realms;
 mod sidecars;
 mod store;
 mod telemetry;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,6 @@ use crate::authz::session::Realm;
 use crate::grpc::Address;
 use crate::identity::outbound::OutboundConfig;
 use crate::sessions::SessionsConfig;
-use crate::tls::TlsFiles;
 
 /// Everything `serve` needs to know.
 #[derive(Clone, Debug)]
@@ -303,7 +303,7 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
         text => {
             let address = tcp("listen.grpc", Some(text), "127.0.0.1:9443")?;
             match file.tls {
-                Some(files) => Address::Known { address, tls: tls(files, folder)? },
+                Some(files) => Address::Known { address, tls: tls::resolve(files, folder)? },
                 None if address.ip().is_loopback() => Address::Loopback(address),
                 None => {
                     return Err(wrong(
@@ -341,23 +341,6 @@ fn listen(file: file::ListenFile, folder: &Path) -> Result<Listen, Wrong> {
         health: tcp("listen.health", file.health, "0.0.0.0:9091")?,
         admin,
         sessions,
-    })
-}
-
-/// `listen.tls`: all three, so that no peer is let in without a certificate.
-fn tls(file: file::ListenTlsFile, folder: &Path) -> Result<TlsFiles, Wrong> {
-    let needed = |key: &'static str, given: Option<String>, what: &str| match given {
-        Some(path) => Ok(folder.join(path)),
-        None => Err(wrong(key, format!("is missing: name {what}"))),
-    };
-    Ok(TlsFiles {
-        certificate: needed("listen.tls.certFile", file.cert_file, "the gate's certificate, PEM")?,
-        key: needed("listen.tls.keyFile", file.key_file, "the private key of listen.tls.certFile, PEM")?,
-        client_ca: Some(needed(
-            "listen.tls.clientCaFile",
-            file.client_ca_file,
-            "the authority, PEM, whose certificates the proxies show; others are not answered",
-        )?),
     })
 }
 

@@ -8,18 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+mod clients;
 pub mod handshakes;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities whose certificates clients must show; `None` asks for none.
     pub client_ca: Option<PathBuf>,
+    /// The names that clients' certificates must have, one of them each: an empty list lets nobody in. `None` asks for none.
+    pub client_names: Option<Vec<DnsName<'static>>>,
 }
 
 /// What is spoken below TLS (ALPN, RFC 7301).
@@ -223,10 +226,11 @@ fn from_files(files: &TlsFiles, protocol: Protocol) -> Result<Arc<ServerConfig>,
     let place = |path: &Path| path.display().to_string();
     let (certificate, key) = (file(&files.certificate)?, Zeroizing::new(file(&files.key)?));
     let authorities = files.client_ca.as_deref().map(|path| Ok((place(path), file(path)?))).transpose()?;
+    let names = files.client_names.as_deref();
     config(
         &Text { place: place(&files.certificate), text: &certificate },
         &Text { place: place(&files.key), text: &key },
-        authorities.map(|(place, text)| clients_of(&Text { place, text: &text })).transpose()?,
+        authorities.map(|(place, text)| clients::of(&Text { place, text: &text }, names)).transpose()?,
         protocol,
     )
 }
@@ -258,18 +262,6 @@ fn config(
         config.send_tls13_tickets = 0;
     }
     Ok(Arc::new(config))
-}
-
-/// Those whom these authorities call clients: `clientAuth` among the extended key usages (RFC 5280 §4.2.1.12), and in time.
-fn clients_of(authorities: &Text<'_>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let wrong = |problem: String| TlsError::Authority { place: authorities.place.clone(), problem };
-    let mut roots = RootCertStore::empty();
-    for authority in authorities.certificates()? {
-        roots.add(authority).map_err(|error| wrong(error.to_string()))?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|error| wrong(error.to_string()))
 }
 
 fn provider() -> Arc<CryptoProvider> {

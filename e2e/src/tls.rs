@@ -118,6 +118,8 @@ pub enum Use {
     Server(&'static [&'static str]),
     /// To ask.
     Client,
+    /// To ask, by these names.
+    ClientOf(&'static [&'static str]),
     /// To ask, once: its time is over.
     ClientOfThePast,
 }
@@ -150,7 +152,7 @@ impl Authority {
     /// When the system has no randomness.
     pub fn sign(&self, for_: Use) -> Result<(String, String)> {
         let names = match for_ {
-            Use::Server(names) => names.iter().map(|&name| name.to_owned()).collect(),
+            Use::Server(names) | Use::ClientOf(names) => names.iter().map(|&name| name.to_owned()).collect(),
             Use::Client | Use::ClientOfThePast => Vec::new(),
         };
         let mut params = CertificateParams::new(names)?;
@@ -159,7 +161,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = match for_ {
             Use::Server(_) => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Use::Client | Use::ClientOfThePast => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Use::Client | Use::ClientOf(_) | Use::ClientOfThePast => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         if for_ == Use::ClientOfThePast {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);

@@ -130,7 +130,8 @@ fn webhook(
 ) -> Result<WebhookSettings, Wrong> {
     let tls = match (file.cert_file, file.key_file) {
         (Some(certificate), Some(key)) => {
-            Some(TlsFiles { certificate: folder.join(certificate), key: folder.join(key), client_ca: None })
+            let (certificate, key) = (folder.join(certificate), folder.join(key));
+            Some(TlsFiles { certificate, key, client_ca: None, client_names: None })
         }
         (None, None) if certificates.is_some_and(|it| it.webhook.is_some()) => None,
         (None, None) => {

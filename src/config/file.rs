@@ -59,6 +59,7 @@ pub(super) struct ListenTlsFile {
     pub(super) cert_file: Option<String>,
     pub(super) key_file: Option<String>,
     pub(super) client_ca_file: Option<String>,
+    pub(super) client_names: Option<Vec<String>>,
 }
 
 /// `token`.

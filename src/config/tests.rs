@@ -6,6 +6,7 @@ use crate::authz::credential::Carrier;
 use crate::authz::policy::Namespaces;
 use crate::k8s::{Access as ClusterAccess, ClusterSettings};
 use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
+use crate::tls::TlsFiles;
 
 mod sidecars;
 
@@ -82,6 +83,7 @@ controller:
         certificate: "/etc/cloakroom/tls/tls.crt".into(),
         key: "/etc/cloakroom/tls/tls.key".into(),
         client_ca: Some("/etc/ca.crt".into()),
+        client_names: None,
     };
     assert_eq!(config.listen.grpc, Address::Known { address: ([0, 0, 0, 0], 9443).into(), tls });
     let certificates = config.controller.certificates.unwrap();
@@ -94,6 +96,25 @@ controller:
         "{LEAST}listen: {{ grpc: '127.0.0.1:1', tls: {{ certFile: c, keyFile: k, clientCaFile: a }} }}"
     ));
     assert!(matches!(loopback.unwrap().listen.grpc, Address::Known { .. }));
+}
+
+#[test]
+fn p30_a_list_of_names_says_who_is_let_in_and_an_empty_one_nobody() {
+    for (written, want) in [
+        ("", None),
+        (", clientNames: []", Some(vec![])),
+        (
+            ", clientNames: [b.example, A.proxies.cloakroom.internal]",
+            Some(vec!["b.example", "a.proxies.cloakroom.internal"]),
+        ),
+    ] {
+        let text =
+            format!("listen: {{ grpc: '0.0.0.0:1', tls: {{ certFile: c, keyFile: k, clientCaFile: a{written} }} }}");
+        let config = parse(&format!("{LEAST}{text}")).unwrap();
+        let Address::Known { tls, .. } = config.listen.grpc else { panic!("{written}") };
+        let names = want.map(|names| names.into_iter().map(|name| name.try_into().unwrap()).collect());
+        assert_eq!(tls.client_names, names, "{written}");
+    }
 }
 
 #[test]
@@ -147,6 +168,22 @@ fn wrong_values_name_the_key_and_the_cure() {
         ),
         ("listen: { tls: { certFile: c, keyFile: k, clientCaFile: a } }", vec!["listen.tls", "socket file"]),
         ("listen: { tls: { caFile: a } }", vec!["`caFile`", "`certFile`"]),
+        (
+            "listen: { grpc: '0.0.0.0:9443', tls: { certFile: c, keyFile: k, clientNames: [a] } }",
+            vec!["listen.tls.clientCaFile", "is missing"],
+        ),
+        (
+            "listen: { grpc: '0.0.0.0:9443', tls: { certFile: c, keyFile: k, clientCaFile: a, clientNames: ['*.example'] } }",
+            vec!["listen.tls.clientNames", "`*.example` is not a DNS name", "write each name out"],
+        ),
+        (
+            "listen: { grpc: '0.0.0.0:9443', tls: { certFile: c, keyFile: k, clientCaFile: a, clientNames: [10.0.0.1] } }",
+            vec!["listen.tls.clientNames", "`10.0.0.1` is not a DNS name"],
+        ),
+        (
+            "listen: { grpc: '0.0.0.0:9443', tls: { certFile: c, keyFile: k, clientCaFile: a, clientNames: [a.b, A.b] } }",
+            vec!["listen.tls.clientNames", "`A.b` is named twice"],
+        ),
         ("controller: { webhook: { listen: '0.0.0.0:9443' } }", vec!["webhook.certFile", "controller.certificates"]),
         (
             "controller: { webhook: { listen: '0.0.0.0:9443' }, certificates: { gate: { service: g } } }",

@@ -195,6 +195,7 @@ async fn p30_p32_strangers_and_slow_peers_take_no_place_from_a_proxy_that_is_kno
         certificate: certificates.server.certificate.clone(),
         key: certificates.server.key.clone(),
         client_ca: Some(certificates.ca.clone()),
+        client_names: None,
     };
     let known = |tls| Address::Known { address: ([127, 0, 0, 1], 0).into(), tls };
     let open = Listener::bind(&known(TlsFiles { client_ca: None, ..tls.clone() })).await;

@@ -1,4 +1,6 @@
-use e2e::tls::Certificates;
+use e2e::tls::{Authority, Certificates, Use};
+use rustls::pki_types::UnixTime;
+use rustls::{CertificateError, Error};
 use tempfile::TempDir;
 
 use super::*;
@@ -10,6 +12,7 @@ fn made() -> (TempDir, Certificates, TlsFiles) {
         certificate: made.server.certificate.clone(),
         key: made.server.key.clone(),
         client_ca: Some(made.ca.clone()),
+        client_names: None,
     };
     (folder, made, files)
 }
@@ -80,4 +83,53 @@ fn p28_files_are_looked_at_once_a_second_however_many_connections_come() {
     assert!(tls.is_due());
     assert!(!tls.is_due(), "one connection looks for all");
     assert!(!Tls::awaited(Protocol::Http1).is_due());
+}
+
+/// Each row: who asks, who is on the list if there is one, and whether they are let in.
+#[test]
+fn p30_of_the_authoritys_clients_those_are_let_in_that_have_a_name_on_the_list() {
+    const A: &str = "a.proxies.cloakroom.internal";
+    let (ours, theirs) = (Authority::make().unwrap(), Authority::make().unwrap());
+    let (not_theirs, denied) = (CertificateError::UnknownIssuer, CertificateError::ApplicationVerificationFailure);
+    for (by, for_, names, want) in [
+        (&ours, Use::Client, None, Ok(())),
+        (&ours, Use::ClientOf(&[A]), None, Ok(())),
+        (&ours, Use::ClientOf(&[A]), Some(vec![A]), Ok(())),
+        (&ours, Use::ClientOf(&[A]), Some(vec!["b.example", A]), Ok(())),
+        (&ours, Use::ClientOf(&["b.example", A]), Some(vec![A]), Ok(())),
+        (&ours, Use::ClientOf(&["A.Proxies.cloakroom.internal"]), Some(vec![A]), Ok(())),
+        // An authority that signs a wildcard says that all of these are its owner's.
+        (&ours, Use::ClientOf(&["*.proxies.cloakroom.internal"]), Some(vec![A]), Ok(())),
+        // A name that stands in none of theirs, in whole, is nobody's.
+        (&ours, Use::ClientOf(&["b.proxies.cloakroom.internal"]), Some(vec![A]), Err(&denied)),
+        (&ours, Use::ClientOf(&["proxies.cloakroom.internal"]), Some(vec![A]), Err(&denied)),
+        (&ours, Use::ClientOf(&["x.a.proxies.cloakroom.internal"]), Some(vec![A]), Err(&denied)),
+        (&ours, Use::ClientOf(&[A]), Some(vec!["proxies.cloakroom.internal"]), Err(&denied)),
+        // As certificates of an earlier form are.
+        (&ours, Use::Client, Some(vec![A]), Err(&denied)),
+        (&ours, Use::ClientOf(&[A]), Some(vec![]), Err(&denied)),
+        // A name is worth what the authority is that gave it.
+        (&theirs, Use::ClientOf(&[A]), Some(vec![A]), Err(&not_theirs)),
+    ] {
+        let what = format!("{for_:?} of {names:?}");
+        let (certificate, _) = by.sign(for_).unwrap();
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let authority = Text { place: "ca.crt".to_owned(), text: ours.certificate().as_bytes() };
+        let names: Option<Vec<DnsName<'_>>> = names.map(|it| it.into_iter().map(|it| it.try_into().unwrap()).collect());
+        let clients = clients::of(&authority, names.as_deref()).unwrap();
+        assert!(clients.client_auth_mandatory(), "{what}");
+        let verified = clients.verify_client_cert(&certificate, &[], UnixTime::now());
+        match want {
+            Ok(()) => drop(verified.expect(&what)),
+            Err(why) => assert_eq!(verified.unwrap_err(), Error::InvalidCertificate(why.clone()), "{what}"),
+        }
+    }
+    // Those of the past and servers are no clients, whatever their names.
+    for for_ in [Use::ClientOfThePast, Use::Server(&[A])] {
+        let (certificate, _) = ours.sign(for_).unwrap();
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let authority = Text { place: "ca.crt".to_owned(), text: ours.certificate().as_bytes() };
+        let clients = clients::of(&authority, Some(&[A.try_into().unwrap()])).unwrap();
+        assert!(clients.verify_client_cert(&certificate, &[], UnixTime::now()).is_err(), "{for_:?}");
+    }
 }

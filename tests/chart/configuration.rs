@@ -1,10 +1,12 @@
 //! The configuration files in the chart's ConfigMaps, as cloakroom itself reads them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cloakroom::config::{Config, PoliciesConfig, StoreConfig};
+use cloakroom::grpc::Address;
+use cloakroom::k8s::controller::certificates::name_of_proxies;
 use cloakroom::store::redis::Servers;
 use e2e::chart::{self, scenarios};
 
@@ -66,7 +68,7 @@ fn the_controller_compiles_what_gates_compile() -> Result<()> {
         let (PoliciesConfig::Kubernetes(gate), PoliciesConfig::Kubernetes(controller)) =
             (gate.policies, controller.policies)
         else {
-            anyhow::bail!("{scenario}: policies come from elsewhere");
+            bail!("{scenario}: policies come from elsewhere");
         };
         ensure!(
             gate.install_namespace.is_some() && gate.install_namespace == controller.install_namespace,
@@ -80,6 +82,25 @@ fn the_controller_compiles_what_gates_compile() -> Result<()> {
     Ok(())
 }
 
+/// A namespace that leaves the values is not let in any more, though its certificate has not run out.
+#[test]
+fn p30_gates_let_in_proxies_of_the_namespaces_that_get_a_certificate_and_no_others() -> Result<()> {
+    let mut seen = 0;
+    for (scenario, values) in scenarios()? {
+        let files: BTreeMap<_, _> = files(&values)?.into_iter().collect();
+        let Some(gate) = files.get("cloakroom-gate/cloakroom.yaml") else { continue };
+        let Address::Known { tls, .. } = read(&scenario, gate)?.listen.grpc else { bail!("{scenario}: anybody") };
+        let controller = read(&scenario, &files["cloakroom-controller/cloakroom.yaml"])?.controller;
+        let proxies = controller.certificates.context("certificates")?.proxies;
+        let names = tls.client_names.context("a list")?;
+        let names: BTreeSet<_> = names.iter().map(|it| it.as_ref().to_owned()).collect();
+        ensure!(!names.is_empty() && names == proxies.iter().map(|it| name_of_proxies(it)).collect(), "{names:?}");
+        seen += 1;
+    }
+    ensure!(seen > 3, "{seen} scenarios with shared gates");
+    Ok(())
+}
+
 #[test]
 fn values_arrive_where_cloakroom_reads_them() -> Result<()> {
     let files = files(&chart::folder().join("ci/everything-values.yaml"))?;
@@ -88,14 +109,14 @@ fn values_arrive_where_cloakroom_reads_them() -> Result<()> {
     ensure!(gate.jwt.header == "x-user-jwt" && gate.check.workers == 2, "{gate:?}");
     ensure!(gate.shutdown.drain.as_secs() == 30 && gate.sessions.idle.as_secs() == 1800, "{gate:?}");
     ensure!(gate.listen.health.is_ipv6() && gate.listen.admin.ip().is_loopback(), "{gate:?}");
-    let StoreConfig::Redis(_) = gate.store else { anyhow::bail!("{:?}", gate.store) };
+    let StoreConfig::Redis(_) = gate.store else { bail!("{:?}", gate.store) };
     Ok(())
 }
 
 /// Sentinels with a password, and a database that no url names: for the shared gate, and for sidecars whose controller copies it.
 #[test]
 fn sentinels_may_ask_for_a_password() -> Result<()> {
-    let values = chart().join("ci/envoy-shared-values.yaml");
+    let values = chart::folder().join("ci/envoy-shared-values.yaml");
     let given = std::fs::read_to_string(&values)?;
     let sidecar = tempfile::NamedTempFile::new()?;
     let lines = given.lines().filter(|it| !["shape:", "proxyNamespaces:"].iter().any(|key| it.starts_with(key)));

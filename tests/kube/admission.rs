@@ -35,7 +35,7 @@ fn install() -> Install {
 
 fn files_of(certificates: &Certificates) -> TlsFiles {
     let server = &certificates.server;
-    TlsFiles { certificate: server.certificate.clone(), key: server.key.clone(), client_ca: None }
+    TlsFiles { certificate: server.certificate.clone(), key: server.key.clone(), client_ca: None, client_names: None }
 }
 
 fn judges() -> Judges {

@@ -6,6 +6,7 @@ mod leaders;
 mod lifecycle;
 mod rights;
 mod scene;
+mod shared;
 mod sidecars;
 mod store_users;
 mod webhook;

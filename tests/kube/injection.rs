@@ -57,6 +57,7 @@ impl Scene {
             certificate: certificates.server.certificate.clone(),
             key: certificates.server.key.clone(),
             client_ca: None,
+            client_names: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();

@@ -19,12 +19,16 @@ use crate::on_each_envoy;
 
 on_each_envoy! {
     p30_a_gate_on_a_network_answers_proxies_with_a_certificate_of_ours_and_nobody_else => strangers;
+    p30_of_its_authoritys_proxies_a_gate_answers_those_that_are_on_its_list => unlisted;
     p33_certificates_and_their_authority_are_replaced_under_load => replaced;
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "cloakroom-gate.cloakroom-system.svc";
 const GATE: Use = Use::Server(&[NAME]);
+/// Proxies of the namespaces `infra` and `past`.
+const INFRA: &str = "infra.proxies.cloakroom.internal";
+const PAST: &str = "past.proxies.cloakroom.internal";
 
 /// A Secret with a certificate and whom to trust.
 fn secret(by: &Authority, for_: Use, trusts: &[&Authority]) -> Result<BTreeMap<String, String>> {
@@ -35,8 +39,16 @@ fn secret(by: &Authority, for_: Use, trusts: &[&Authority]) -> Result<BTreeMap<S
 
 /// A gate on every address of this machine.
 async fn town(mount: &Mount) -> Result<Town> {
+    town_of(mount, None).await
+}
+
+/// Such a gate, which lets in those of its authority that are named.
+async fn town_of(mount: &Mount, names: Option<&[&str]>) -> Result<Town> {
     let file = |name: &str| mount.path().join(name);
-    let tls = json!({ "certFile": file("tls.crt"), "keyFile": file("tls.key"), "clientCaFile": file("ca.crt") });
+    let mut tls = json!({ "certFile": file("tls.crt"), "keyFile": file("tls.key"), "clientCaFile": file("ca.crt") });
+    if let Some(names) = names {
+        tls["clientNames"] = json!(names);
+    }
     Town::with(|mut options| {
         options.config = json!({ "listen": { "grpc": "0.0.0.0:0", "tls": tls } });
         options
@@ -79,6 +91,29 @@ async fn strangers(version: EnvoyVersion) -> Result<()> {
     let plain = town.wall(setting).await?;
     ensure!(status(&town, &plain).await? == 503 && plain.shop.take().is_empty(), "plain text");
     ensure!(status(&town, &known).await? == 200);
+    Ok(())
+}
+
+async fn unlisted(version: EnvoyVersion) -> Result<()> {
+    let ours = Authority::make()?;
+    let gate = Mount::of(&secret(&ours, GATE, &[&ours])?)?;
+    // As before and after an upgrade that takes a namespace away.
+    let before = town_of(&gate, Some(&[INFRA, PAST])).await?;
+    let after = town_of(&gate, Some(&[INFRA])).await?;
+    let setting = Setting::all(version)[0];
+    for (what, for_, answers) in [
+        ("one on both lists", Use::ClientOf(&[INFRA]), [200, 200]),
+        ("one that was taken off", Use::ClientOf(&[PAST]), [200, 503]),
+        ("one without a name", Use::Client, [503, 503]),
+    ] {
+        let proxy = Mount::of(&secret(&ours, for_, &[&ours])?)?;
+        for (town, want) in [&before, &after].into_iter().zip(answers) {
+            let wall = town.wall_with(setting, |config| config.gate_tls(proxy.path(), NAME, true).map(drop)).await?;
+            let status = status(town, &wall).await?;
+            ensure!(status == want, "{what}: {status}, not {want}");
+            ensure!(wall.shop.take().is_empty() == (want == 503), "{what}");
+        }
+    }
     Ok(())
 }
 

@@ -185,11 +185,17 @@ redis:
 {{- toYaml (mergeOverwrite (include "cloakroom.config.gate.common" . | fromYaml) $own) -}}
 {{- end -}}
 
-{{/* `listen.tls` of the shared gate: the certificate that the controller made, and whose client certificates count. */}}
+{{/* `listen.tls` of the shared gate: the certificate that the controller made, and whose client certificates count. A namespace that is
+     taken off the values is not let in any more, though its certificate has not run out. */}}
 {{- define "cloakroom.config.listenTls" -}}
 certFile: /etc/cloakroom/tls/tls.crt
 keyFile: /etc/cloakroom/tls/tls.key
 clientCaFile: /etc/cloakroom/tls/ca.crt
+{{- $names := list -}}
+{{- range include "cloakroom.certificateNamespaces" . | fromJsonArray -}}
+{{- $names = append $names (printf "%s.proxies.cloakroom.internal" .) -}}
+{{- end }}
+clientNames: {{ toJson $names }}
 {{- end -}}
 
 {{/* sidecar.yaml: cloakroom.yaml of every sidecar, in which the controller writes the namespace. */}}

@@ -109,13 +109,6 @@ annotations:
 {{ div (add (include "cloakroom.milliseconds" . | int64) 999) 1000 }}
 {{- end -}}
 
-{{/* The bytes of a size like `64Mi`. */}}
-{{- define "cloakroom.bytes" -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
-{{- $units = merge $units (dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776) -}}
-{{ mul (regexFind "^[0-9]+" . | atoi) (get $units (regexFind "[A-Za-z]*$" .)) }}
-{{- end -}}
-
 {{/* The value at a path like `config.jwt.lifetime`; nothing where there is none. Takes a dict of `root` and `path`. */}}
 {{- define "cloakroom.valueAt" -}}
 {{- $value := .root.Values -}}

@@ -11,6 +11,7 @@ mod objects;
 mod plan;
 mod registrations;
 mod signer;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod x509;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub(super) use self::keeping::{Keeper, Keeping};
 use crate::authz::policy::ObjectName;
+use crate::authz::session::Timestamp;
 
 /// The Secret of the authority, and the ConfigMap by which others are told to trust it.
 const AUTHORITY: &str = "cloakroom-ca";
@@ -54,13 +56,28 @@ pub struct WebhookCertificate {
     pub mutating: Option<String>,
 }
 
+/// How long a certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// From when on there should be another in its place.
+    pub renewal: Timestamp,
+    /// When it ends.
+    pub ends: Timestamp,
+}
+
 /// What a certificate is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
     /// A server with these names.
     Server(BTreeSet<String>),
-    /// A client. It needs no name: who has it is one of the proxies.
-    Client,
+    /// A client with these names.
+    Client(BTreeSet<String>),
+}
+
+/// What the certificate of the proxies of a namespace calls them: `listen.tls.clientNames` of a gate lists whom it lets in. RFC 9525
+/// knows a name by its type, and this is a DNS name because everybody can match one. Nobody resolves it: `internal` is kept for such.
+pub fn name_of_proxies(namespace: &str) -> String {
+    format!("{namespace}.proxies.cloakroom.internal")
 }
 
 impl CertificatesConfig {
@@ -73,7 +90,8 @@ impl CertificatesConfig {
         let here = |name: &str| (namespace.to_owned(), name.to_owned());
         let webhook = self.webhook.as_ref().map(|it| (here(WEBHOOK), served(&it.service)));
         let gate = self.gate.as_ref().map(|service| (here(GATE), served(service)));
-        let proxies = self.proxies.iter().map(|there| ((there.clone(), PROXY.to_owned()), Purpose::Client));
+        let asking = |there: &str| Purpose::Client([name_of_proxies(there)].into());
+        let proxies = self.proxies.iter().map(|there| ((there.clone(), PROXY.to_owned()), asking(there)));
         webhook.into_iter().chain(gate).chain(proxies).collect()
     }
 

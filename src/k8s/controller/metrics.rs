@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::certificates::Term;
+use crate::authz::policy::ObjectName;
 use crate::k8s::metrics::ClusterMetrics;
 
 /// The controller's metrics. Clones count together.
@@ -11,6 +13,8 @@ pub struct ControllerMetrics {
     policies: IntGaugeVec,
     namespaces: IntGaugeVec,
     writes: IntCounterVec,
+    certificate_ends: IntGaugeVec,
+    certificate_renewals: IntGaugeVec,
     /// Those of what it follows.
     pub(super) cluster: ClusterMetrics,
 }
@@ -44,11 +48,23 @@ impl ControllerMetrics {
             "Writes of statuses, keys, certificates, what sidecars need and the store's users, by outcome.",
         );
         let writes = IntCounterVec::new(opts, &["object", "outcome"])?;
+        let opts = Opts::new(
+            "cloakroom_controller_certificate_expiration_timestamp_seconds",
+            "When the certificate in a Secret of the install ends, in seconds since the epoch.",
+        );
+        let certificate_ends = IntGaugeVec::new(opts, &["secret"])?;
+        let opts = Opts::new(
+            "cloakroom_controller_certificate_renewal_timestamp_seconds",
+            "From when on there should be another in its place, in seconds since the epoch.",
+        );
+        let certificate_renewals = IntGaugeVec::new(opts, &["secret"])?;
         registry.register(Box::new(leading.clone()))?;
         registry.register(Box::new(policies.clone()))?;
         registry.register(Box::new(namespaces.clone()))?;
         registry.register(Box::new(writes.clone()))?;
-        let metrics = Self { leading, policies, namespaces, writes, cluster };
+        registry.register(Box::new(certificate_ends.clone()))?;
+        registry.register(Box::new(certificate_renewals.clone()))?;
+        let metrics = Self { leading, policies, namespaces, writes, certificate_ends, certificate_renewals, cluster };
         metrics.policies(0, 0);
         metrics.namespaces(0, 0);
         for outcome in ["done", "conflict", "failed"] {
@@ -81,6 +97,20 @@ impl ControllerMetrics {
 
     pub(super) fn certificates(&self, written: Written) {
         self.count("certificates", written);
+    }
+
+    /// How long the certificate in this Secret is good; `None`: there is none that is kept.
+    pub fn certificate(&self, secret: &ObjectName, term: Option<Term>) {
+        let label = format!("{}/{}", secret.0, secret.1);
+        let times =
+            [(&self.certificate_ends, term.map(|it| it.ends)), (&self.certificate_renewals, term.map(|it| it.renewal))];
+        for (gauge, time) in times {
+            match time {
+                Some(time) => gauge.with_label_values(&[&label]).set(time.as_secs()),
+                // An error says that there was none.
+                None => drop(gauge.remove_label_values(&[&label])),
+            }
+        }
     }
 
     pub(super) fn gates(&self, written: Written) {

@@ -6,32 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::envoy::{Envoy, EnvoyConfig};
-use e2e::gate::{Cloakroom, GateOptions};
 use e2e::http1::{Connection, exchange};
-use e2e::mount::{Mount, files_of};
+use e2e::mount::files_of;
 use e2e::process::wait_until;
-use e2e::sloppy::Sloppy;
-use e2e::tools::EnvoyVersion;
 use http::Method;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::scene::{Cluster, Controller, PATIENCE, on_route};
+use super::shared::Shared;
 
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cloakroom-policies";
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/cloakroom-injector";
-const NAME: &str = "cloakroom-gate.cloakroom-system.svc";
-/// How often the proxy has taken up another secret for its connections to the gate.
-const UPDATES: &str = "cluster.cloakroom.client_ssl_socket_factory.ssl_context_update_by_sds";
-const POLICY: &str = "
-apiVersion: cloakroom.dev/v1alpha1
-kind: AuthPolicy
-metadata: { name: shop, namespace: shop }
-spec:
-  hosts: [shop.example]
-  rules: [{ name: shop, forward: { audience: shop } }]
-";
 
 /// What the controller needs in the namespace of the proxies, which is made with it.
 pub(super) const BINDING: &str = "
@@ -108,7 +94,7 @@ pub(super) fn registrations(port: u16) -> String {
     objects.map(|it| it.to_string()).join("\n---\n")
 }
 
-fn secret_path(name: &str) -> String {
+pub(super) fn secret_path(name: &str) -> String {
     let (namespace, name) = name.split_once('/').unwrap();
     format!("/api/v1/namespaces/{namespace}/secrets/{name}")
 }
@@ -119,7 +105,7 @@ fn port(controller: &Controller) -> Result<u16> {
 }
 
 impl Cluster {
-    async fn install() -> Result<Self> {
+    pub(super) async fn install() -> Result<Self> {
         let cluster = Self::spawn().await?;
         cluster.server.apply(BINDING).await?;
         let shop =
@@ -263,67 +249,12 @@ async fn a_replica_says_what_its_webhook_waits_for() -> Result<()> {
     Ok(())
 }
 
-/// A shared gate with the Secrets as they would be mounted, a proxy before it, and those who follow the Secrets.
-struct Shared {
-    gate: Cloakroom,
-    envoy: Envoy,
-    _shop: Sloppy,
-    request: String,
-    mounts: Vec<(&'static str, Mount)>,
-}
-
-impl Shared {
-    async fn of(cluster: &Cluster) -> Result<Self> {
-        let mut mounts = Vec::new();
-        for secret in
-            ["cloakroom-system/cloakroom-gate-tls", "cloakroom-system/cloakroom-gate-keys", "infra/cloakroom-proxy-tls"]
-        {
-            let there = async || cluster.get(&secret_path(secret)).await.is_ok();
-            wait_until(PATIENCE, secret, there).await?;
-            mounts.push((secret, Mount::of(&files_of(&cluster.get(&secret_path(secret)).await?)?)?));
-        }
-        let tls = |name: &str| mounts[0].1.path().join(name);
-        let mut options = GateOptions::new(env!("CARGO_BIN_EXE_cloakroom")).policy("shop.yaml", POLICY);
-        options.config = json!({
-            "listen": {
-                "grpc": "0.0.0.0:0",
-                "tls": { "certFile": tls("tls.crt"), "keyFile": tls("tls.key"), "clientCaFile": tls("ca.crt") },
-            },
-            "jwt": { "keysDir": mounts[1].1.path() },
-        });
-        let gate = Cloakroom::spawn(options).await?;
-        let shop = Sloppy::spawn().await?;
-        let mut config = EnvoyConfig::shipped()?;
-        config.plain()?.patient()?.gate(&gate.grpc()?)?.service("shop", shop.address())?;
-        config.gate_tls(mounts[2].1.path(), NAME, true)?;
-        let options = "/static_resources/clusters/0/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        config.at(options)?["common_http_protocol_options"] = json!({ "max_requests_per_connection": 10 });
-        let envoy = Envoy::spawn(EnvoyVersion::Newest, &config).await?;
-        let token = gate.create_session(&json!({ "subject": "ada" })).await?.token;
-        let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer {token}\r\n\r\n");
-        Ok(Self { gate, envoy, _shop: shop, request, mounts })
-    }
-
-    /// Has the Secrets as they are now, as kubelet would in a minute, and waits until gate and proxy have read them: each turn of
-    /// an authority takes far longer than that. `of_proxy` is how many of the proxy's two secrets are others now.
-    async fn sync(&mut self, cluster: &Cluster, of_proxy: u64) -> Result<()> {
-        let reads = || self.gate.output().count("a certificate was read again");
-        let (read, updated) = (reads(), self.envoy.stat(UPDATES).await?);
-        for (secret, mount) in &mut self.mounts {
-            mount.update(&files_of(&cluster.get(&secret_path(secret)).await?)?)?;
-        }
-        let have_read =
-            async || reads() > read && self.envoy.stat(UPDATES).await.is_ok_and(|it| it >= updated + of_proxy);
-        wait_until(PATIENCE, "gate and proxy to read their Secrets", have_read).await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn p30_p33_an_authority_is_replaced_under_load_while_its_leader_is_killed() -> Result<()> {
     let cluster = Cluster::install().await?;
     // It lives 900 days. From twice the life of a certificate before its end on it is replaced: a longer life makes it due.
     let maker = cluster.controller_with(&settings()).await?;
-    let mut shared = Shared::of(&cluster).await?;
+    let mut shared = Shared::of(&cluster, &["infra"], "infra").await?;
     let before = cluster.file("cloakroom-system/cloakroom-ca", "ca.crt").await?;
     maker.end()?;
     let mut settings = settings();

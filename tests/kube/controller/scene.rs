@@ -229,6 +229,13 @@ impl Controller {
         Ok(serde_json::from_str(&self.ask(self.health, "/readyz").await?.text())?)
     }
 
+    /// What `/metrics` says of a series, such as `name{label="value"}`.
+    pub(super) async fn metric(&self, series: &str) -> Result<Option<i64>> {
+        let text = self.ask(self.health, "/metrics").await?.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(value.map(str::parse).transpose()?)
+    }
+
     /// Ends it in order: it gives the Lease back.
     pub(super) fn end(self) -> Result<()> {
         let status = self.process.terminate(PATIENCE)?;

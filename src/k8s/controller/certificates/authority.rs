@@ -53,6 +53,12 @@ impl Authority {
         all.map(|it| format!("{}\n", it.pem.trim_end())).collect()
     }
 
+    /// From when on another is made: then what it signs last ends before it does.
+    pub(super) fn renewal(&self, life: Duration) -> Timestamp {
+        let before = i64::try_from(life.saturating_mul(2).as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.current.certificate.ends.as_millis().saturating_sub(before))
+    }
+
     /// The authority as it should be from `now` on; `None` when it is right as it is.
     ///
     /// # Errors
@@ -74,7 +80,7 @@ impl Authority {
             (None, Some(_)) if self.since.is_none() && others.are_renewed => {
                 Some(Self { since: Some(now), ..self.clone() })
             }
-            (None, None) if now.plus(life.saturating_mul(2)) >= self.current.certificate.ends => {
+            (None, None) if now >= self.renewal(life) => {
                 Some(Self { next: Some(Signer::make(life_of(life), now)?), since: None, ..self.clone() })
             }
             _ => None,

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::plan::{self, Found, Held, Registration, Write};
 use super::registrations::{Registered, Registrations};
-use super::{AUTHORITY, CertificatesConfig, WEBHOOK, objects};
+use super::{AUTHORITY, CertificatesConfig, WEBHOOK, objects, terms};
 use crate::authz::policy::ObjectName;
 use crate::k8s::controller::collection::Collection;
 use crate::k8s::controller::complaints::Complaints;
@@ -106,6 +106,7 @@ impl Keeping {
                 () = tokio::time::sleep(LOOK) => {}
             }
             self.show();
+            self.tell_terms();
             if !self.is_whole() || self.with.leadership.until().is_none() {
                 continue;
             }
@@ -192,6 +193,14 @@ impl Keeping {
         // What it has shown once it goes on to show.
         let is_there = tls.is_there();
         self.with.state.set(|state| (state.webhook, state.awaited_webhook) = (is_there, problem.filter(|_| !is_there)));
+    }
+
+    /// Has the metrics say how long each certificate is good, as this replica sees it, whether we lead or not.
+    fn tell_terms(&self) {
+        for name in self.secrets.keys() {
+            let term = self.secret(name).and_then(|secret| terms::of(name, secret, self.with.config.life));
+            self.with.metrics.certificate(name, term);
+        }
     }
 
     /// Writes what is to be written now. Answers whether something was.

@@ -136,9 +136,8 @@ pub(super) fn next(
 /// Whether there should be another certificate in the place of this one.
 fn is_due(leaf: &Leaf, purpose: &Purpose, authority: &Authority, life: Duration, now: Timestamp) -> bool {
     let certificate = &leaf.certificate;
-    let renew = certificate.begins.plus(certificate.ends.since(certificate.begins) / 3 * 2);
     let is_of_another_time = certificate.begins > now.plus(SKEW) || certificate.ends > now.plus(life).plus(SKEW);
-    now >= renew
+    now >= leaf.renewal()
         || is_of_another_time
         || certificate.purpose.as_ref() != Some(purpose)
         || !certificate.is_signed_by(&authority.current.certificate)

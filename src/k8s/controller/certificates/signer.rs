@@ -77,16 +77,14 @@ impl Signer {
         let key = KeyPair::generate()?;
         let (serial, _) = serial()?;
         let ends = now.plus(life).min(self.certificate.ends);
-        let usage = match purpose {
-            Purpose::Server(_) => ExtendedKeyUsagePurpose::ServerAuth,
-            Purpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
+        let (called, names, usage) = match purpose {
+            Purpose::Server(names) => ("server", names, ExtendedKeyUsagePurpose::ServerAuth),
+            Purpose::Client(names) => ("proxies", names, ExtendedKeyUsagePurpose::ClientAuth),
         };
-        let mut params = params(if purpose == &Purpose::Client { "proxies" } else { "server" }, serial, now, ends);
+        let mut params = params(called, serial, now, ends);
         params.extended_key_usages = vec![usage];
-        if let Purpose::Server(names) = purpose {
-            let names = names.iter().map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
-            params.subject_alt_names = names.collect::<Result<_, rcgen::Error>>()?;
-        }
+        let names = names.iter().map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)));
+        params.subject_alt_names = names.collect::<Result<_, rcgen::Error>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_pem(&self.certificate.pem, KeyPair::from_pem(&self.key)?)?;
@@ -102,6 +100,12 @@ impl Leaf {
         let certificate = Certificate::read(certificate)?;
         let key = fitting(&certificate, key)?;
         Ok(Self { certificate, key })
+    }
+
+    /// From when on there is to be another: two thirds of its life are over.
+    pub(super) fn renewal(&self) -> Timestamp {
+        let Certificate { begins, ends, .. } = &self.certificate;
+        begins.plus(ends.since(*begins) / 3 * 2)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What should be, over time: each decision by itself, and years of them with a controller that dies in the middle.
 
+mod terms;
 mod years;
 
 use std::collections::BTreeMap;
@@ -87,6 +88,12 @@ fn authority(found: &Found) -> &Authority {
     }
 }
 
+/// A certificate of the authority that is there, which is otherwise as it should be.
+fn signed(found: &Found, purpose: &Purpose) -> Held<Shown> {
+    let leaf = authority(found).current.sign(purpose, LIFE, START).unwrap();
+    Held::Ours(Shown { leaf: Some(leaf), bundle: authority(found).bundle() })
+}
+
 /// What a write is about, in words.
 fn about(write: &Write) -> String {
     match write {
@@ -138,13 +145,15 @@ fn from_nothing_the_authority_comes_first_and_then_all_else() {
     }
     let names = ["cloakroom-gate.cloakroom-system.svc", "cloakroom-gate.cloakroom-system.svc.cluster.local"];
     assert_eq!(config().leaves(INSTALL)[1].1, Purpose::Server(names.map(str::to_owned).into()));
+    let proxies = "infra.proxies.cloakroom.internal".to_owned();
+    assert_eq!(config().leaves(INSTALL)[2].1, Purpose::Client([proxies].into()));
 }
 
 #[test]
 fn each_state_has_its_writes() {
     let two_thirds = START.plus(LIFE / 3 * 2);
     type Change = fn(&mut Found);
-    let rows: [(&str, Change, Timestamp, &[&str]); 12] = [
+    let rows: [(&str, Change, Timestamp, &[&str]); 14] = [
         ("nothing is to be done", |_| {}, START.plus(DAY), &[]),
         ("a moment before two thirds", |_| {}, START.plus(LIFE / 3 * 2 - Duration::from_secs(600)), &[]),
         ("two thirds of a life", |_| {}, two_thirds, &ALL[..3]),
@@ -172,6 +181,24 @@ fn each_state_has_its_writes() {
             },
             START,
             &ALL[1..2],
+        ),
+        (
+            "one of the proxies' is of the form that named nobody",
+            |it| {
+                let unnamed = signed(it, &Purpose::Client(BTreeSet::new()));
+                it.leaves.insert(name("infra", PROXY), unnamed);
+            },
+            START,
+            &ALL[2..3],
+        ),
+        (
+            "one of the proxies' is another namespace's",
+            |it| {
+                let others = signed(it, &Purpose::Client([name_of_proxies("edge")].into()));
+                it.leaves.insert(name("infra", PROXY), others);
+            },
+            START,
+            &ALL[2..3],
         ),
         (
             "a registration was emptied, as by an upgrade",

@@ -40,9 +40,10 @@ impl Certificate {
             GeneralName::DNSName(name) => Some((*name).to_owned()),
             _ => None,
         });
+        let names: BTreeSet<_> = names.collect();
         let purpose = match usage {
-            Some((true, false)) => Some(Purpose::Server(names.collect::<BTreeSet<_>>())),
-            Some((false, true)) => Some(Purpose::Client),
+            Some((true, false)) => Some(Purpose::Server(names)),
+            Some((false, true)) => Some(Purpose::Client(names)),
             _ => None,
         };
         Ok(Self {
