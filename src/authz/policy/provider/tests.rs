@@ -1,5 +1,7 @@
 //! Providers, from YAML to what a request meets.
 
+mod missing;
+
 use std::sync::Arc;
 
 use super::*;
@@ -243,10 +245,6 @@ fn p06_bad_is_not_missing_and_missing_is_anonymous_only_where_all_is_known() {
     for ask in [get(), get().with("x-api-key", KEY)] {
         assert_eq!(met(&broken, &ask, vouched), "503 provider_missing by only");
     }
-    // What needs no provider goes on.
-    let (broken, _) = compile(&rule("[{ session: {} }, { provider: { name: keys } }]"));
-    let Plan::Lookup(pending) = plan(&broken, &get().bearer().read()) else { panic!("a session") };
-    assert!(matches!(pending.wanted(), Wanted::Token(_)));
 }
 
 #[test]
