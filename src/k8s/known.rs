@@ -10,6 +10,7 @@ use super::kind::{Kind, Source};
 use super::version::ResourceVersion;
 use crate::api::auth_policy::Salvage;
 use crate::api::gateway::{GrpcRoute, HttpRoute};
+use crate::api::meta::is_another;
 use crate::api::read::ReadError;
 use crate::authz::policy::{
     ObjectHeader, Origin, PolicyIndex, PolicyInput, PolicyName, PolicyObject, PolicyObjects, PolicyProblem,
@@ -202,6 +203,9 @@ impl Part {
     }
 
     fn insert(&mut self, arrived: Arrived, before: Option<&Held>) {
+        let uid = arrived.meta("uid").and_then(Value::as_str);
+        // What was good of one that is gone is no form of the one that has its name now.
+        let before = before.filter(|before| !is_another(before.object.as_ref().and_then(PolicyInput::uid), uid));
         let Arrived { name, version, value, .. } = arrived;
         let held = Held::read(self.source.kind, &name, version, value, before);
         self.objects.insert(name, held);
@@ -257,9 +261,10 @@ impl Held {
 
 /// A policy of which only its name can be told.
 fn unreadable(name: &Name, value: &Value, error: ReadError) -> PolicyInput {
-    let created = value.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned);
+    let text = |field: &str| value.pointer(field).and_then(Value::as_str).map(str::to_owned);
+    let (uid, created) = (text("/metadata/uid"), text("/metadata/creationTimestamp"));
     let body = Err(Unreadable { error, salvage: Salvage::default() });
-    PolicyInput::Policy(PolicyObject { name: policy_name(name), created, body })
+    PolicyInput::Policy(PolicyObject { name: policy_name(name), uid, created, body })
 }
 
 fn policy_name((namespace, name): &Name) -> PolicyName {

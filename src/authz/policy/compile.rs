@@ -13,7 +13,7 @@ use super::problem::{Findings, IS_CLOSED, IS_NOWHERE, LAST_GOOD_STAYS};
 use super::provider::{NamespaceProviders, Providers, RuleProvider};
 use super::{PolicyIndex, PolicyName, PolicyProblem, ProblemKind};
 use crate::api::auth_policy::Salvage;
-use crate::api::meta::ObjectMeta;
+use crate::api::meta::{ObjectMeta, is_another};
 use crate::api::read::{listed, nearest};
 
 impl PolicyIndex {
@@ -101,6 +101,8 @@ fn forms(
             continue;
         }
         let good = previous.and_then(|index| index.good.get(name));
+        // What was deleted and made again has no last good form, however quickly.
+        let good = good.filter(|good| !is_another(good.uid(), policy.object.uid.as_deref()));
         let own = providers.namespace(&name.namespace);
         let form = form(policy, install, own, good, problems);
         missing(origin, &form, own, problems);

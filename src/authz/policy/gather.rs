@@ -87,6 +87,20 @@ impl ObjectHeader {
 }
 
 impl PolicyInput {
+    /// Which object of its name it is, if that is known.
+    pub fn uid(&self) -> Option<&str> {
+        let uid = match self {
+            Self::Policy(object) => &object.uid,
+            Self::HttpRoute(object) => &object.metadata.uid,
+            Self::GrpcRoute(object) => &object.metadata.uid,
+            Self::Gateway(object) => &object.metadata.uid,
+            Self::ReferenceGrant(object) => &object.metadata.uid,
+            Self::Provider(object) => &object.uid,
+            Self::Secret(object) => &object.metadata.uid,
+        };
+        uid.as_deref()
+    }
+
     /// Reads the object that `header` begins.
     ///
     /// # Errors
@@ -102,7 +116,8 @@ impl PolicyInput {
             (OURS, "IdentityProvider") => {
                 let PolicyName { namespace, name } = header.name();
                 let body = read::<IdentityProvider>(value).map(Arc::new);
-                Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, body }))
+                let uid = header.metadata.uid.clone();
+                Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, uid, body }))
             }
             ("", "Secret") => read(value).map(|it| Self::Secret(Arc::new(it))).map_err(Unusable::Field),
             (_, kind) if KINDS.contains(&kind) => {
@@ -128,7 +143,8 @@ fn policy(header: &ObjectHeader, value: Value) -> Result<PolicyObject, Unusable>
         (Err(error), Some(salvage)) => Err(Unreadable { error, salvage }),
         (Err(error), None) => return Err(Unusable::Field(error)),
     };
-    Ok(PolicyObject { name: header.name(), created: header.metadata.creation_timestamp.clone(), body })
+    let ObjectMeta { uid, creation_timestamp: created, .. } = header.metadata.clone();
+    Ok(PolicyObject { name: header.name(), uid, created, body })
 }
 
 impl PolicyObjects {

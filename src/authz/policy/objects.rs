@@ -35,6 +35,8 @@ pub struct Sourced<T> {
 pub struct PolicyObject {
     /// Its name.
     pub name: PolicyName,
+    /// Which object of this name it is, if that is known: another one has no past (P26).
+    pub uid: Option<String>,
     /// When it was created (RFC 3339), if that is known; decides conflicts.
     pub created: Option<String>,
     /// The object, or why it does not read.
@@ -55,6 +57,8 @@ pub struct Unreadable {
 pub struct ProviderObject {
     /// Its name.
     pub name: ProviderName,
+    /// Which object of this name it is, if that is known: another one has no past (P26).
+    pub uid: Option<String>,
     /// The object, or why it does not read.
     pub body: Result<Arc<IdentityProvider>, ReadError>,
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::api::auth_policy::API_VERSION;
 use crate::api::identity_provider as api;
-use crate::api::meta::{ObjectMeta, is_subdomain};
+use crate::api::meta::{ObjectMeta, is_another, is_subdomain};
 use crate::api::secret::Secret;
 use crate::authz::credential::Carrier;
 use crate::authz::policy::exchange::{
@@ -120,6 +120,10 @@ impl Providers {
                 continue;
             }
             let before = previous.and_then(|index| index.providers.namespace(&name.namespace).get(&name.name));
+            let is_it = |before: &&Arc<IdentityProvider>| {
+                !is_another(before.source.metadata.uid.as_deref(), provider.object.uid.as_deref())
+            };
+            let before = before.filter(is_it);
             let none = Own {
                 written: Vec::new(),
                 are_those_of_before: previous.is_some_and(|it| !it.providers.secrets.contains_key(&name.namespace)),

@@ -336,6 +336,22 @@ fn p26_a_bad_provider_keeps_its_last_good_form_and_never_an_old_key() {
 }
 
 #[test]
+fn p26_a_provider_that_was_made_again_has_no_last_good_form() {
+    let of = |uid: &str, spec: &str| {
+        provider("keys", spec).replace("namespace: shop }", &format!("namespace: shop, uid: {uid} }}"))
+    };
+    let policy = rule("[{ provider: { name: keys } }]");
+    let before = index(&all(&[&policy, &of("one", KEYS), &partner()]));
+    let get = ask("GET shop.example/").with("x-api-key", KEY);
+    for (uid, want) in [("one", "partner-7 for shop/shop by only via keys"), ("two", "503 provider_missing by only")] {
+        let bad = of(uid, "{ apiKeys: { selector: { matchLabels: {} } } }");
+        let objects = objects(&all(&[&policy, &bad, &partner()]));
+        let (index, _) = PolicyIndex::compile(&objects, &install(), Some(&before));
+        assert_eq!(met(&index, &get, vouched), want, "{uid}");
+    }
+}
+
+#[test]
 fn two_rules_that_judge_one_request_agree_about_the_provider() {
     let outer = "hosts: ['*.example']\ninheritance: Required\nrules:\n- name: outer\n  authenticate: [{ provider: { name: outer } }]";
     let of = |outer_provider: &str| {
