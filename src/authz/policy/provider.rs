@@ -59,6 +59,13 @@ pub struct IdentityProvider {
     pub(super) source: Arc<api::IdentityProvider>,
 }
 
+impl IdentityProvider {
+    /// Which object of its name it is, if that is known.
+    pub fn uid(&self) -> Option<&str> {
+        self.source.metadata.uid.as_deref()
+    }
+}
+
 /// See [`IdentityProvider::fingerprint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProviderFingerprint(pub [u8; 32]);

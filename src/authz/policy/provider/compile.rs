@@ -120,9 +120,7 @@ impl Providers {
                 continue;
             }
             let before = previous.and_then(|index| index.providers.namespace(&name.namespace).get(&name.name));
-            let is_it = |before: &&Arc<IdentityProvider>| {
-                !is_another(before.source.metadata.uid.as_deref(), provider.object.uid.as_deref())
-            };
+            let is_it = |before: &&Arc<IdentityProvider>| !is_another(before.uid(), provider.object.uid.as_deref());
             let before = before.filter(is_it);
             let none = Own {
                 written: Vec::new(),
@@ -329,6 +327,9 @@ fn fingerprint(name: &ProviderName, object: &api::IdentityProvider, kind: &Provi
     let mut context = Context::new(&SHA256);
     // Names have no zero byte, and neither has JSON.
     context.update(name.to_string().as_bytes());
+    context.update(&[0]);
+    // One that was deleted and made again is another one, be it written alike.
+    context.update(object.metadata.uid.as_deref().unwrap_or_default().as_bytes());
     context.update(&[0]);
     context.update(&serde_json::to_vec(&object.spec).expect("it was read from a document and can be written as one"));
     context.update(&[0]);

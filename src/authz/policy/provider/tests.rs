@@ -459,6 +459,8 @@ fn p05_a_provider_is_another_one_when_anything_of_it_changes() {
     let mut seen = std::collections::HashSet::new();
     for yaml in [
         provider("p", &jwt("")),
+        provider("p", &jwt("")).replace("name: p,", "name: p, uid: one,"),
+        provider("p", &jwt("")).replace("name: p,", "name: p, uid: two,"),
         provider("p", &jwt(", claims: { roles: groups }")),
         all(&[&provider("p", &introspection("")), &login("one")]),
         all(&[&provider("p", &introspection("")), &login("two")]),
