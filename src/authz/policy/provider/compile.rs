@@ -1,12 +1,12 @@
 //! From objects to providers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::api_keys::ApiKeys;
-use super::missing::{self, Missing};
+use super::missing::Missing;
 use super::places::places;
 use super::{
     IdentityProvider, Introspection, JwtIssuer, KeySource, ProviderFingerprint, ProviderKind, ProviderName,
@@ -116,7 +116,7 @@ impl Providers {
                 let words = "no Secret is known here: in Kubernetes a gate reads them with `policies.kubernetes.secrets: true`, once the \
                              API server has told of them. Until then rules that name it answer 503 to what it would have to judge";
                 problems.push(problem(provider, "spec", ProblemKind::SecretNotFound, words.to_owned()));
-                providers.lack(&provider.object, install);
+                providers.missing.lack(&provider.object, install);
                 continue;
             }
             let before = previous.and_then(|index| index.providers.namespace(&name.namespace).get(&name.name));
@@ -136,11 +136,14 @@ impl Providers {
                 }
                 providers.by_namespace.entry(name.namespace.clone()).or_default().insert(name.name.clone(), compiled);
             } else {
-                providers.lack(&provider.object, install);
+                providers.missing.lack(&provider.object, install);
             }
         }
         if let Some(before) = before {
-            providers.remember(before, &written);
+            let good =
+                before.by_namespace.iter().flat_map(|(namespace, all)| all.iter().map(move |it| (namespace, it)));
+            let good = good.map(|(namespace, (name, provider))| (namespace, name, &provider.places));
+            providers.missing.remember(good.chain(before.missing.iter()), &written);
         }
         providers
     }
@@ -161,26 +164,6 @@ impl Providers {
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
         self.missing.iter().count()
-    }
-
-    /// Notes where a provider that is not in force says that its credentials come.
-    fn lack(&mut self, provider: &ProviderObject, install: &Install) {
-        if let Some(places) = provider.body.as_ref().ok().and_then(|object| missing::said(object, install)) {
-            self.missing.add(&provider.name.namespace, &provider.name.name, places);
-        }
-    }
-
-    /// Remembers the places of those that were there before and are not now. Of one that is there, its object speaks.
-    fn remember(&mut self, before: &Self, written: &[&Sourced<ProviderObject>]) {
-        let written: HashSet<(&str, &str)> =
-            written.iter().map(|it| (&*it.object.name.namespace, &*it.object.name.name)).collect();
-        let good = before.by_namespace.iter().flat_map(|(namespace, all)| all.iter().map(move |it| (namespace, it)));
-        let good = good.map(|(namespace, (name, provider))| (namespace, name, &provider.places));
-        for (namespace, name, places) in good.chain(before.missing.iter()) {
-            if !written.contains(&(&**namespace, &**name)) {
-                self.missing.add(namespace, name, places.clone());
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::places::places;
 use crate::api::identity_provider as api;
 use crate::authz::credential::Carrier;
 use crate::authz::policy::install::Install;
+use crate::authz::policy::objects::{ProviderObject, Sourced};
 use crate::authz::policy::problem::Findings;
 
 /// By namespace and name.
@@ -15,8 +16,30 @@ use crate::authz::policy::problem::Findings;
 pub(super) struct Missing(HashMap<Arc<str>, HashMap<Arc<str>, Arc<[Carrier]>>>);
 
 impl Missing {
-    pub(super) fn add(&mut self, namespace: &Arc<str>, name: &Arc<str>, places: Arc<[Carrier]>) {
+    fn add(&mut self, namespace: &Arc<str>, name: &Arc<str>, places: Arc<[Carrier]>) {
         self.0.entry(namespace.clone()).or_default().insert(name.clone(), places);
+    }
+
+    /// Notes where a provider that is not in force says that its credentials come.
+    pub(super) fn lack(&mut self, provider: &ProviderObject, install: &Install) {
+        if let Some(places) = provider.body.as_ref().ok().and_then(|object| said(object, install)) {
+            self.add(&provider.name.namespace, &provider.name.name, places);
+        }
+    }
+
+    /// Remembers the places of those that were there `before` and are not now. Of one that is `written`, its object speaks.
+    pub(super) fn remember<'a>(
+        &mut self,
+        before: impl Iterator<Item = (&'a Arc<str>, &'a Arc<str>, &'a Arc<[Carrier]>)>,
+        written: &[&Sourced<ProviderObject>],
+    ) {
+        let written = written.iter().map(|it| (&*it.object.name.namespace, &*it.object.name.name));
+        let written: HashSet<(&str, &str)> = written.collect();
+        for (namespace, name, places) in before {
+            if !written.contains(&(&**namespace, &**name)) {
+                self.add(namespace, name, places.clone());
+            }
+        }
     }
 
     pub(super) fn of(&self, namespace: &str) -> Option<&HashMap<Arc<str>, Arc<[Carrier]>>> {
@@ -47,7 +70,7 @@ impl Missing {
 }
 
 /// The places that an object names which is not in force; `None` when it does not say so rightly either.
-pub(super) fn said(object: &api::IdentityProvider, install: &Install) -> Option<Arc<[Carrier]>> {
+fn said(object: &api::IdentityProvider, install: &Install) -> Option<Arc<[Carrier]>> {
     let spec = &object.spec;
     let from = match (&spec.jwt, &spec.introspection, &spec.api_keys) {
         (Some(jwt), None, None) => &jwt.from,
