@@ -165,6 +165,12 @@ impl Known {
         part.objects.remove(&gone.name).is_some()
     }
 
+    /// Whether the Namespaces have been told whole, now or before the last restart.
+    fn knows_namespaces(&self) -> bool {
+        let mut parts = self.0.iter().filter(|part| part.source.kind == Kind::Namespace);
+        parts.any(|part| part.is_whole || part.version.is_some())
+    }
+
     /// Whether the Secrets have been told that providers may read.
     pub(super) fn knows_secrets(&self) -> bool {
         let mut parts = self.0.iter().filter(|part| part.source.kind == Kind::Secret).peekable();
@@ -174,6 +180,7 @@ impl Known {
     /// The set to compile.
     pub(super) fn found(&self) -> Found {
         let mut found = Found::default();
+        found.objects.namespaces_unknown = !self.knows_namespaces();
         for held in self.0.iter().flat_map(|part| part.objects.values()) {
             found.notes.extend(held.trouble.clone());
             if let Some(object) = held.object.clone() {
@@ -394,6 +401,7 @@ mod disk {
             PolicyInput::GrpcRoute(route) => serde_json::to_value(route)?,
             PolicyInput::Gateway(gateway) => serde_json::to_value(gateway)?,
             PolicyInput::ReferenceGrant(grant) => serde_json::to_value(grant)?,
+            PolicyInput::Namespace(namespace) => serde_json::to_value(&**namespace)?,
             PolicyInput::Provider(provider) => match &provider.body {
                 Ok(provider) => serde_json::to_value(&**provider)?,
                 Err(_) => return Ok(None),

@@ -11,12 +11,13 @@ use crate::api::auth_policy::{API_VERSION, AuthPolicy, Salvage};
 use crate::api::gateway::{GROUP, Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
 use crate::api::identity_provider::IdentityProvider;
 use crate::api::meta::ObjectMeta;
+use crate::api::namespace::Namespace;
 use crate::api::read::{ReadError, listed, nearest, read};
 use crate::api::secret::Secret;
 
 const OURS: &str = "cloakroom.dev";
-const KINDS: [&str; 7] =
-    ["AuthPolicy", "IdentityProvider", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant", "Secret"];
+const KINDS: [&str; 8] =
+    ["AuthPolicy", "IdentityProvider", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant", "Namespace", "Secret"];
 
 /// What every object begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub enum PolicyInput {
     Gateway(Gateway),
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
+    /// A Namespace, with its labels.
+    Namespace(Arc<Namespace>),
     /// An IdentityProvider, readable or not.
     Provider(ProviderObject),
     /// A Secret, with what providers need of it.
@@ -95,6 +98,7 @@ impl PolicyInput {
             Self::GrpcRoute(object) => &object.metadata.uid,
             Self::Gateway(object) => &object.metadata.uid,
             Self::ReferenceGrant(object) => &object.metadata.uid,
+            Self::Namespace(object) => &object.metadata.uid,
             Self::Provider(object) => &object.uid,
             Self::Secret(object) => &object.metadata.uid,
         };
@@ -119,11 +123,16 @@ impl PolicyInput {
                 let uid = header.metadata.uid.clone();
                 Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, uid, body }))
             }
+            ("", "Namespace") if header.metadata.namespace != "default" => Err(Unusable::Field(ReadError {
+                path: "metadata.namespace".to_owned(),
+                problem: "a Namespace is in none: leave it out".to_owned(),
+            })),
+            ("", "Namespace") => read(value).map(|it| Self::Namespace(Arc::new(it))).map_err(Unusable::Field),
             ("", "Secret") => read(value).map(|it| Self::Secret(Arc::new(it))).map_err(Unusable::Field),
             (_, kind) if KINDS.contains(&kind) => {
                 let right = match kind {
                     "AuthPolicy" | "IdentityProvider" => API_VERSION,
-                    "Secret" => "v1",
+                    "Namespace" | "Secret" => "v1",
                     _ => "gateway.networking.k8s.io/v1",
                 };
                 Err(Unusable::Kind(format!("{kind} is of `{right}`, not of `{}`", header.api_version)))
@@ -156,6 +165,7 @@ impl PolicyObjects {
             PolicyInput::GrpcRoute(object) => self.grpc_routes.push(Sourced { origin, object }),
             PolicyInput::Gateway(object) => self.gateways.push(Sourced { origin, object }),
             PolicyInput::ReferenceGrant(object) => self.reference_grants.push(Sourced { origin, object }),
+            PolicyInput::Namespace(object) => self.namespaces.push(Sourced { origin, object }),
             PolicyInput::Provider(object) => self.identity_providers.push(Sourced { origin, object }),
             PolicyInput::Secret(object) => self.secrets.push(Sourced { origin, object }),
         }

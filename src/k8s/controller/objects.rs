@@ -157,7 +157,8 @@ impl Objects {
 
     /// Whether every kind has been told whole: before that, what is missing may only not have been told yet.
     pub(super) fn is_whole(&self) -> bool {
-        self.known.awaited().next().is_none()
+        // As for gates, Namespaces that cannot be read hold nothing back.
+        self.known.awaited().all(|(part, source)| source.kind == Kind::Namespace && self.troubles.contains_key(&part))
     }
 
     /// What is awaited, and why, in words.

@@ -129,6 +129,42 @@ fn p26_what_was_deleted_and_made_again_between_two_looks_has_no_past() {
 }
 
 #[test]
+fn p27_a_gate_without_the_labels_of_namespaces_admits_nothing_by_them() {
+    let mut sources = sources();
+    sources.push(Source { kind: Kind::Namespace, namespace: None });
+    let namespaces = sources.len() - 1;
+    let mut house = House { known: Known::nothing(&sources), publisher: Publisher::new(install()) };
+    let mut gateway = gateway();
+    gateway["spec"]["listeners"][0]["allowedRoutes"] =
+        json!({ "namespaces": { "from": "Selector", "selector": { "matchLabels": { "team": "shop" } } } });
+    house.known.replace(GATEWAYS, version(1), vec![arrived(Kind::Gateway, gateway)]);
+    house.known.replace(ROUTES, version(1), vec![arrived(Kind::HttpRoute, route("a", "shop.example", "/", 1))]);
+    house.known.replace(POLICIES, version(1), vec![arrived(Kind::AuthPolicy, policy_on("a", "routed", 1))]);
+    assert_eq!(house.publish().judged("shop.example"), "no_policy");
+    assert!(house.problems().iter().any(|it| it.contains("namespaceLabels")), "{:?}", house.problems());
+    let shop = |team: &str, version: u64| {
+        let metadata =
+            json!({ "name": "shop", "uid": "1", "resourceVersion": version.to_string(), "labels": { "team": team } });
+        arrived(
+            Kind::Namespace,
+            json!({ "metadata": metadata, "spec": { "finalizers": ["kubernetes"] }, "status": {} }),
+        )
+    };
+    house.known.replace(namespaces, version(2), vec![shop("shop", 2)]);
+    assert_eq!(house.publish().judged("shop.example"), "routed", "{:?}", house.problems());
+    assert!(house.problems().is_empty());
+    // A restart from what was kept goes on.
+    let kept = house.known.keep(&house.publisher.index().load()).unwrap();
+    let mut after = House { known: Known::nothing(&sources), publisher: Publisher::new(install()) };
+    after.known.take_up(kept);
+    assert_eq!(after.publish().judged("shop.example"), "routed", "{:?}", after.problems());
+    assert!(after.known.apply(namespaces, shop("bank", 3)));
+    assert_eq!(after.publish().judged("shop.example"), "no_policy");
+    assert!(after.known.remove(namespaces, &shop("bank", 4)));
+    assert_eq!(after.publish().judged("shop.example"), "no_policy");
+}
+
+#[test]
 fn a_kind_that_the_server_does_not_know_takes_nothing_away() {
     let mut house = House::new();
     house.known.replace(ROUTES, version(3), vec![arrived(Kind::HttpRoute, route("a", "a.example", "/", 2))]);

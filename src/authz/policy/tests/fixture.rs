@@ -72,6 +72,7 @@ pub(in crate::authz) fn objects(yaml: &str) -> PolicyObjects {
             }
             "Secret" => objects.secrets.push(Sourced { origin, object: Arc::new(read(value).unwrap()) }),
             "HTTPRoute" => objects.http_routes.push(Sourced { origin, object: read(value).unwrap() }),
+            "Namespace" => objects.namespaces.push(Sourced { origin, object: read(value).unwrap() }),
             "GRPCRoute" => objects.grpc_routes.push(Sourced { origin, object: read(value).unwrap() }),
             "Gateway" => objects.gateways.push(Sourced { origin, object: read(value).unwrap() }),
             "ReferenceGrant" => objects.reference_grants.push(Sourced { origin, object: read(value).unwrap() }),
