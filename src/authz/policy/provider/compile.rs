@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::api_keys::ApiKeys;
-use super::missing::Missing;
+use super::missing::{Missing, Places};
 use super::places::places;
 use super::{
     IdentityProvider, Introspection, JwtIssuer, KeySource, ProviderFingerprint, ProviderKind, ProviderName,
@@ -47,7 +47,7 @@ pub(in crate::authz::policy) struct Providers {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::authz::policy) struct NamespaceProviders<'a> {
     in_force: Option<&'a HashMap<Arc<str>, Arc<IdentityProvider>>>,
-    missing: Option<&'a HashMap<Arc<str>, Arc<[Carrier]>>>,
+    missing: Option<&'a Places>,
 }
 
 impl<'a> NamespaceProviders<'a> {

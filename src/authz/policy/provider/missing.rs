@@ -11,9 +11,12 @@ use crate::authz::policy::install::Install;
 use crate::authz::policy::objects::{ProviderObject, Sourced};
 use crate::authz::policy::problem::Findings;
 
-/// By namespace and name.
+/// Those of one namespace, by name.
+pub(super) type Places = HashMap<Arc<str>, Arc<[Carrier]>>;
+
+/// By namespace.
 #[derive(Debug, Default)]
-pub(super) struct Missing(HashMap<Arc<str>, HashMap<Arc<str>, Arc<[Carrier]>>>);
+pub(super) struct Missing(HashMap<Arc<str>, Places>);
 
 impl Missing {
     fn add(&mut self, namespace: &Arc<str>, name: &Arc<str>, places: Arc<[Carrier]>) {
@@ -42,7 +45,7 @@ impl Missing {
         }
     }
 
-    pub(super) fn of(&self, namespace: &str) -> Option<&HashMap<Arc<str>, Arc<[Carrier]>>> {
+    pub(super) fn of(&self, namespace: &str) -> Option<&Places> {
         self.0.get(namespace)
     }
 
