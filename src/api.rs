@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod http_match;
 pub mod identity_provider;
 pub mod meta;
+pub mod namespace;
 pub mod read;
 pub mod secret;
 pub mod status;

@@ -93,15 +93,14 @@ impl Identities {
         found
     }
 
-    /// Keeps the keys of the providers that policies name fetched, and forgets those of all others, until `stop`.
+    /// Keeps the keys of the providers that policies name fetched, and forgets those of all others and what was found out by them,
+    /// until `stop`.
     pub async fn watch(&self, policies: &ArcSwap<PolicyIndex>, stop: CancellationToken) {
         let mut seen: Option<Arc<PolicyIndex>> = None;
         loop {
             let index = policies.load_full();
             if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &index)) {
-                let named: Vec<_> = index.named_providers().collect();
-                self.keys.retain(&named);
-                self.introspections.retain(&named.iter().map(|provider| provider.fingerprint).collect::<HashSet<_>>());
+                self.retain(&index.named_providers().collect::<Vec<_>>());
                 seen = Some(index);
             }
             self.keys.refresh_due();
@@ -109,6 +108,16 @@ impl Identities {
                 return;
             }
         }
+    }
+
+    /// Forgets all that belongs to other providers than these: one that comes back begins anew, since what it was may have ended
+    /// meanwhile.
+    fn retain(&self, named: &[&Arc<IdentityProvider>]) {
+        let fingerprints: HashSet<_> = named.iter().map(|provider| provider.fingerprint).collect();
+        // The keys first: a JWT that is being verified with those of one that left counts for nobody afterwards.
+        self.keys.retain(named);
+        self.vouchers.retain(&fingerprints);
+        self.introspections.retain(&fingerprints);
     }
 
     /// Waits for what is under way. It ends by deadlines of its own.

@@ -43,6 +43,8 @@ pub struct ClusterSettings {
     pub gateways: Option<BTreeSet<ObjectName>>,
     /// The install's own namespace, whose policies may say `hosts`; the pod's own, or the context's, unless told.
     pub install_namespace: Option<String>,
+    /// Whether the Namespaces of the cluster are watched, whose labels listeners of Gateways may select by.
+    pub namespace_labels: bool,
     /// Whether the Secrets are watched that IdentityProviders may read.
     pub secrets: bool,
     /// Where the last set is kept, without Secrets.

@@ -146,5 +146,5 @@ fn policy(namespace: usize, area: usize, version: usize) -> anyhow::Result<Polic
     });
     let body = Ok(Arc::new(serde_json::from_value::<AuthPolicy>(object)?));
     let name = PolicyName { namespace: namespace.into(), name: name.into() };
-    Ok(PolicyObject { name, created: Some(created), body })
+    Ok(PolicyObject { name, uid: None, created: Some(created), body })
 }

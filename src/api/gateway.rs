@@ -258,7 +258,8 @@ pub struct RouteNamespaces {
     /// Which.
     #[serde(default)]
     pub from: FromNamespaces,
-    /// With `Selector`: the labels of the namespaces.
+    /// With `Selector`: the labels of the namespaces ([`super::namespace::NamespaceSelector`]). Read where it is used: one that is
+    /// wrong is its listener's trouble alone.
     #[serde(default)]
     pub selector: Option<Value>,
 }
@@ -271,7 +272,7 @@ pub enum FromNamespaces {
     Same,
     /// Every one.
     All,
-    /// Those with certain labels. A folder knows no labels of namespaces.
+    /// Those with certain labels.
     Selector,
     /// None.
     None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// `metadata`, as far as it matters here; what an API server adds (uid, managedFields and so on) is passed over.
+/// `metadata`, as far as it matters here; what else an API server adds (managedFields and so on) is passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectMeta {
@@ -13,6 +13,9 @@ pub struct ObjectMeta {
     /// A DNS label (RFC 1123): 1 to 63 of `a-z`, `0-9` and `-`; `default` unless told.
     #[serde(default = "default_namespace")]
     pub namespace: String,
+    /// Which object of this name it is: one that is deleted and made again has another. A file has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// When it was created (RFC 3339); decides conflicts. Objects without one come before all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
@@ -40,6 +43,12 @@ pub fn is_label(name: &str) -> bool {
 /// Whether `name` is a DNS subdomain (RFC 1123): labels joined by dots, at most 253 bytes.
 pub fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// Whether two objects of one name, with these uids, are known to be different ones: then what was good of the one says nothing of
+/// the other.
+pub fn is_another(one: Option<&str>, other: Option<&str>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 impl ObjectMeta {

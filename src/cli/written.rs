@@ -68,7 +68,7 @@ impl WrittenArgs {
         let configured = match config.map(|config| &config.policies) {
             Some(PoliciesConfig::Kubernetes(settings)) => ClusterSettings::clone(settings),
             Some(PoliciesConfig::Dir(_)) | None => {
-                ClusterSettings { access: Access::Inferred, ..ClusterSettings::default() }
+                ClusterSettings { access: Access::Inferred, namespace_labels: true, ..ClusterSettings::default() }
             }
         };
         let access = match (&self.kubeconfig, &self.context) {

@@ -208,6 +208,7 @@ pub(super) struct KubernetesFile {
     pub(super) selector: Option<String>,
     pub(super) gateways: Option<Vec<String>>,
     pub(super) install_namespace: Option<String>,
+    pub(super) namespace_labels: Option<bool>,
     pub(super) secrets: Option<bool>,
     pub(super) snapshot: Option<String>,
     pub(super) kubeconfig: Option<String>,

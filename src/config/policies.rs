@@ -48,6 +48,7 @@ fn kubernetes(file: KubernetesFile, folder: &Path) -> Result<ClusterSettings, Wr
         selector: file.selector.map(selector).transpose()?,
         gateways,
         install_namespace: namespace("policies.kubernetes.installNamespace", file.install_namespace)?,
+        namespace_labels: file.namespace_labels.unwrap_or(false),
         secrets: file.secrets.unwrap_or(false),
         snapshot: file.snapshot.map(at),
     })

@@ -333,7 +333,7 @@ fn policies_come_from_a_folder_or_from_a_cluster() {
     let own = cluster("namespace: shop").unwrap();
     assert_eq!(own, ClusterSettings { namespace: Some("shop".to_owned()), ..ClusterSettings::default() });
     let all = "namespace: shop, selector: 'team in (shop, web)', gateways: [infra/web], installNamespace: cloakroom, \
-               snapshot: run/policies, kubeconfig: kube.config, context: dev";
+               namespaceLabels: true, snapshot: run/policies, kubeconfig: kube.config, context: dev";
     let want = ClusterSettings {
         access: ClusterAccess::Kubeconfig {
             file: Some("/etc/cloakroom/kube.config".into()),
@@ -343,6 +343,7 @@ fn policies_come_from_a_folder_or_from_a_cluster() {
         selector: Some("team in (shop, web)".to_owned()),
         gateways: Some([("infra".to_owned(), "web".to_owned())].into()),
         install_namespace: Some("cloakroom".to_owned()),
+        namespace_labels: true,
         secrets: false,
         snapshot: Some("/etc/cloakroom/run/policies".into()),
     };

@@ -121,9 +121,11 @@ impl Introspections {
         }
     }
 
-    /// Forgets the servers of all other providers.
+    /// Forgets the servers of all other providers, and what they said.
     pub(super) fn retain(&self, named: &HashSet<ProviderFingerprint>) {
         self.desk().servers.retain(|fingerprint, _| named.contains(fingerprint));
+        self.active.retain(|(provider, _), _| named.contains(provider));
+        self.inactive.retain(|(provider, _), _| named.contains(provider));
     }
 
     /// Whom the token belongs to: as the server said a moment ago, or says now.
@@ -200,7 +202,7 @@ impl Introspections {
                     Found::Trouble
                 }
             };
-            all.keep(key, &found, asked.max_cache, now);
+            all.keep(key, &server, &found, asked.max_cache, now);
             landing.send_replace(Some(found));
         });
         Some(flight)
@@ -218,8 +220,13 @@ impl Introspections {
         serde_json::from_slice::<UniqueObject>(&answer.body).map(|it| it.0).map_err(|_| FetchError::Malformed)
     }
 
-    fn keep(&self, key: Key, found: &Found, max_cache: Duration, now: Timestamp) {
+    /// Keeps an answer, unless its provider has left since it was asked.
+    fn keep(&self, key: Key, server: &Arc<Server>, found: &Found, max_cache: Duration, now: Timestamp) {
         let at = Instant::now();
+        let desk = self.desk();
+        if !desk.servers.get(&key.0).is_some_and(|it| Arc::ptr_eq(it, server)) {
+            return;
+        }
         match found {
             Found::Active(identity) => {
                 let left = identity.ends.map_or(max_cache, |ends| ends.since(now).min(max_cache));

@@ -42,8 +42,9 @@ const MAX_BEGUN: usize = 64;
 /// How long keys are used after the last good fetch.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// A source of keys, by the namespace whose providers name it: tenants share no fetches, and so no delays.
-type SourceName = (Arc<str>, KeySource);
+/// A source of keys, by the namespace whose providers name it: tenants share no fetches, and so no delays. And by the object that
+/// names it, where that is known: one that is made again begins with keys of its own.
+type SourceName = (Arc<str>, Option<Arc<str>>, KeySource);
 
 /// Every source that a policy's provider names.
 pub(super) struct KeySources {
@@ -77,6 +78,8 @@ struct State {
     asked: Option<Instant>,
     /// The fetch under way; what it hears is its end.
     flight: Option<watch::Receiver<()>>,
+    /// No provider names it any more.
+    is_retired: bool,
 }
 
 /// The last good fetch.
@@ -113,7 +116,7 @@ impl KeySources {
         if issuer.keys == KeySource::Inline {
             return None;
         }
-        let name = (Arc::clone(&provider.name.namespace), issuer.keys.clone());
+        let name = (Arc::clone(&provider.name.namespace), provider.uid().map(Arc::from), issuer.keys.clone());
         let new = || Arc::new(PublishedKeys::new(&name, self.parts.clone()));
         Some(Arc::clone(self.sources().entry(name.clone()).or_insert_with(new)))
     }
@@ -127,7 +130,13 @@ impl KeySources {
         // Held while they are compared, so that an address stands for one source.
         let held: Vec<_> = sources.collect();
         let kept: HashSet<_> = held.iter().map(Arc::as_ptr).collect();
-        self.sources().retain(|_, source| kept.contains(&Arc::as_ptr(source)));
+        self.sources().retain(|_, source| {
+            let stays = kept.contains(&Arc::as_ptr(source));
+            if !stays {
+                source.retire();
+            }
+            stays
+        });
     }
 
     /// Begins the fetches that are due, those that wait the longest first.
@@ -152,8 +161,14 @@ impl KeySources {
 }
 
 impl PublishedKeys {
-    fn new((namespace, at): &SourceName, parts: Parts) -> Self {
+    fn new((namespace, _, at): &SourceName, parts: Parts) -> Self {
         Self { at: at.clone(), namespace: Arc::clone(namespace), parts, state: Mutex::default() }
+    }
+
+    /// Lets its keys go for good: whoever holds on to it finds none from now on.
+    fn retire(&self) {
+        let mut state = self.state();
+        (state.good, state.is_retired) = (None, true);
     }
 
     /// The keys, while they are young enough to be used.
@@ -291,7 +306,7 @@ impl State {
     }
 
     fn usable(&self, now: Instant) -> Option<Arc<KeySet>> {
-        let good = self.good.as_ref()?;
+        let good = self.good.as_ref().filter(|_| !self.is_retired)?;
         (now.duration_since(good.since) <= MAX_AGE).then(|| Arc::clone(&good.keys))
     }
 

@@ -30,10 +30,13 @@ fn now() -> Timestamp {
 
 /// The only provider of a policy that names it.
 fn provider(spec: &Value) -> Arc<IdentityProvider> {
+    provider_of(None, spec)
+}
+
+fn provider_of(uid: Option<&str>, spec: &Value) -> Arc<IdentityProvider> {
     let object = |kind: &str, field: &str, value: Value| {
-        let mut object = json!({
-            "apiVersion": "cloakroom.dev/v1alpha1", "kind": kind, "metadata": { "name": "p", "namespace": "shop" },
-        });
+        let metadata = json!({ "name": "p", "namespace": "shop", "uid": uid });
+        let mut object = json!({ "apiVersion": "cloakroom.dev/v1alpha1", "kind": kind, "metadata": metadata });
         object[field] = value;
         object.to_string()
     };
@@ -141,6 +144,66 @@ async fn p05_what_was_verified_counts_with_the_very_keys_and_provider() {
     assert_eq!(found(&all, &provider, &sign(&new, "bob")).await, "bob");
     assert_eq!(found(&all, &provider, &jwt).await, "invalid_jwt");
     assert_eq!(server.asked("/jwks"), 2);
+}
+
+#[tokio::test]
+async fn p24_a_provider_that_comes_back_counts_no_key_of_before() {
+    let server = IdentityServer::spawn().await.unwrap();
+    let (old, new) = (Issuer::with_kid(ISSUER, "one").unwrap(), Issuer::with_kid(ISSUER, "two").unwrap());
+    server.publish(&[&old]);
+    let all = identities(None);
+    let provider = by_uri(&server.url("/jwks"));
+    let jwt = sign(&old, "ada");
+    assert_eq!(found(&all, &provider, &jwt).await, "ada");
+    // While it stays, its keys do: policies change often.
+    all.retain(&[&provider, &by_uri(&server.url("/other"))]);
+    assert_eq!(found(&all, &provider, &jwt).await, "ada");
+    assert_eq!(server.asked("/jwks"), 1);
+    // It leaves, its issuer drops the key, and it is there again as it was.
+    all.retain(&[]);
+    server.publish(&[&new]);
+    assert_eq!(found(&all, &by_uri(&server.url("/jwks")), &jwt).await, "invalid_jwt");
+    assert_eq!(found(&all, &provider, &sign(&new, "bob")).await, "bob");
+    assert_eq!(server.asked("/jwks"), 2);
+}
+
+#[tokio::test]
+async fn p24_a_provider_that_is_made_again_has_keys_of_its_own() {
+    let server = IdentityServer::spawn().await.unwrap();
+    let (old, new) = (Issuer::with_kid(ISSUER, "one").unwrap(), Issuer::with_kid(ISSUER, "two").unwrap());
+    server.publish(&[&old]);
+    let all = identities(None);
+    let spec = json!({ "jwt": {
+        "issuer": ISSUER, "audiences": ["shop"], "algorithms": ["ES256"], "jwks": { "uri": server.url("/jwks") },
+    } });
+    let (first, again) = (provider_of(Some("1"), &spec), provider_of(Some("2"), &spec));
+    let jwt = sign(&old, "ada");
+    assert_eq!(found(&all, &first, &jwt).await, "ada");
+    server.publish(&[&new]);
+    // Nobody has seen that there was none between them.
+    all.retain(&[&again]);
+    assert_eq!(found(&all, &again, &jwt).await, "invalid_jwt");
+    assert_eq!(found(&all, &again, &sign(&new, "bob")).await, "bob");
+}
+
+#[tokio::test]
+async fn p24_a_server_whose_provider_left_is_asked_anew() {
+    let server = IdentityServer::spawn().await.unwrap();
+    server.activate("opaque", &json!({ "sub": "ada", "aud": "shop" }));
+    let provider = provider(&json!({ "introspection": {
+        "endpoint": server.url("/introspect"), "clientId": "shop", "clientSecretRef": { "name": "p", "key": "secret" },
+        "audiences": ["shop"], "maxCache": "5m",
+    } }));
+    let all = identities(None);
+    for _ in 0..2 {
+        assert_eq!(found(&all, &provider, "opaque").await, "ada");
+    }
+    all.retain(&[&provider]);
+    server.revoke("opaque");
+    assert_eq!(found(&all, &provider, "opaque").await, "ada", "believed for maxCache");
+    assert_eq!(server.asked("/introspect"), 1);
+    all.retain(&[]);
+    assert_eq!(found(&all, &provider, "opaque").await, "inactive_token");
 }
 
 #[tokio::test]

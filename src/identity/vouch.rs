@@ -1,5 +1,6 @@
 //! From the claims of a JWT or an answer to whom a provider vouches for, and the JWTs that were verified before.
 
+use std::collections::HashSet;
 use std::mem::size_of;
 use std::sync::Arc;
 
@@ -81,6 +82,11 @@ impl Default for Vouchers {
 }
 
 impl Vouchers {
+    /// Forgets what was verified for all other providers.
+    pub(super) fn retain(&self, named: &HashSet<ProviderFingerprint>) {
+        self.0.retain(|(provider, _), _| named.contains(provider));
+    }
+
     /// Whom a JWT belongs to.
     pub(super) async fn by_jwt(
         &self,

@@ -154,7 +154,7 @@ fn provider(object: Value, install: &Install) -> Judgement {
         Err(error) => return Judgement { reasons: vec![error.to_string()], ..Judgement::default() },
     };
     let (namespace, name) = (provider.metadata.namespace.as_str().into(), provider.metadata.name.as_str().into());
-    let object = ProviderObject { name: ProviderName { namespace, name }, body: Ok(Arc::new(provider)) };
+    let object = ProviderObject { name: ProviderName { namespace, name }, uid: None, body: Ok(Arc::new(provider)) };
     let alone = PolicyObjects {
         identity_providers: vec![Sourced { origin: Origin("admission".into()), object }],
         ..PolicyObjects::default()
@@ -172,7 +172,12 @@ fn policy(object: Value, install: &Install) -> Judgement {
     };
     let name =
         PolicyName { namespace: policy.metadata.namespace.as_str().into(), name: policy.metadata.name.as_str().into() };
-    let object = PolicyObject { name, created: policy.metadata.creation_timestamp.clone(), body: Ok(Arc::new(policy)) };
+    let object = PolicyObject {
+        name,
+        uid: None,
+        created: policy.metadata.creation_timestamp.clone(),
+        body: Ok(Arc::new(policy)),
+    };
     let alone = PolicyObjects {
         policies: vec![Sourced { origin: Origin("admission".into()), object }],
         ..PolicyObjects::default()

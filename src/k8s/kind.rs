@@ -18,12 +18,14 @@ pub(super) enum Kind {
     GrpcRoute,
     Gateway,
     ReferenceGrant,
+    /// Only where `policies.kubernetes.namespaceLabels` says so.
+    Namespace,
     /// Only where `policies.kubernetes.secrets` says so.
     Secret,
 }
 
 impl Kind {
-    /// Those that hold no secret.
+    /// Those that are always watched.
     pub(super) const ALL: [Self; 6] = [
         Self::AuthPolicy,
         Self::IdentityProvider,
@@ -42,6 +44,7 @@ impl Kind {
             Self::GrpcRoute => "GRPCRoute",
             Self::Gateway => "Gateway",
             Self::ReferenceGrant => "ReferenceGrant",
+            Self::Namespace => "Namespace",
             Self::Secret => "Secret",
         }
     }
@@ -49,7 +52,7 @@ impl Kind {
     pub(super) const fn group(self) -> &'static str {
         match self {
             Self::AuthPolicy | Self::IdentityProvider => "cloakroom.dev",
-            Self::Secret => "",
+            Self::Namespace | Self::Secret => "",
             _ => crate::api::gateway::GROUP,
         }
     }
@@ -58,7 +61,7 @@ impl Kind {
     pub(super) const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::AuthPolicy | Self::IdentityProvider => &["v1alpha1"],
-            Self::HttpRoute | Self::GrpcRoute | Self::Gateway | Self::Secret => &["v1"],
+            Self::HttpRoute | Self::GrpcRoute | Self::Gateway | Self::Namespace | Self::Secret => &["v1"],
             Self::ReferenceGrant => &["v1", "v1beta1"],
         }
     }
@@ -72,6 +75,7 @@ impl Kind {
             Self::GrpcRoute => "grpcroutes",
             Self::Gateway => "gateways",
             Self::ReferenceGrant => "referencegrants",
+            Self::Namespace => "namespaces",
             Self::Secret => "secrets",
         }
     }
@@ -93,7 +97,8 @@ impl Kind {
             | Self::HttpRoute
             | Self::GrpcRoute
             | Self::Gateway
-            | Self::ReferenceGrant => true,
+            | Self::ReferenceGrant
+            | Self::Namespace => true,
             Self::Secret => false,
         }
     }

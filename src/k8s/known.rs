@@ -13,6 +13,7 @@ use super::kind::{Kind, Source};
 use super::version::ResourceVersion;
 use crate::api::auth_policy::Salvage;
 use crate::api::gateway::{GrpcRoute, HttpRoute};
+use crate::api::meta::is_another;
 use crate::api::read::ReadError;
 use crate::authz::policy::{
     ObjectHeader, Origin, PolicyInput, PolicyName, PolicyObject, PolicyProblem, ProblemKind, ProviderObject,
@@ -167,6 +168,12 @@ impl Known {
         part.objects.remove(&gone.name).is_some()
     }
 
+    /// Whether the Namespaces have been told whole, now or before the last restart.
+    fn knows_namespaces(&self) -> bool {
+        let mut parts = self.0.iter().filter(|part| part.source.kind == Kind::Namespace);
+        parts.any(|part| part.is_whole || part.version.is_some())
+    }
+
     /// Whether the Secrets have been told that providers may read.
     pub(super) fn knows_secrets(&self) -> bool {
         let mut parts = self.0.iter().filter(|part| part.source.kind == Kind::Secret).peekable();
@@ -176,6 +183,7 @@ impl Known {
     /// The set to compile.
     pub(super) fn found(&self) -> Found {
         let mut found = Found::default();
+        found.objects.namespaces_unknown = !self.knows_namespaces();
         for held in self.0.iter().flat_map(|part| part.objects.values()) {
             found.notes.extend(held.trouble.clone());
             if let Some(object) = held.object.clone() {
@@ -205,6 +213,9 @@ impl Part {
     }
 
     fn insert(&mut self, arrived: Arrived, before: Option<&Held>) {
+        let uid = arrived.meta("uid").and_then(Value::as_str);
+        // What was good of one that is gone is no form of the one that has its name now.
+        let before = before.filter(|before| !is_another(before.object.as_ref().and_then(PolicyInput::uid), uid));
         let Arrived { name, version, value, .. } = arrived;
         let held = Held::read(self.source.kind, &name, version, value, before);
         self.objects.insert(name, held);
@@ -260,9 +271,10 @@ impl Held {
 
 /// A policy of which only its name can be told.
 fn unreadable(name: &Name, value: &Value, error: ReadError) -> PolicyInput {
-    let created = value.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned);
+    let text = |field: &str| value.pointer(field).and_then(Value::as_str).map(str::to_owned);
+    let (uid, created) = (text("/metadata/uid"), text("/metadata/creationTimestamp"));
     let body = Err(Unreadable { error, salvage: Salvage::default() });
-    PolicyInput::Policy(PolicyObject { name: policy_name(name), created, body })
+    PolicyInput::Policy(PolicyObject { name: policy_name(name), uid, created, body })
 }
 
 fn policy_name((namespace, name): &Name) -> PolicyName {

@@ -70,7 +70,8 @@ pub(super) fn sources(settings: &ClusterSettings) -> Vec<Source> {
         let kinds = Kind::ALL.into_iter().chain(secrets);
         kinds.map(|kind| Source { kind, namespace: namespace.clone() }).collect::<Vec<_>>()
     };
-    settings.namespaces().into_iter().flat_map(kinds).collect()
+    let of_cluster = settings.namespace_labels.then_some(Source { kind: Kind::Namespace, namespace: None });
+    settings.namespaces().into_iter().flat_map(kinds).chain(of_cluster).collect()
 }
 
 impl ClusterPolicies {
@@ -185,7 +186,12 @@ impl State {
         }
         // One kind of today beside another of last week is no set that anybody wrote.
         // Secrets hold nothing back: providers that need one that is not known answer 503.
-        let is_whole = self.known.awaited().all(|(_, source)| source.kind == Kind::Secret);
+        // Nor do Namespaces that cannot be read: listeners that select by their labels admit nothing.
+        let is_whole = self.known.awaited().all(|(part, source)| match source.kind {
+            Kind::Secret => true,
+            Kind::Namespace => self.troubles.contains_key(&part),
+            _ => false,
+        });
         if self.is_changed && is_whole {
             let Found { mut objects, notes } = self.known.found();
             objects.secrets_unknown = !self.known.knows_secrets();
@@ -318,6 +324,8 @@ pub(super) async fn read(connection: &Connection, settings: &ClusterSettings) ->
                 Err(Trouble::Unknown) => {
                     bail!("the API server does not know {}: apply the files of crds/", source.kind)
                 }
+                // Who may not see them learns what a gate makes of it that may not either.
+                Err(Trouble::Refused(_)) if source.kind == Kind::Namespace => {}
                 Err(Trouble::Refused(words)) => {
                     let right = format!("{}.{}", source.kind.plural(), source.kind.group());
                     bail!("{source} cannot be listed: {words}; list and watch on {right} are needed")

@@ -77,6 +77,8 @@ fn the_controller_compiles_what_gates_compile() -> Result<()> {
         let is_shared = gates[0].0.starts_with("cloakroom-gate/");
         ensure!(!is_shared || gate.gateways == controller.gateways, "{scenario}: Gateways");
         ensure!(gate.namespace.is_none() == is_shared, "{scenario}: namespace");
+        ensure!(gate.namespace_labels == is_shared, "{scenario}: labels of namespaces");
+        ensure!(gate.namespace_labels == controller.namespace_labels, "{scenario}: labels of namespaces");
         ensure!(gate.snapshot.is_some(), "{scenario}: snapshot");
     }
     Ok(())

@@ -15,6 +15,7 @@ mod gateways;
 mod house;
 mod injection;
 mod istio;
+mod labels;
 mod load;
 mod older;
 mod outages;

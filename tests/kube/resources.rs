@@ -99,7 +99,7 @@ fn compiled(object: &Value) -> Vec<String> {
     };
     let name =
         PolicyName { namespace: policy.metadata.namespace.as_str().into(), name: policy.metadata.name.as_str().into() };
-    let object = PolicyObject { name, created: None, body: Ok(Arc::new(policy)) };
+    let object = PolicyObject { name, uid: None, created: None, body: Ok(Arc::new(policy)) };
     let objects = PolicyObjects {
         policies: vec![Sourced { origin: Origin("table".into()), object }],
         ..PolicyObjects::default()

@@ -27,6 +27,7 @@
 {{- $gateways = list "*" -}}
 {{- end -}}
 {{- $kubernetes := dict "installNamespace" .Release.Namespace "gateways" $gateways -}}
+{{- if eq (include "cloakroom.shape" .) "shared" }}{{ $_ := set $kubernetes "namespaceLabels" true }}{{ end -}}
 {{- $controller := dict
   "webhook" (include "cloakroom.config.webhook" . | fromYaml)
   "certificates" (include "cloakroom.config.certificates" . | fromYaml)
@@ -178,6 +179,7 @@ redis:
 {{- $kubernetes := dict
   "installNamespace" .Release.Namespace
   "gateways" (include "cloakroom.config.gateways" . | fromJsonArray)
+  "namespaceLabels" true
   "snapshot" "/run/cloakroom/policies.snapshot"
 -}}
 {{- if .Values.providerSecrets }}{{ $_ := set $kubernetes "secrets" true }}{{ end -}}

@@ -82,6 +82,7 @@ fn policy(name: &str, spec: Value) -> Sourced<PolicyObject> {
         origin: crate::authz::policy::Origin("shop.yaml:1".into()),
         object: PolicyObject {
             name: PolicyName { namespace: "shop".into(), name: name.into() },
+            uid: None,
             created: None,
             body: Ok(Arc::new(serde_json::from_value(object).unwrap())),
         },

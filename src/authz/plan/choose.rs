@@ -36,7 +36,7 @@ pub(super) fn provider<'a>(
         return Ok(chosen);
     }
     // It may be for the one that is not there.
-    if misses_provider(rule) {
+    if rule.providers.iter().any(|it| it.known().is_none() && it.places().contains(place)) {
         return Err(DenyReason::ProviderMissing);
     }
     let has = |wanted: fn(&ProviderKind) -> bool| looking().any(|provider| wanted(&provider.kind));
@@ -47,9 +47,4 @@ pub(super) fn provider<'a>(
     } else {
         DenyReason::InvalidCredential
     })
-}
-
-/// Whether `rule` names a provider that is not there.
-pub(super) fn misses_provider(rule: &AuthRule) -> bool {
-    rule.providers.iter().any(|provider| provider.known().is_none())
 }

@@ -68,15 +68,13 @@ impl Draft {
         if self.presented.is_none() {
             self.presented = Some(index.carriers.present(request, &self.places)?);
         }
+        // Where nobody knows where a missing provider would look, a credential of its own may be anywhere: none was found, or one
+        // alone, only as far as we can see (P6, P13), and what we do not see the service would (P7).
+        if rule.providers.iter().any(RuleProvider::is_anywhere) {
+            return Err(DenyReason::ProviderMissing);
+        }
         let Some((credential, carrier)) = self.presented.as_ref().and_then(|it| it.credential.as_ref()) else {
-            // Where a missing provider would look nobody knows, so that none may be there that was not found (P6).
-            return if choose::misses_provider(rule) {
-                Err(DenyReason::ProviderMissing)
-            } else if rule.anonymous {
-                Ok(())
-            } else {
-                Err(DenyReason::NoCredential)
-            };
+            return if rule.anonymous { Ok(()) } else { Err(DenyReason::NoCredential) };
         };
         match (credential, &rule.session, &rule.session_jwt) {
             (Credential::Foreign(foreign), ..) => {
@@ -151,12 +149,12 @@ impl Draft {
     }
 }
 
-/// Where the identity providers of the rules that judge a request look for credentials.
+/// Where the identity providers of the rules that judge a request look for credentials, missing ones too.
 pub(super) fn places(located: &Located) -> Vec<Carrier> {
     let mut places = Vec::new();
     for judge in located.judges() {
         let Access::Authenticate(rule) = &judge.rule().access else { continue };
-        for place in rule.providers.iter().filter_map(RuleProvider::known).flat_map(|provider| &provider.places) {
+        for place in rule.providers.iter().flat_map(RuleProvider::places) {
             if !places.contains(place) {
                 places.push(place.clone());
             }

@@ -1,5 +1,6 @@
 //! Which routes hang on which listeners, and which policies on either (Gateway API v1, GEP-713).
 
+mod admits;
 mod attached;
 mod routes;
 mod winners;
@@ -7,6 +8,7 @@ mod winners;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::admits::{Admits, Labels};
 use self::attached::Attached;
 use self::routes::{Route, Serves};
 pub(super) use self::winners::TargetKey;
@@ -103,6 +105,7 @@ impl Attachments {
             let (created, namespace, name) = seniority(&gateway.object.metadata);
             (created, namespace.to_owned(), name.to_owned())
         });
+        let labels = Labels::of(objects);
         let mut listeners = Listeners { attached: &attached, winners: &winners, kept, binder, tables: HashMap::new() };
         let mut is_attached = vec![false; routes.len()];
         let mut ports: Vec<Vec<Listening>> = Vec::new();
@@ -114,7 +117,8 @@ impl Attachments {
             let wanting = of_gateway.get(&name).map(Vec::as_slice).unwrap_or_default();
             let mut of_gateway: Vec<(u16, Vec<Listening>)> = Vec::new();
             for listener in &gateway.object.spec.listeners {
-                let (hostname, hosts) = admitted(&routes, wanting, listener, gateway, &mut is_attached, problems);
+                let (hostname, hosts) =
+                    admitted(&routes, wanting, listener, gateway, &labels, &mut is_attached, problems);
                 let tables = listeners.tables(&name, listener, hosts);
                 if tables.is_empty() {
                     continue;
@@ -166,6 +170,7 @@ fn admitted(
     wanting: &[usize],
     listener: &Listener,
     source: &Sourced<Gateway>,
+    labels: &Labels<'_>,
     attached: &mut [bool],
     problems: &mut Vec<PolicyProblem>,
 ) -> (HostPattern, HashMap<HostPattern, Vec<usize>>) {
@@ -191,12 +196,13 @@ fn admitted(
     if !matches!(listener.protocol.as_str(), "HTTP" | "HTTPS") {
         return (of_listener, hosts);
     }
-    if listener.allowed_routes.namespaces.from == crate::api::gateway::FromNamespaces::Selector {
-        note("allowedRoutes.namespaces.from", "`Selector` needs the labels of namespaces, and there are none here, so it admits no route: write `Same` or `All`".to_owned());
+    let (namespaces, problem) = Admits::of(listener, &gateway.0, labels);
+    if let Some((path, words)) = problem {
+        note(&path, words);
     }
     for &i in wanting {
         let route = &routes[i];
-        if !route.wants(&gateway, listener) || !route.is_admitted(&gateway, listener) {
+        if !route.wants(&gateway, listener) || !route.is_admitted(listener, &namespaces) {
             continue;
         }
         for host in route.hosts_on(&of_listener) {

@@ -13,7 +13,7 @@ use super::problem::{Findings, IS_CLOSED, IS_NOWHERE, LAST_GOOD_STAYS};
 use super::provider::{NamespaceProviders, Providers, RuleProvider};
 use super::{PolicyIndex, PolicyName, PolicyProblem, ProblemKind};
 use crate::api::auth_policy::Salvage;
-use crate::api::meta::ObjectMeta;
+use crate::api::meta::{ObjectMeta, is_another};
 use crate::api::read::{listed, nearest};
 
 impl PolicyIndex {
@@ -26,8 +26,10 @@ impl PolicyIndex {
         let mut problems = Vec::new();
         let mut policies: Vec<&Sourced<PolicyObject>> = objects.policies.iter().collect();
         policies.sort_by_cached_key(age);
-        let providers = Providers::compile(objects, install, previous, &mut problems);
+        let mut providers = Providers::compile(objects, install, previous, &mut problems);
         let forms = forms(&policies, install, &providers, previous, &mut problems);
+        let rules = forms.iter().flat_map(|it| it.form.rules.iter().map(|rule| (&it.form.name.namespace, rule)));
+        providers.keep_named(rules.flat_map(|(namespace, rule)| rule.providers().map(move |it| (namespace, it))));
         let kept = previous.map(|index| &index.kept);
         let mut binder = Binder::after(kept.map(|kept| &kept.bounds));
         let attachments = Attachments::resolve(objects, install, &forms, kept, &mut binder, &mut problems);
@@ -99,6 +101,8 @@ fn forms(
             continue;
         }
         let good = previous.and_then(|index| index.good.get(name));
+        // What was deleted and made again has no last good form, however quickly.
+        let good = good.filter(|good| !is_another(good.uid(), policy.object.uid.as_deref()));
         let own = providers.namespace(&name.namespace);
         let form = form(policy, install, own, good, problems);
         missing(origin, &form, own, problems);
@@ -161,7 +165,7 @@ fn form(
 /// Says which providers of the policy's rules are not there.
 fn missing(origin: &Origin, form: &Form, providers: NamespaceProviders<'_>, problems: &mut Vec<PolicyProblem>) {
     for provider in form.rules.iter().flat_map(CompiledRule::providers) {
-        let RuleProvider::Missing { at, name } = provider else { continue };
+        let RuleProvider::Missing { at, name, places } = provider else { continue };
         let namespace = &form.name.namespace;
         let hint = match nearest(name, providers.names()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -174,9 +178,14 @@ fn missing(origin: &Origin, form: &Form, providers: NamespaceProviders<'_>, prob
                 }
             },
         };
+        let effect = match places {
+            Some(_) => "what it would have to judge is answered with 503",
+            None => {
+                "every request that this rule judges is answered with 503, since nobody can say where requests carry its credentials"
+            }
+        };
         let words = format!(
-            "no IdentityProvider `{name}` that is good in namespace `{namespace}`: {hint}. Until it is there, what it would have to \
-             judge is answered with 503"
+            "no IdentityProvider `{name}` that is good in namespace `{namespace}`: {hint}. Until it is there, {effect}"
         );
         problems.push(PolicyProblem::of_policy(origin, &form.name, &**at, ProblemKind::ProviderNotFound, words));
     }

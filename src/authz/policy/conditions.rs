@@ -37,6 +37,8 @@ pub struct Told<'a> {
     /// By Gateway, `Gateway shop/edge`: the routes that name it as their parent.
     children: HashMap<String, Vec<String>>,
     problems: HashMap<&'a str, Vec<&'a PolicyProblem>>,
+    /// What is wrong with the Gateways that a route names as its parents, by route.
+    parents: HashMap<String, Vec<&'a PolicyProblem>>,
 }
 
 /// More policies are not named in a message.
@@ -64,7 +66,19 @@ impl<'a> Told<'a> {
         for problem in problems {
             by_object.entry(problem.object.as_str()).or_default().push(problem);
         }
-        Self { index, standings: Standings::of(index), children: children(objects), problems: by_object }
+        let children = children(objects);
+        let mut parents: HashMap<String, Vec<&PolicyProblem>> = HashMap::new();
+        for (gateway, routes) in &children {
+            let Some(troubles) = by_object.get(gateway.as_str()) else { continue };
+            for route in routes {
+                parents.entry(route.clone()).or_default().extend(troubles);
+            }
+        }
+        for troubles in parents.values_mut() {
+            troubles.sort_by_key(|it| (&it.object, &it.path));
+            troubles.dedup();
+        }
+        Self { index, standings: Standings::of(index), children, problems: by_object, parents }
     }
 
     /// Our entries of the status of `policy`, whose `metadata.generation` is given: at most [`MAX_ANCESTORS`], one for the
@@ -92,6 +106,13 @@ impl<'a> Told<'a> {
             AncestorStatus { ancestor_ref: hold.ancestor, controller_name: CONTROLLER_NAME.to_owned(), conditions }
         };
         holds.into_iter().map(entry).collect()
+    }
+
+    /// What is wrong with the Gateway that `target` is, or with those that it names as its parents.
+    fn gateways_of(&self, target: &Target) -> &[&'a PolicyProblem] {
+        let Target::Object(name) = target else { return &[] };
+        let found = if name.starts_with("Gateway ") { self.problems.get(&**name) } else { self.parents.get(&**name) };
+        found.map_or(&[], Vec::as_slice)
     }
 
     /// Who judges what comes to `target`, if anything does: to a route itself, or to the routes of a Gateway.
@@ -315,7 +336,11 @@ impl Telling<'_> {
             None => {
                 let message =
                     "no request comes to it here: no served Gateway has a listener that admits a route of this target";
-                not("NotAttached", self.with_advice(message.to_owned()))
+                let message = match self.told.gateways_of(&hold.target).first() {
+                    None => message.to_owned(),
+                    Some(first) => format!("{message}; {}: {}", first.object, self.say(&[first])),
+                };
+                not("NotAttached", self.with_advice(message))
             }
         }
     }

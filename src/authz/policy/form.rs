@@ -214,6 +214,11 @@ impl Form {
         }
     }
 
+    /// Which object of its name it was compiled from, if that is known.
+    pub(super) fn uid(&self) -> Option<&str> {
+        self.source.as_ref()?.metadata.uid.as_deref()
+    }
+
     /// Whether its rules name the providers that there are now.
     pub(super) fn is_current(&self, providers: NamespaceProviders<'_>) -> bool {
         self.rules.iter().flat_map(CompiledRule::providers).all(|provider| provider.is_current(providers))

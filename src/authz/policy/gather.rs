@@ -11,12 +11,13 @@ use crate::api::auth_policy::{API_VERSION, AuthPolicy, Salvage};
 use crate::api::gateway::{GROUP, Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
 use crate::api::identity_provider::IdentityProvider;
 use crate::api::meta::ObjectMeta;
+use crate::api::namespace::Namespace;
 use crate::api::read::{ReadError, listed, nearest, read};
 use crate::api::secret::Secret;
 
 const OURS: &str = "cloakroom.dev";
-const KINDS: [&str; 7] =
-    ["AuthPolicy", "IdentityProvider", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant", "Secret"];
+const KINDS: [&str; 8] =
+    ["AuthPolicy", "IdentityProvider", "HTTPRoute", "GRPCRoute", "Gateway", "ReferenceGrant", "Namespace", "Secret"];
 
 /// What every object begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub enum PolicyInput {
     Gateway(Gateway),
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
+    /// A Namespace, with its labels.
+    Namespace(Arc<Namespace>),
     /// An IdentityProvider, readable or not.
     Provider(ProviderObject),
     /// A Secret, with what providers need of it.
@@ -87,6 +90,21 @@ impl ObjectHeader {
 }
 
 impl PolicyInput {
+    /// Which object of its name it is, if that is known.
+    pub fn uid(&self) -> Option<&str> {
+        let uid = match self {
+            Self::Policy(object) => &object.uid,
+            Self::HttpRoute(object) => &object.metadata.uid,
+            Self::GrpcRoute(object) => &object.metadata.uid,
+            Self::Gateway(object) => &object.metadata.uid,
+            Self::ReferenceGrant(object) => &object.metadata.uid,
+            Self::Namespace(object) => &object.metadata.uid,
+            Self::Provider(object) => &object.uid,
+            Self::Secret(object) => &object.metadata.uid,
+        };
+        uid.as_deref()
+    }
+
     /// Reads the object that `header` begins.
     ///
     /// # Errors
@@ -102,13 +120,19 @@ impl PolicyInput {
             (OURS, "IdentityProvider") => {
                 let PolicyName { namespace, name } = header.name();
                 let body = read::<IdentityProvider>(value).map(Arc::new);
-                Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, body }))
+                let uid = header.metadata.uid.clone();
+                Ok(Self::Provider(ProviderObject { name: ProviderName { namespace, name }, uid, body }))
             }
+            ("", "Namespace") if header.metadata.namespace != "default" => Err(Unusable::Field(ReadError {
+                path: "metadata.namespace".to_owned(),
+                problem: "a Namespace is in none: leave it out".to_owned(),
+            })),
+            ("", "Namespace") => read(value).map(|it| Self::Namespace(Arc::new(it))).map_err(Unusable::Field),
             ("", "Secret") => read(value).map(|it| Self::Secret(Arc::new(it))).map_err(Unusable::Field),
             (_, kind) if KINDS.contains(&kind) => {
                 let right = match kind {
                     "AuthPolicy" | "IdentityProvider" => API_VERSION,
-                    "Secret" => "v1",
+                    "Namespace" | "Secret" => "v1",
                     _ => "gateway.networking.k8s.io/v1",
                 };
                 Err(Unusable::Kind(format!("{kind} is of `{right}`, not of `{}`", header.api_version)))
@@ -128,7 +152,8 @@ fn policy(header: &ObjectHeader, value: Value) -> Result<PolicyObject, Unusable>
         (Err(error), Some(salvage)) => Err(Unreadable { error, salvage }),
         (Err(error), None) => return Err(Unusable::Field(error)),
     };
-    Ok(PolicyObject { name: header.name(), created: header.metadata.creation_timestamp.clone(), body })
+    let ObjectMeta { uid, creation_timestamp: created, .. } = header.metadata.clone();
+    Ok(PolicyObject { name: header.name(), uid, created, body })
 }
 
 impl PolicyObjects {
@@ -140,6 +165,7 @@ impl PolicyObjects {
             PolicyInput::GrpcRoute(object) => self.grpc_routes.push(Sourced { origin, object }),
             PolicyInput::Gateway(object) => self.gateways.push(Sourced { origin, object }),
             PolicyInput::ReferenceGrant(object) => self.reference_grants.push(Sourced { origin, object }),
+            PolicyInput::Namespace(object) => self.namespaces.push(Sourced { origin, object }),
             PolicyInput::Provider(object) => self.identity_providers.push(Sourced { origin, object }),
             PolicyInput::Secret(object) => self.secrets.push(Sourced { origin, object }),
         }

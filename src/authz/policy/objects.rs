@@ -8,6 +8,7 @@ use super::provider::ProviderName;
 use crate::api::auth_policy::{AuthPolicy, Salvage};
 use crate::api::gateway::{Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
 use crate::api::identity_provider::IdentityProvider;
+use crate::api::namespace::Namespace;
 use crate::api::read::ReadError;
 use crate::api::secret::Secret;
 
@@ -35,6 +36,8 @@ pub struct Sourced<T> {
 pub struct PolicyObject {
     /// Its name.
     pub name: PolicyName,
+    /// Which object of this name it is, if that is known: another one has no past (P26).
+    pub uid: Option<String>,
     /// When it was created (RFC 3339), if that is known; decides conflicts.
     pub created: Option<String>,
     /// The object, or why it does not read.
@@ -55,6 +58,8 @@ pub struct Unreadable {
 pub struct ProviderObject {
     /// Its name.
     pub name: ProviderName,
+    /// Which object of this name it is, if that is known: another one has no past (P26).
+    pub uid: Option<String>,
     /// The object, or why it does not read.
     pub body: Result<Arc<IdentityProvider>, ReadError>,
 }
@@ -75,6 +80,10 @@ pub struct PolicyObjects {
     pub reference_grants: Vec<Sourced<ReferenceGrant>>,
     /// IdentityProviders.
     pub identity_providers: Vec<Sourced<ProviderObject>>,
+    /// Namespaces, for listeners that admit routes by their labels.
+    pub namespaces: Vec<Sourced<Arc<Namespace>>>,
+    /// Whether nobody tells of Namespaces: then no such listener admits anything.
+    pub namespaces_unknown: bool,
     /// Secrets: those that providers may name.
     pub secrets: Vec<Sourced<Arc<Secret>>>,
     /// Whether there may be Secrets that nobody has told of: then a provider that needs some is one that is not there, and what it

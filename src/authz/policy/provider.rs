@@ -2,9 +2,14 @@
 //!
 //! A policy finds the providers of its own namespace and no others (P27). One that is not good keeps its last good form, as a
 //! policy does (P26); what lies in Secrets is always what lies there now, so that a key that was taken away counts no more.
+//!
+//! Of one that is not in force it is known where requests carry its credentials, if its object says so or if it was in force
+//! before (`missing`): they are refused beside others, and no service sees them (P7, P13). Where that is not known, any header and
+//! any cookie may be one, and so nothing passes the rules that name it (P2).
 
 pub mod api_keys;
 mod compile;
+mod missing;
 mod places;
 #[cfg(test)]
 mod tests;
@@ -45,13 +50,20 @@ pub struct IdentityProvider {
     /// Its name.
     pub name: ProviderRef,
     /// Where requests carry its credentials; never empty.
-    pub places: Box<[Carrier]>,
+    pub places: Arc<[Carrier]>,
     /// How they are judged.
     pub kind: ProviderKind,
     /// Stands for all that it is made of, secrets included: what was found out with one is not used with another (P5).
     pub fingerprint: ProviderFingerprint,
     /// What it was compiled from.
     pub(super) source: Arc<api::IdentityProvider>,
+}
+
+impl IdentityProvider {
+    /// Which object of its name it is, if that is known.
+    pub fn uid(&self) -> Option<&str> {
+        self.source.metadata.uid.as_deref()
+    }
 }
 
 /// See [`IdentityProvider::fingerprint`].
@@ -126,8 +138,14 @@ pub struct Introspection {
 pub(crate) enum RuleProvider {
     /// It is there.
     Known(Arc<IdentityProvider>),
-    /// It is not, or never had a good form: the field that names it, and its name.
-    Missing { at: Box<str>, name: Box<str> },
+    /// It is not, or never had a good form.
+    Missing {
+        /// The field that names it.
+        at: Box<str>,
+        name: Box<str>,
+        /// Where requests carry its credentials, if anybody can say.
+        places: Option<Arc<[Carrier]>>,
+    },
 }
 
 impl RuleProvider {
@@ -138,11 +156,26 @@ impl RuleProvider {
         }
     }
 
+    /// Where requests carry its credentials, as far as that is known.
+    pub(crate) fn places(&self) -> &[Carrier] {
+        match self {
+            Self::Known(provider) => &provider.places,
+            Self::Missing { places, .. } => places.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Whether nobody can say where requests carry its credentials.
+    pub(crate) fn is_anywhere(&self) -> bool {
+        matches!(self, Self::Missing { places: None, .. })
+    }
+
     /// Whether `providers` are still those that it was found among.
     pub(super) fn is_current(&self, providers: NamespaceProviders<'_>) -> bool {
         match self {
             Self::Known(known) => providers.get(&known.name.name).is_some_and(|now| Arc::ptr_eq(now, known)),
-            Self::Missing { name, .. } => providers.get(name).is_none(),
+            Self::Missing { name, places, .. } => {
+                providers.get(name).is_none() && providers.places_of_missing(name) == places.as_ref()
+            }
         }
     }
 }

@@ -131,7 +131,8 @@ fn add_method(
     }
 }
 
-/// A provider that is not there is no fault of the policy: what it would have to judge is refused as long as it is missing.
+/// A provider that is not there is no fault of the policy: what it would have to judge, or could, is refused as long as it is
+/// missing.
 fn add_provider(
     auth: &mut AuthRule,
     name: &str,
@@ -155,7 +156,10 @@ fn add_provider(
     } else {
         auth.providers.push(match providers.get(name) {
             Some(provider) => RuleProvider::Known(provider.clone()),
-            None => RuleProvider::Missing { at: at.into(), name: name.into() },
+            None => {
+                let places = providers.places_of_missing(name).cloned();
+                RuleProvider::Missing { at: at.into(), name: name.into(), places }
+            }
         });
     }
 }

@@ -4,6 +4,7 @@ mod conflicts;
 mod conformance;
 pub(in crate::authz) mod fixture;
 mod last_good;
+mod listeners;
 mod pods;
 mod problems;
 mod properties;

@@ -55,6 +55,7 @@ fn all_kinds_of_objects_are_found() {
                 "{ gatewayClassName: x, listeners: [{ name: http, port: 80, protocol: HTTP }] }",
             ),
             object("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", "{ from: [], to: [] }"),
+            "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { team: shop } }\n---\n".to_owned(),
             "apiVersion: v1\nkind: Secret\nmetadata: { name: x }\ndata: { key: aGk= }\n---\n".to_owned(),
             object("cloakroom.dev/v1alpha1", "IdentityProvider", "{ jwt: {} }"),
         ]
@@ -67,10 +68,11 @@ fn all_kinds_of_objects_are_found() {
         objects.grpc_routes.len(),
         objects.gateways.len(),
         objects.reference_grants.len(),
+        objects.namespaces.len(),
         objects.secrets.len(),
         objects.identity_providers.len(),
     ];
-    assert_eq!(counts, [1, 1, 1, 1, 1, 1]);
+    assert_eq!(counts, [1, 1, 1, 1, 1, 1, 1]);
     assert_eq!(objects.secrets[0].object.get("key").map(|value| value.reveal()), Some(&b"hi"[..]));
     // It reads as an object, and not as a provider: its own trouble, told when it is compiled.
     assert!(objects.identity_providers[0].object.body.is_err());
@@ -89,7 +91,7 @@ fn a_file_that_does_not_read_is_told_with_its_line_and_cure() {
         (head.replace("AuthPolicy", "AuthPolcy"), "a.yaml:1: unknown kind `AuthPolcy`: did you mean `AuthPolicy`?"),
         (
             head.replace("AuthPolicy", "Deployment"),
-            "a.yaml:1: unknown kind `Deployment`: this folder is for `AuthPolicy`, `IdentityProvider`, `HTTPRoute`, `GRPCRoute`, `Gateway`, `ReferenceGrant` and `Secret`",
+            "a.yaml:1: unknown kind `Deployment`: this folder is for `AuthPolicy`, `IdentityProvider`, `HTTPRoute`, `GRPCRoute`, `Gateway`, `ReferenceGrant`, `Namespace` and `Secret`",
         ),
         (
             head.replace("AuthPolicy", "HTTPRoute"),

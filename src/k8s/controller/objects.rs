@@ -1,13 +1,13 @@
 //! The objects that decide about requests, followed as the gates follow them, and compiled as the gates compile them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::authz::policy::{Install, PolicyIndex, PolicyName, PolicyObject, PolicyObjects, PolicyProblem, Sourced};
+use crate::authz::policy::{Install, PolicyIndex, PolicyObjects, PolicyProblem};
 use crate::k8s::ask::Asking;
 use crate::k8s::follow::{Door, Follower, Word};
 use crate::k8s::kind::Kind;
@@ -35,8 +35,6 @@ pub(super) struct Objects {
     records: BTreeMap<Name, Record>,
     /// What is wrong with a source, by its number.
     troubles: BTreeMap<usize, String>,
-    /// Which policies were compiled last: one that was deleted and made again has no past.
-    compiled: HashMap<PolicyName, String>,
 }
 
 /// What a compilation made.
@@ -82,7 +80,7 @@ impl Objects {
                 follower.follow().await;
             });
         }
-        let objects = Self { known, records: BTreeMap::new(), troubles: BTreeMap::new(), compiled: HashMap::new() };
+        let objects = Self { known, records: BTreeMap::new(), troubles: BTreeMap::new() };
         (objects, Following { words: told, _followers: followers })
     }
 
@@ -159,7 +157,8 @@ impl Objects {
 
     /// Whether every kind has been told whole: before that, what is missing may only not have been told yet.
     pub(super) fn is_whole(&self) -> bool {
-        self.known.awaited().next().is_none()
+        // As for gates, Namespaces that cannot be read hold nothing back.
+        self.known.awaited().all(|(part, source)| source.kind == Kind::Namespace && self.troubles.contains_key(&part))
     }
 
     /// What is awaited, and why, in words.
@@ -178,27 +177,8 @@ impl Objects {
     }
 
     /// Compiles the set as it is now, by the very function that the gates use.
-    pub(super) fn compile(&mut self, install: &Install, previous: Option<&PolicyIndex>) -> Compiled {
-        let Found { mut objects, notes } = self.known.found();
-        let before = std::mem::take(&mut self.compiled);
-        for Sourced { object: PolicyObject { name, .. }, .. } in &objects.policies {
-            let record = self.records.get(&(name.namespace.to_string(), name.name.to_string()));
-            self.compiled.insert(name.clone(), record.map(|it| it.uid.clone()).unwrap_or_default());
-        }
-        let is_another = |policy: &Sourced<PolicyObject>| {
-            let name = &policy.object.name;
-            before.get(name).is_some_and(|uid| self.compiled.get(name) != Some(uid))
-        };
-        let without;
-        let previous = if objects.policies.iter().any(is_another) {
-            let all = objects.policies.clone();
-            objects.policies.retain(|policy| !is_another(policy));
-            without = PolicyIndex::compile(&objects, install, previous).0;
-            objects.policies = all;
-            Some(&without)
-        } else {
-            previous
-        };
+    pub(super) fn compile(&self, install: &Install, previous: Option<&PolicyIndex>) -> Compiled {
+        let Found { objects, notes } = self.known.found();
         let (index, mut problems) = PolicyIndex::compile(&objects, install, previous);
         problems.extend(notes);
         Compiled { objects, index, problems }

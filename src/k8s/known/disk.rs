@@ -102,6 +102,7 @@ fn written(object: &PolicyInput) -> Result<Option<Value>, serde_json::Error> {
         PolicyInput::GrpcRoute(route) => serde_json::to_value(route)?,
         PolicyInput::Gateway(gateway) => serde_json::to_value(gateway)?,
         PolicyInput::ReferenceGrant(grant) => serde_json::to_value(grant)?,
+        PolicyInput::Namespace(namespace) => serde_json::to_value(&**namespace)?,
         PolicyInput::Provider(provider) => match &provider.body {
             Ok(provider) => serde_json::to_value(&**provider)?,
             Err(_) => return Ok(None),

@@ -97,6 +97,74 @@ fn p26_a_route_that_does_not_read_keeps_its_last_form_or_closes_its_hosts() {
 }
 
 #[test]
+fn p26_what_was_deleted_and_made_again_between_two_looks_has_no_past() {
+    let of = |uid: &str, mut object: Value| {
+        object["metadata"]["uid"] = json!(uid);
+        object
+    };
+    let bad = |uid: &str, version: u64| arrived(Kind::AuthPolicy, of(uid, policy("a", "a rule", version)));
+    let good = |uid: &str, version: u64| arrived(Kind::AuthPolicy, of(uid, policy("a", "one", version)));
+    // In one batch of a watch.
+    let mut house = House::new();
+    house.known.replace(POLICIES, version(1), vec![good("1", 1)]);
+    house.publish();
+    assert!(house.known.apply(POLICIES, bad("1", 2)));
+    assert_eq!(house.publish().judged("a.example"), "one", "edited");
+    assert!(house.known.remove(POLICIES, &bad("1", 3)) && house.known.apply(POLICIES, bad("2", 4)));
+    assert_eq!(house.publish().judged("a.example"), "broken_policy", "{:?}", house.problems());
+    // In two lists, and for what has its last good form here.
+    let unreadable = |uid: &str, version: u64| {
+        let mut route = route("a", "shop.example", "/", version);
+        route["spec"]["rules"][0]["matches"][0]["cookies"] = json!([]);
+        arrived(Kind::HttpRoute, of(uid, route))
+    };
+    let readable = arrived(Kind::HttpRoute, of("1", route("a", "shop.example", "/", 1)));
+    house.known.replace(GATEWAYS, version(1), vec![arrived(Kind::Gateway, gateway())]);
+    house.known.replace(POLICIES, version(5), vec![arrived(Kind::AuthPolicy, policy_on("a", "routed", 5))]);
+    house.known.replace(ROUTES, version(1), vec![readable]);
+    for (uid, number, want) in [("1", 2, "routed"), ("2", 3, "broken_policy")] {
+        house.known.replace(ROUTES, version(number), vec![unreadable(uid, number)]);
+        assert_eq!(house.publish().judged("shop.example"), want, "{:?}", house.problems());
+    }
+}
+
+#[test]
+fn p27_a_gate_without_the_labels_of_namespaces_admits_nothing_by_them() {
+    let mut sources = sources();
+    sources.push(Source { kind: Kind::Namespace, namespace: None });
+    let namespaces = sources.len() - 1;
+    let mut house = House { known: Known::nothing(&sources), publisher: Publisher::new(install()) };
+    let mut gateway = gateway();
+    gateway["spec"]["listeners"][0]["allowedRoutes"] =
+        json!({ "namespaces": { "from": "Selector", "selector": { "matchLabels": { "team": "shop" } } } });
+    house.known.replace(GATEWAYS, version(1), vec![arrived(Kind::Gateway, gateway)]);
+    house.known.replace(ROUTES, version(1), vec![arrived(Kind::HttpRoute, route("a", "shop.example", "/", 1))]);
+    house.known.replace(POLICIES, version(1), vec![arrived(Kind::AuthPolicy, policy_on("a", "routed", 1))]);
+    assert_eq!(house.publish().judged("shop.example"), "no_policy");
+    assert!(house.problems().iter().any(|it| it.contains("namespaceLabels")), "{:?}", house.problems());
+    let shop = |team: &str, version: u64| {
+        let metadata =
+            json!({ "name": "shop", "uid": "1", "resourceVersion": version.to_string(), "labels": { "team": team } });
+        arrived(
+            Kind::Namespace,
+            json!({ "metadata": metadata, "spec": { "finalizers": ["kubernetes"] }, "status": {} }),
+        )
+    };
+    house.known.replace(namespaces, version(2), vec![shop("shop", 2)]);
+    assert_eq!(house.publish().judged("shop.example"), "routed", "{:?}", house.problems());
+    assert!(house.problems().is_empty());
+    // A restart from what was kept goes on.
+    let kept = house.known.keep(&house.publisher.index().load()).unwrap();
+    let mut after = House { known: Known::nothing(&sources), publisher: Publisher::new(install()) };
+    after.known.take_up(kept);
+    assert_eq!(after.publish().judged("shop.example"), "routed", "{:?}", after.problems());
+    assert!(after.known.apply(namespaces, shop("bank", 3)));
+    assert_eq!(after.publish().judged("shop.example"), "no_policy");
+    assert!(after.known.remove(namespaces, &shop("bank", 4)));
+    assert_eq!(after.publish().judged("shop.example"), "no_policy");
+}
+
+#[test]
 fn a_kind_that_the_server_does_not_know_takes_nothing_away() {
     let mut house = House::new();
     house.known.replace(ROUTES, version(3), vec![arrived(Kind::HttpRoute, route("a", "a.example", "/", 2))]);

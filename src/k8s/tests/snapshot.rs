@@ -78,6 +78,29 @@ fn p34_a_restart_goes_on_as_before() {
 }
 
 #[test]
+fn p26_a_snapshot_knows_which_object_its_forms_are_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(folder.path());
+    let of = |uid: &str, rule: &str, version: u64| {
+        let mut object = policy("a", rule, version);
+        object["metadata"]["uid"] = json!(uid);
+        arrived(Kind::AuthPolicy, object)
+    };
+    let mut before = House::new();
+    before.known.replace(POLICIES, version(1), vec![of("1", "one", 1)]);
+    before.publish();
+    before.known.apply(POLICIES, of("1", "a rule", 2));
+    before.publish();
+    file.save(before.known.keep(&before.publisher.index().load()).unwrap()).unwrap();
+    for (uid, want) in [("1", "one"), ("2", "broken_policy")] {
+        let mut after = restarted(&file);
+        assert_eq!(after.judged("a.example"), "one");
+        after.known.replace(POLICIES, version(4), vec![of(uid, "a rule", 4)]);
+        assert_eq!(after.publish().judged("a.example"), want, "{uid}");
+    }
+}
+
+#[test]
 fn p34_a_snapshot_that_was_cut_changed_or_is_foreign_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let file = file(folder.path());

@@ -14,6 +14,7 @@ const KEY: &str = "partner-key-0123456789";
 on_each_envoy! {
     a_partner_comes_with_a_key_and_the_service_never_sees_it => partner;
     a_key_that_is_taken_away_counts_no_more => taken_away;
+    p13_a_missing_provider_lets_no_second_credential_through => missing;
     p31_a_header_that_the_proxy_keeps_is_never_shown => kept_by_the_proxy;
     p27_keys_and_providers_of_another_namespace_are_not_there => elsewhere;
 }
@@ -106,6 +107,35 @@ async fn taken_away(version: EnvoyVersion) -> Result<()> {
     assert_eq!(answer.header("retry-after"), ["1"]);
     scene.gate.write_policy("shop.yaml", &format!("{}{}{}", rule(), keys(), partner_key()))?;
     meets(200).await
+}
+
+async fn missing(version: EnvoyVersion) -> Result<()> {
+    let scene = Scene::set(version, format!("{}{}{}", rule(), keys(), partner_key())).await?;
+    let session = scene.gate.create_session(&json!({ "subject": "bob", "roles": ["buyer"] })).await?;
+    let bearer = format!("Authorization: Bearer {}\r\n", session.token);
+    let both = format!("{bearer}x-api-key: {KEY}\r\n");
+    assert_eq!((scene.claims(&bearer).await?.0, scene.claims(&both).await?.0), (200, 400));
+    // The provider leaves: sessions go on, and its credential beside one is as bad as before.
+    scene.gate.write_policy("shop.yaml", &rule())?;
+    let line = format!("x-api-key: {KEY}\r\n");
+    let gone = async || scene.claims(&line).await.is_ok_and(|(got, _)| got == 503);
+    wait_until(PATIENCE, "the provider to leave", gone).await?;
+    assert_eq!((scene.claims(&bearer).await?.0, scene.claims(&both).await?.0), (200, 400));
+    // A gate that never saw it cannot tell which header is a credential, and so nothing passes but what other rules judge.
+    let scene = Scene::set(version, rule()).await?;
+    let session = scene.gate.create_session(&json!({ "subject": "bob", "roles": ["buyer"] })).await?;
+    let bearer = format!("Authorization: Bearer {}\r\n", session.token);
+    for lines in [&bearer, &format!("{bearer}x-api-key: {KEY}\r\n"), &line, &String::new()] {
+        assert_eq!(scene.claims(lines).await?.0, 503, "{lines}");
+    }
+    assert_eq!(scene.denied("provider_missing").await?, 4);
+    assert_eq!(scene.get("/open", &bearer).await?.status(), 200);
+    scene.shop.take();
+    scene.gate.write_policy("shop.yaml", &format!("{}{}{}", rule(), keys(), partner_key()))?;
+    let back = async || scene.claims(&bearer).await.is_ok_and(|(got, _)| got == 200);
+    wait_until(PATIENCE, "the provider to come", back).await?;
+    assert_eq!(scene.claims(&both).await?.0, 400);
+    Ok(())
 }
 
 async fn elsewhere(version: EnvoyVersion) -> Result<()> {

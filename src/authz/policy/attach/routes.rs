@@ -10,10 +10,9 @@ use super::super::objects::{Origin, PolicyObjects};
 use super::super::problem::{PolicyProblem, ProblemKind};
 use super::super::targets::SERVICE;
 use super::Kept;
+use super::admits::Admits;
 use crate::api::auth_policy::Salvage;
-use crate::api::gateway::{
-    BackendRef, FromNamespaces, GROUP, GrpcRoute, GrpcRouteMatch, HttpRoute, Listener, ParentRef, RouteFilter,
-};
+use crate::api::gateway::{BackendRef, GROUP, GrpcRoute, GrpcRouteMatch, HttpRoute, Listener, ParentRef, RouteFilter};
 use crate::api::http_match::{HttpPathMatch, HttpRouteMatch, PathMatchType, ValueMatchType};
 use crate::api::meta::ObjectMeta;
 use crate::authz::matching::{HostPattern, RouteMatch};
@@ -200,16 +199,11 @@ impl Route {
         })
     }
 
-    /// Whether the listener lets it in.
-    pub(super) fn is_admitted(&self, gateway: &ObjectName, listener: &Listener) -> bool {
-        let allowed = &listener.allowed_routes;
-        let kind =
-            allowed.kinds.is_empty() || allowed.kinds.iter().any(|kind| kind.group == GROUP && kind.kind == self.kind);
-        kind && match allowed.namespaces.from {
-            FromNamespaces::Same => self.name.0 == gateway.0,
-            FromNamespaces::All => true,
-            FromNamespaces::Selector | FromNamespaces::None => false,
-        }
+    /// Whether the listener, which admits these namespaces, lets it in.
+    pub(super) fn is_admitted(&self, listener: &Listener, namespaces: &Admits<'_>) -> bool {
+        let kinds = &listener.allowed_routes.kinds;
+        let kind = kinds.is_empty() || kinds.iter().any(|kind| kind.group == GROUP && kind.kind == self.kind);
+        kind && namespaces.admits(&self.name.0)
     }
 
     /// The hosts that both it and the listener are for.

@@ -112,6 +112,25 @@ fn a_target_that_is_missing_appears_and_goes() {
 }
 
 #[test]
+fn a_listener_that_selects_by_labels_that_nobody_knows_is_why() {
+    let gateway = GATEWAY.replace(
+        "protocol: HTTP }",
+        "protocol: HTTP, allowedRoutes: { namespaces: { from: Selector, selector: { matchLabels: { team: shop } } } } }",
+    );
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { team: shop } }";
+    for policy in [on_route("shop/shop"), on_gateway("shop/shop", "")] {
+        let mut story = Story::new();
+        let said = story.see(1, &[&policy, ROUTE, &gateway]);
+        assert!(said.ends_with("Programmed False NotAttached 1"), "{said}");
+        let message = story.message(PROGRAMMED);
+        let why = "Gateway shop/edge: spec.listeners[web].allowedRoutes.namespaces.from: `Selector` needs the labels";
+        assert!(message.contains(why), "{message}");
+        let said = story.see(1, &[&policy, ROUTE, &gateway, namespace]);
+        assert!(said.ends_with(GOOD), "{said}");
+    }
+}
+
+#[test]
 fn times_stay_until_a_condition_turns() {
     let mut story = Story::new();
     let policy = on_route("shop/shop");

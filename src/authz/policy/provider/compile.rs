@@ -6,14 +6,17 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::api_keys::ApiKeys;
+use super::missing::{Missing, Places};
 use super::places::places;
 use super::{
-    IdentityProvider, Introspection, JwtIssuer, KeySource, ProviderFingerprint, ProviderKind, ProviderName, ProviderRef,
+    IdentityProvider, Introspection, JwtIssuer, KeySource, ProviderFingerprint, ProviderKind, ProviderName,
+    ProviderRef, RuleProvider,
 };
 use crate::api::auth_policy::API_VERSION;
 use crate::api::identity_provider as api;
-use crate::api::meta::{ObjectMeta, is_subdomain};
+use crate::api::meta::{ObjectMeta, is_another, is_subdomain};
 use crate::api::secret::Secret;
+use crate::authz::credential::Carrier;
 use crate::authz::policy::exchange::{
     IssuerTerms, TrustedIssuer, check_audiences, check_claims, check_issuer, inline_keys, trusted_issuer,
 };
@@ -32,6 +35,8 @@ const MAX_NOTES: usize = 20;
 #[derive(Debug, Default)]
 pub(in crate::authz::policy) struct Providers {
     by_namespace: HashMap<Arc<str>, HashMap<Arc<str>, Arc<IdentityProvider>>>,
+    /// What is known of those that rules name and that are not.
+    missing: Missing,
     /// The Secrets of each namespace that they were compiled with.
     secrets: HashMap<Arc<str>, Vec<Arc<Secret>>>,
     /// What there was to say about each.
@@ -40,15 +45,23 @@ pub(in crate::authz::policy) struct Providers {
 
 /// The providers of one namespace: all that a policy of it can name (P27).
 #[derive(Clone, Copy, Debug)]
-pub(in crate::authz::policy) struct NamespaceProviders<'a>(Option<&'a HashMap<Arc<str>, Arc<IdentityProvider>>>);
+pub(in crate::authz::policy) struct NamespaceProviders<'a> {
+    in_force: Option<&'a HashMap<Arc<str>, Arc<IdentityProvider>>>,
+    missing: Option<&'a Places>,
+}
 
 impl<'a> NamespaceProviders<'a> {
     pub(in crate::authz::policy) fn get(self, name: &str) -> Option<&'a Arc<IdentityProvider>> {
-        self.0?.get(name)
+        self.in_force?.get(name)
+    }
+
+    /// Where requests carry the credentials of one that is not in force; `None` when nobody can say.
+    pub(in crate::authz::policy) fn places_of_missing(self, name: &str) -> Option<&'a Arc<[Carrier]>> {
+        self.missing?.get(name)
     }
 
     pub(in crate::authz::policy) fn names(self) -> impl Iterator<Item = &'a str> {
-        self.0.into_iter().flat_map(HashMap::keys).map(AsRef::as_ref)
+        self.in_force.into_iter().flat_map(HashMap::keys).map(AsRef::as_ref)
     }
 }
 
@@ -88,7 +101,7 @@ impl Providers {
         let secrets_now = secrets.iter().map(|(namespace, own)| (Arc::from(*namespace), all(own))).collect();
         let mut providers = Self { secrets: secrets_now, ..Self::default() };
         let mut last: Option<&Sourced<ProviderObject>> = None;
-        for provider in written {
+        for &provider in &written {
             if let Some(first) = last.filter(|last| last.object.name == provider.object.name) {
                 let words = format!(
                     "{} has a provider of this name already; this one counts for nothing: rename one of them",
@@ -103,9 +116,12 @@ impl Providers {
                 let words = "no Secret is known here: in Kubernetes a gate reads them with `policies.kubernetes.secrets: true`, once the \
                              API server has told of them. Until then rules that name it answer 503 to what it would have to judge";
                 problems.push(problem(provider, "spec", ProblemKind::SecretNotFound, words.to_owned()));
+                providers.missing.lack(&provider.object, install);
                 continue;
             }
             let before = previous.and_then(|index| index.providers.namespace(&name.namespace).get(&name.name));
+            let is_it = |before: &&Arc<IdentityProvider>| !is_another(before.uid(), provider.object.uid.as_deref());
+            let before = before.filter(is_it);
             let none = Own {
                 written: Vec::new(),
                 are_those_of_before: previous.is_some_and(|it| !it.providers.secrets.contains_key(&name.namespace)),
@@ -119,13 +135,35 @@ impl Providers {
                     providers.notes.insert(ProviderName::clone(name), notes);
                 }
                 providers.by_namespace.entry(name.namespace.clone()).or_default().insert(name.name.clone(), compiled);
+            } else {
+                providers.missing.lack(&provider.object, install);
             }
+        }
+        if let Some(before) = before {
+            let good =
+                before.by_namespace.iter().flat_map(|(namespace, all)| all.iter().map(move |it| (namespace, it)));
+            let good = good.map(|(namespace, (name, provider))| (namespace, name, &provider.places));
+            providers.missing.remember(good.chain(before.missing.iter()), &written);
         }
         providers
     }
 
     pub(in crate::authz::policy) fn namespace(&self, namespace: &str) -> NamespaceProviders<'_> {
-        NamespaceProviders(self.by_namespace.get(namespace))
+        NamespaceProviders { in_force: self.by_namespace.get(namespace), missing: self.missing.of(namespace) }
+    }
+
+    /// Forgets what is known of providers that none of these rules names.
+    pub(in crate::authz::policy) fn keep_named<'a>(
+        &mut self,
+        rules: impl Iterator<Item = (&'a Arc<str>, &'a RuleProvider)>,
+    ) {
+        self.missing.keep_named(rules);
+    }
+
+    /// Of how many that are not in force something is known.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.missing.iter().count()
     }
 }
 
@@ -272,6 +310,9 @@ fn fingerprint(name: &ProviderName, object: &api::IdentityProvider, kind: &Provi
     let mut context = Context::new(&SHA256);
     // Names have no zero byte, and neither has JSON.
     context.update(name.to_string().as_bytes());
+    context.update(&[0]);
+    // One that was deleted and made again is another one, be it written alike.
+    context.update(object.metadata.uid.as_deref().unwrap_or_default().as_bytes());
     context.update(&[0]);
     context.update(&serde_json::to_vec(&object.spec).expect("it was read from a document and can be written as one"));
     context.update(&[0]);

@@ -1,5 +1,7 @@
 //! Where requests carry a provider's credentials (`from`).
 
+use std::sync::Arc;
+
 use crate::api::auth_policy::CarrierRef;
 use crate::authz::attributes::headers::same_name;
 use crate::authz::credential::{Carrier, CarrierError, Carriers};
@@ -10,7 +12,7 @@ use crate::authz::policy::rule::carrier_text;
 const MAX_PLACES: usize = 4;
 
 /// The places that `refs` name, or findings below the path `at`.
-pub(super) fn places(refs: &[CarrierRef], at: &str, install: &Install, findings: &mut Findings) -> Box<[Carrier]> {
+pub(super) fn places(refs: &[CarrierRef], at: &str, install: &Install, findings: &mut Findings) -> Arc<[Carrier]> {
     if !(1..=MAX_PLACES).contains(&refs.len()) {
         findings.add(
             at,

@@ -1,5 +1,7 @@
 //! Providers, from YAML to what a request meets.
 
+mod missing;
+
 use std::sync::Arc;
 
 use super::*;
@@ -243,10 +245,6 @@ fn p06_bad_is_not_missing_and_missing_is_anonymous_only_where_all_is_known() {
     for ask in [get(), get().with("x-api-key", KEY)] {
         assert_eq!(met(&broken, &ask, vouched), "503 provider_missing by only");
     }
-    // What needs no provider goes on.
-    let (broken, _) = compile(&rule("[{ session: {} }, { provider: { name: keys } }]"));
-    let Plan::Lookup(pending) = plan(&broken, &get().bearer().read()) else { panic!("a session") };
-    assert!(matches!(pending.wanted(), Wanted::Token(_)));
 }
 
 #[test]
@@ -335,6 +333,22 @@ fn p26_a_bad_provider_keeps_its_last_good_form_and_never_an_old_key() {
     let (same, _) = after(&[&policy, &provider("keys", KEYS), &partner()]);
     let first = |index: &PolicyIndex| Arc::as_ptr(index.named_providers().next().unwrap());
     assert!(std::ptr::eq(first(&before), first(&same)));
+}
+
+#[test]
+fn p26_a_provider_that_was_made_again_has_no_last_good_form() {
+    let of = |uid: &str, spec: &str| {
+        provider("keys", spec).replace("namespace: shop }", &format!("namespace: shop, uid: {uid} }}"))
+    };
+    let policy = rule("[{ provider: { name: keys } }]");
+    let before = index(&all(&[&policy, &of("one", KEYS), &partner()]));
+    let get = ask("GET shop.example/").with("x-api-key", KEY);
+    for (uid, want) in [("one", "partner-7 for shop/shop by only via keys"), ("two", "503 provider_missing by only")] {
+        let bad = of(uid, "{ apiKeys: { selector: { matchLabels: {} } } }");
+        let objects = objects(&all(&[&policy, &bad, &partner()]));
+        let (index, _) = PolicyIndex::compile(&objects, &install(), Some(&before));
+        assert_eq!(met(&index, &get, vouched), want, "{uid}");
+    }
 }
 
 #[test]
@@ -445,6 +459,8 @@ fn p05_a_provider_is_another_one_when_anything_of_it_changes() {
     let mut seen = std::collections::HashSet::new();
     for yaml in [
         provider("p", &jwt("")),
+        provider("p", &jwt("")).replace("name: p,", "name: p, uid: one,"),
+        provider("p", &jwt("")).replace("name: p,", "name: p, uid: two,"),
         provider("p", &jwt(", claims: { roles: groups }")),
         all(&[&provider("p", &introspection("")), &login("one")]),
         all(&[&provider("p", &introspection("")), &login("two")]),

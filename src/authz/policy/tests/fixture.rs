@@ -50,18 +50,22 @@ pub(in crate::authz) fn objects(yaml: &str) -> PolicyObjects {
                 let name = PolicyName { namespace: meta.namespace.as_str().into(), name: meta.name.as_str().into() };
                 let salvage = Salvage::from_value(&value).unwrap_or_default();
                 let body = read::<AuthPolicy>(value).map(Arc::new).map_err(|error| Unreadable { error, salvage });
-                objects
-                    .policies
-                    .push(Sourced { origin, object: PolicyObject { name, created: meta.creation_timestamp, body } });
+                objects.policies.push(Sourced {
+                    origin,
+                    object: PolicyObject { name, uid: meta.uid, created: meta.creation_timestamp, body },
+                });
             }
             "IdentityProvider" => {
                 let meta: ObjectMeta = read(value["metadata"].clone()).unwrap();
                 let name = ProviderName { namespace: meta.namespace.as_str().into(), name: meta.name.as_str().into() };
                 let body = read(value).map(Arc::new);
-                objects.identity_providers.push(Sourced { origin, object: ProviderObject { name, body } });
+                objects
+                    .identity_providers
+                    .push(Sourced { origin, object: ProviderObject { name, uid: meta.uid, body } });
             }
             "Secret" => objects.secrets.push(Sourced { origin, object: Arc::new(read(value).unwrap()) }),
             "HTTPRoute" => objects.http_routes.push(Sourced { origin, object: read(value).unwrap() }),
+            "Namespace" => objects.namespaces.push(Sourced { origin, object: read(value).unwrap() }),
             "GRPCRoute" => objects.grpc_routes.push(Sourced { origin, object: read(value).unwrap() }),
             "Gateway" => objects.gateways.push(Sourced { origin, object: read(value).unwrap() }),
             "ReferenceGrant" => objects.reference_grants.push(Sourced { origin, object: read(value).unwrap() }),

@@ -65,6 +65,28 @@ fn p26_a_good_form_ends_with_its_object() {
 }
 
 #[test]
+fn p26_one_that_was_made_again_has_no_last_good_form() {
+    let of =
+        |uid: &str, spec: &str| policy(spec).replace("namespace: shop }", &format!("namespace: shop, uid: {uid} }}"));
+    let good = index(&of("one", GOOD));
+    for bad in BAD {
+        let (edited, _) = next(&of("one", bad), &good);
+        meets(&edited, &ask("GET shop.example/open"), "anonymous by open");
+        let (again, problems) = next(&of("two", bad), &good);
+        meets(&again, &ask("GET shop.example/open"), "403 broken_policy by broken");
+        assert!(problems[0].words.contains("everything it targets is refused"), "{problems:?}");
+        // Nor has the first one's form come back with it.
+        let (later, _) = next(&of("two", bad), &again);
+        meets(&later, &ask("GET shop.example/open"), "403 broken_policy by broken");
+    }
+    let (mended, _) = next(&of("two", GOOD), &good);
+    meets(&mended, &ask("GET shop.example/open"), "anonymous by open");
+    // A form of which nobody knows the object, as of an older snapshot, is that of the object there is.
+    let (edited, _) = next(&of("one", BAD[0]), &index(&policy(GOOD)));
+    meets(&edited, &ask("GET shop.example/open"), "anonymous by open");
+}
+
+#[test]
 fn p26_a_mended_policy_is_in_force_at_once() {
     let (broken, _) = compile(&policy(BAD[0]));
     let (mended, problems) = next(&policy(GOOD), &broken);
