@@ -57,7 +57,7 @@ fn is_default(field: &str, value: &Value) -> bool {
     match field {
         "terminationMessagePath" => value == "/dev/termination-log",
         "terminationMessagePolicy" => value == "File",
-        "timeoutSeconds" | "successThreshold" => value == 1,
+        "successThreshold" => value == 1,
         "scheme" => value == "HTTP",
         "procMount" => value == "Default",
         "defaultMode" => value == 0o644,

@@ -4,7 +4,6 @@
 //! What gets past it, because it was down or because a target came or went later, is the gate's to close (P26), and what it
 //! refuses the gate would not have followed. Of a pod: what the [`injector`](crate::injector) adds to it.
 
-mod conversations;
 mod injection;
 mod server;
 #[cfg(test)]

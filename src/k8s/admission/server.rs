@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
@@ -20,9 +19,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::conversations::{Conversation, Conversations};
 use super::{BadReview, injection};
 use crate::authz::policy::Install;
+use crate::conversations::{Conversation, Conversations, accept};
 use crate::injector::Injection;
 use crate::tls::Tls;
 use crate::tls::handshakes::Handshakes;
@@ -39,6 +38,8 @@ const REVIEWS: usize = 8;
 /// Reviews that are being read at once (128 MiB), and how long one may take to arrive: who sends slowly keeps nobody's turn.
 const READ_AT_ONCE: usize = 32;
 const ARRIVAL: Duration = Duration::from_secs(2);
+/// Connections at once. API servers keep a few open each.
+const CONNECTIONS: usize = 256;
 /// How long a connection may live without a first request: API servers open one to ask.
 const FIRST: Duration = Duration::from_secs(5);
 /// How long a connection may lie idle. Clients in Go let go of theirs after 90 s, and had better be the first.
@@ -74,7 +75,7 @@ pub async fn serve(listener: TcpListener, tls: Arc<Tls>, judges: Judges, stop: C
         readings: Semaphore::new(READ_AT_ONCE),
     });
     let router = Router::new().route(PATH, post(validate)).route(INJECT_PATH, post(inject)).with_state(shared);
-    let (mut handshakes, mut conversations) = (Handshakes::default(), Conversations::default());
+    let (mut handshakes, mut conversations) = (Handshakes::default(), Conversations::at_most(CONNECTIONS));
     loop {
         tokio::select! {
             biased;
@@ -90,27 +91,13 @@ pub async fn serve(listener: TcpListener, tls: Arc<Tls>, judges: Judges, stop: C
     conversations.finish().await;
 }
 
-/// The next connection.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "the webhook cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-}
-
 async fn converse(
     stream: TlsStream<TcpStream>,
     conversation: Arc<Conversation>,
     router: Router,
     stop: CancellationToken,
 ) {
-    let router = router.layer(middleware::from_fn_with_state(Arc::clone(&conversation), count));
+    let router = conversation.of(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -128,12 +115,6 @@ async fn converse(
         connection.await
     };
     let _ = tokio::time::timeout(AGE + REVIEW, talk).await;
-}
-
-/// Has the connection known as busy while it is answered.
-async fn count(State(conversation): State<Arc<Conversation>>, request: Request, next: Next) -> Response {
-    let _busy = conversation.asks();
-    next.run(request).await
 }
 
 async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
