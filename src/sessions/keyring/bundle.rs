@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::algorithm::SigningAlgorithm;
 use super::ceremony::{self, CeremonyError, Handover};
 use super::folder::{self, KeyRingError, RING_FILE, RingFile};
+use super::namespaces;
 use super::timeline::{KeyState, KeyTimes, Timeline};
 use crate::authz::session::Timestamp;
 
@@ -106,6 +107,14 @@ impl KeyBundle {
             Ok(key)
         })?;
         Ok(Self { ring, pems, timeline: Arc::new(timeline) })
+    }
+
+    /// Whether it may lie among those of other namespaces in an install with this `jwt.algorithm`. `name` is as for [`Self::read`].
+    ///
+    /// # Errors
+    /// The key that may not, and the cure.
+    pub fn among_others(&self, name: &str, algorithm: SigningAlgorithm) -> Result<(), KeyRingError> {
+        namespaces::among_others(&self.timeline, &Path::new(name).join(RING_FILE), algorithm)
     }
 
     /// Every file with its content, as [`Self::read`] takes them and a folder holds them.
