@@ -15,12 +15,10 @@ use super::namespaces;
 use super::timeline::{KeyState, KeyTimes, Timeline};
 use crate::authz::session::Timestamp;
 
-/// More keys than this are no ring that anybody has rotated.
-const MAX_KEYS: usize = 64;
 /// More bytes than any key of ours has, in PEM; and more than any ring with them. Who writes the Secret of one namespace must not
 /// take the room of the others where all lie together (P27).
-const MAX_PEM: usize = 8 * 1024;
-const MAX_BYTES: usize = 64 * 1024;
+const MAX_PEM: usize = 4 * 1024;
+const MAX_BYTES: usize = 8 * 1024;
 
 /// When keys are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +87,6 @@ impl KeyBundle {
         let mut pems = BTreeMap::new();
         let (ring, timeline) = folder::assemble(&place.join(RING_FILE), text, |entry| {
             let name = entry.file();
-            if pems.len() == MAX_KEYS {
-                let problem = format!("it lists more than {MAX_KEYS} keys; remove those that are past `retired`");
-                return Err(KeyRingError::Syntax { path: place.join(RING_FILE), problem });
-            }
             let text = file(&name).ok_or_else(|| missing(&name))?;
             if text.len() > MAX_PEM {
                 let kid = name.trim_end_matches(".pem").to_owned();
