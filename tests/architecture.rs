@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["api", "authz", "conversations", "identity", "sessions", "store"]),
     ("telemetry", &[]),
     ("wiring", &["api"]),
-    ("doctor", &["k8s"]),
+    ("doctor", &["api", "k8s"]),
     (
         "config",
         &[
