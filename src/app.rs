@@ -3,6 +3,7 @@
 mod controller;
 mod listeners;
 mod policies;
+mod public;
 mod shutdown;
 mod store_users;
 
@@ -201,9 +202,9 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
             ("the check listener", grpc.serve(limits, check, process, known_ready, stop).await.map_err(Into::into))
         }
     });
+    let key_sets = jwks::router(Arc::clone(&keyring), Arc::clone(&clock));
+    tasks.spawn(public::serve((http, key_sets), (health, health::router(readiness.clone(), registry)), stop()));
     for (name, listener, router) in [
-        ("the http listener", Some(http), Some(jwks::router(Arc::clone(&keyring), Arc::clone(&clock)))),
-        ("the health listener", Some(health), Some(health::router(readiness.clone(), registry))),
         ("the admin listener", Some(admin), Some(explain)),
         ("the session API", sessions_listener, api.as_ref().map(SessionApi::router)),
     ] {
@@ -345,6 +346,7 @@ async fn look(
     ready: &watch::Sender<bool>,
 ) {
     loop {
+        readiness.beat();
         let has_policies = policies.index().load().is_ready();
         readiness.explain(ReadyCheck::Policies, (!has_policies).then(|| policies.status().load().errors.join("; ")));
         readiness.set(ReadyCheck::Policies, has_policies);

@@ -176,13 +176,13 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Injection) -> Result<Inje
     }
     refuse_what_is_shared(&pod["spec"])?;
     let was_injected = text(labels, INJECTED) == Some("true");
-    let mut wanted = pod.clone();
     let proxy = match settings.listen {
         GateAddress::Loopback => None,
         GateAddress::Socket => proxy::of(pod, settings)?,
     };
     refuse_mounts(&pod["spec"], proxy.as_ref())?;
-    put_container(&mut wanted, was_injected, settings, proxy.as_ref())?;
+    let mut wanted = json::changeable(pod, proxy.as_ref().map(Proxy::field));
+    put_container(&mut wanted, &pod["spec"], was_injected, settings, proxy.as_ref())?;
     put_volumes(&mut wanted, was_injected)?;
     if let Some(proxy) = &proxy {
         proxy.mount(&mut wanted)?;
@@ -197,7 +197,7 @@ pub fn inject(pod: &Value, namespace: &str, settings: &Injection) -> Result<Inje
             settings.proxy_containers.join(" or ")
         ));
     }
-    Ok(Injected { patch: json::patch(pod, &wanted), warnings })
+    Ok(Injected { patch: json::patch(pod, wanted), warnings })
 }
 
 /// The gate holds the keys of its namespace and listens on the pod's loopback: neither may be anybody else's.
@@ -239,13 +239,13 @@ fn refuse_mounts(spec: &Value, proxy: Option<&Proxy>) -> Result<(), Refusal> {
 
 /// Puts the sidecar first, so that it has started before the proxy and ends after it.
 fn put_container(
-    pod: &mut Value,
+    wanted: &mut Value,
+    spec: &Value,
     was_injected: bool,
     settings: &Injection,
     proxy: Option<&Proxy>,
 ) -> Result<(), Refusal> {
     let is_ours = |it: &Value| was_injected && it["args"] == parts::args() && it["restartPolicy"] == "Always";
-    let spec = &mut pod["spec"];
     for field in ["containers", "ephemeralContainers"] {
         if named(list(spec, field)?, CONTAINER).is_some() {
             return Err(Refusal::ContainerTaken);
@@ -262,7 +262,7 @@ fn put_container(
             }
         }
     }
-    let init = entry(spec, "initContainers");
+    let init = entry(&mut wanted["spec"], "initContainers");
     let present = init.iter().position(|it| it["name"] == CONTAINER).map(|at| init.remove(at));
     let container = parts::container(settings, proxy);
     init.insert(0, present.filter(|it| equals(it, &container)).unwrap_or(container));

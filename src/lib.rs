@@ -14,6 +14,7 @@ pub mod app;
 pub mod authz;
 pub mod cli;
 pub mod config;
+pub mod conversations;
 pub mod doctor;
 pub mod ext_authz;
 pub mod ext_proc;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("tls", &[]),
+    ("conversations", &[]),
     ("injector", &[]),
     ("grpc", &["tls"]),
     ("authz", &["api"]),
@@ -16,13 +17,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &["api", "authz"]),
     ("policies", &["api", "authz"]),
     ("folder", &["api", "authz", "policies"]),
-    ("k8s", &["api", "authz", "injector", "policies", "sessions", "tls"]),
+    ("k8s", &["api", "authz", "conversations", "injector", "policies", "sessions", "tls"]),
     ("ext_authz", &["api", "authz", "identity", "sessions", "store", "grpc", "telemetry"]),
     ("ext_proc", &["api", "authz", "identity", "sessions", "telemetry"]),
-    ("admin", &["api", "authz", "identity", "sessions", "store"]),
+    ("admin", &["api", "authz", "conversations", "identity", "sessions", "store"]),
     ("telemetry", &[]),
     ("wiring", &["api"]),
-    ("doctor", &["k8s"]),
+    ("doctor", &["api", "k8s"]),
     (
         "config",
         &[

@@ -1,7 +1,10 @@
-//! Liveness, readiness and metrics, on a listener that answers nothing else.
+//! Liveness, readiness and metrics, on a listener that answers nothing else, and on a thread that does nothing else. So it is
+//! told by a beat that the rest of the process moves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +16,18 @@ use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::listener::Limits;
 use super::problem::{Problem, ProblemKind, problems};
+
+/// What this listener gives its clients: who has asked nothing within two seconds is no probe.
+pub const LIMITS: Limits = Limits { header_read: Duration::from_secs(2), ..Limits::DEFAULT };
+
+/// Without a beat for so long the process neither is ready nor lives: what answers checks hangs.
+const BEAT: Duration = Duration::from_secs(10);
+/// How often metrics are gathered, and how many times more where nobody has asked for a while. Gathering costs time, and anybody
+/// may ask (P28): who asks more often gets what was gathered last.
+const GATHER: Duration = Duration::from_millis(50);
+const GATHERINGS: u32 = 40;
 
 /// What must be so before requests are sent here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +77,32 @@ impl Checks {
 
 /// Whether this process is ready: every check holds and nobody has closed it. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<Checks>>);
+pub struct Readiness {
+    checks: Arc<watch::Sender<Checks>>,
+    beat: Arc<Mutex<Instant>>,
+}
 
 impl Readiness {
     /// Ready once all of these hold.
     pub fn of(needed: &'static [ReadyCheck]) -> Self {
         let checks = Checks { needed, passed: Default::default(), reasons: Default::default(), closed: false };
-        Self(Arc::new(watch::Sender::new(checks)))
+        Self { checks: Arc::new(watch::Sender::new(checks)), beat: Arc::new(Mutex::new(Instant::now())) }
+    }
+
+    /// Says that the process moves. To be called where its work is done, again and again.
+    pub fn beat(&self) {
+        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether it does not move any more. One that drains need not tell.
+    fn hangs(&self) -> bool {
+        let beat = *self.beat.lock().unwrap_or_else(PoisonError::into_inner);
+        beat.elapsed() > BEAT && !self.checks.borrow().closed
     }
 
     /// Notes whether `check` holds; none does at first.
     pub fn set(&self, check: ReadyCheck, holds: bool) {
-        self.0.send_if_modified(|checks| {
+        self.checks.send_if_modified(|checks| {
             let slot = &mut checks.passed[check as usize];
             std::mem::replace(slot, holds) != holds
         });
@@ -82,7 +110,7 @@ impl Readiness {
 
     /// Says why `check` does not hold, for whoever asks.
     pub fn explain(&self, check: ReadyCheck, reason: Option<String>) {
-        self.0.send_if_modified(|checks| {
+        self.checks.send_if_modified(|checks| {
             let slot = &mut checks.reasons[check as usize];
             let is_other = *slot != reason;
             *slot = reason;
@@ -92,17 +120,17 @@ impl Readiness {
 
     /// Never ready again: the process is draining.
     pub fn close(&self) {
-        self.0.send_if_modified(|checks| !std::mem::replace(&mut checks.closed, true));
+        self.checks.send_if_modified(|checks| !std::mem::replace(&mut checks.closed, true));
     }
 
     /// Whether everything holds now.
     pub fn is_ready(&self) -> bool {
-        self.0.borrow().ready()
+        self.checks.borrow().ready()
     }
 
     /// Waits until readiness is no longer `known`, and answers what it is: for gRPC health.
     pub async fn changed_from(&self, known: bool) -> bool {
-        let mut states = self.0.subscribe();
+        let mut states = self.checks.subscribe();
         match states.wait_for(|checks| checks.ready() != known).await {
             Ok(checks) => checks.ready(),
             Err(_) => false, // cannot be: `self` holds the sender
@@ -113,17 +141,56 @@ impl Readiness {
 #[derive(Clone)]
 struct Health {
     readiness: Readiness,
+    metrics: Metrics,
+}
+
+/// The metrics as text, made anew as often as [`GATHER`] lets.
+#[derive(Clone)]
+struct Metrics {
     registry: Registry,
+    kept: Arc<Mutex<Kept>>,
+}
+
+struct Kept {
+    text: Option<Bytes>,
+    /// How many times they may be gathered now, and since when that is counted.
+    gatherings: u32,
+    since: Instant,
+}
+
+impl Metrics {
+    fn of(registry: Registry) -> Self {
+        let kept = Kept { text: None, gatherings: GATHERINGS, since: Instant::now() };
+        Self { registry, kept: Arc::new(Mutex::new(kept)) }
+    }
+
+    fn text(&self) -> prometheus::Result<Bytes> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = kept.since.elapsed().as_millis() / GATHER.as_millis();
+        if more > 0 {
+            kept.gatherings = kept.gatherings.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(GATHERINGS);
+            kept.since = Instant::now();
+        }
+        match &kept.text {
+            Some(text) if kept.gatherings == 0 => Ok(text.clone()),
+            _ => {
+                let text = Bytes::from(TextEncoder::new().encode_to_string(&self.registry.gather())?);
+                kept.gatherings = kept.gatherings.saturating_sub(1);
+                kept.text = Some(text.clone());
+                Ok(text)
+            }
+        }
+    }
 }
 
 /// `/livez`, `/readyz` and `/metrics`.
 pub fn router(readiness: Readiness, registry: Registry) -> Router {
     Router::new()
-        .route("/livez", get(|| async { Json(Live { live: true }) }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn(problems))
-        .with_state(Health { readiness, registry })
+        .with_state(Health { readiness, metrics: Metrics::of(registry) })
 }
 
 #[derive(Serialize)]
@@ -140,11 +207,20 @@ struct Ready {
     reasons: serde_json::Map<String, serde_json::Value>,
 }
 
+async fn livez(State(health): State<Health>) -> Response {
+    let live = !health.readiness.hangs();
+    let status = if live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Live { live })).into_response()
+}
+
 async fn readyz(State(health): State<Health>) -> Response {
-    let checks = health.readiness.0.borrow().clone();
-    let status = if checks.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let hangs = health.readiness.hangs();
+    let checks = health.readiness.checks.borrow().clone();
+    let ready = checks.ready() && !hangs;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let stuck = hangs.then(|| ("process".to_owned(), format!("has not moved for {} s", BEAT.as_secs()).into()));
     let body = Ready {
-        ready: checks.ready(),
+        ready,
         draining: checks.closed,
         checks: checks
             .needed
@@ -154,13 +230,14 @@ async fn readyz(State(health): State<Health>) -> Response {
         reasons: ReadyCheck::ALL
             .into_iter()
             .filter_map(|check| Some((check.name().to_owned(), checks.reasons[check as usize].clone()?.into())))
+            .chain(stuck)
             .collect(),
     };
     (status, Json(body)).into_response()
 }
 
 async fn metrics(State(health): State<Health>) -> Result<Response, Problem> {
-    let text = TextEncoder::new().encode_to_string(&health.registry.gather()).map_err(|error| {
+    let text = health.metrics.text().map_err(|error| {
         tracing::error!(%error, "metrics cannot be written");
         Problem::new(ProblemKind::Internal, "metrics cannot be written; the log has more")
     })?;
@@ -172,6 +249,8 @@ mod tests {
     use axum::body::{Body, to_bytes};
     use http::{Method, Request};
     use prometheus::IntCounter;
+    use prometheus::core::{Collector, Desc};
+    use prometheus::proto::MetricFamily;
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
 
@@ -212,6 +291,56 @@ mod tests {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["draining"], true);
         assert_eq!(ask(&router, Method::GET, "/livez").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_move_neither_lives_nor_is_ready() {
+        let readiness = Readiness::of(&[]);
+        let router = router(readiness.clone(), Registry::new());
+        let told = async |path| ask(&router, Method::GET, path).await.0;
+        assert_eq!((told("/livez").await, told("/readyz").await), (StatusCode::OK, StatusCode::OK));
+        let late = || *readiness.beat.lock().unwrap() = Instant::now().checked_sub(2 * BEAT).unwrap();
+        late();
+        assert_eq!(told("/livez").await, StatusCode::SERVICE_UNAVAILABLE);
+        let (status, body) = ask(&router, Method::GET, "/readyz").await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["ready"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(false)));
+        assert_eq!(body["reasons"], json!({"process": "has not moved for 10 s"}));
+        readiness.beat();
+        assert_eq!((told("/livez").await, told("/readyz").await), (StatusCode::OK, StatusCode::OK));
+        late();
+        readiness.close();
+        assert_eq!(told("/livez").await, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn p28_metrics_are_gathered_so_often_however_many_ask() {
+        struct Counted(IntCounter);
+        impl Collector for Counted {
+            fn desc(&self) -> Vec<&Desc> {
+                self.0.desc()
+            }
+
+            fn collect(&self) -> Vec<MetricFamily> {
+                self.0.inc();
+                self.0.collect()
+            }
+        }
+        let counter = IntCounter::new("cloakroom_test_total", "A test.").unwrap();
+        let registry = Registry::new();
+        registry.register(Box::new(Counted(counter.clone()))).unwrap();
+        let (began, router) = (Instant::now(), router(Readiness::of(&[]), registry));
+        // As many as are asked for, while they are few; then as many as time lets.
+        for asked in 1..=GATHERINGS {
+            let (status, text) = ask(&router, Method::GET, "/metrics").await;
+            assert_eq!(status, StatusCode::OK);
+            assert!(text.contains(&format!("cloakroom_test_total {asked}")), "{text}");
+        }
+        for _ in 0..1_000 {
+            assert_eq!(ask(&router, Method::GET, "/metrics").await.0, StatusCode::OK);
+        }
+        let most = u128::from(GATHERINGS) + began.elapsed().as_millis() / GATHER.as_millis();
+        assert!(u128::from(counter.get()) <= most, "{} and not {most}", counter.get());
     }
 
     #[tokio::test]

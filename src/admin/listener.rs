@@ -4,7 +4,6 @@ mod patience;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,16 +11,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::patience::Patient;
+use crate::conversations::{Conversations, accept};
 
 /// What a listener gives its clients. Bodies are bounded where they are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones wait in the kernel's queue.
+    /// Connections at once. For one more the one that we have waited for longest makes way, and where all are being answered it
+    /// is the new one that ends: nobody holds a place by saying nothing (P28).
     pub connections: usize,
     /// How long a connection may take over the headers of a request, and so how long it may lie idle.
     pub header_read: Duration,
@@ -37,17 +36,22 @@ pub struct Limits {
     pub head_bytes: usize,
 }
 
+impl Limits {
+    /// What a listener gives unless told.
+    pub const DEFAULT: Self = Self {
+        connections: 256,
+        header_read: Duration::from_secs(15),
+        write: Duration::from_secs(10),
+        age: Duration::from_secs(50),
+        life: Duration::from_secs(60),
+        headers: 64,
+        head_bytes: 32 * 1024,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 256,
-            header_read: Duration::from_secs(15),
-            write: Duration::from_secs(10),
-            age: Duration::from_secs(50),
-            life: Duration::from_secs(60),
-            headers: 64,
-            head_bytes: 32 * 1024,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -65,46 +69,24 @@ pub async fn bind_loopback(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `router` until `stop`, then lets the requests in flight end. To bound that, drop the future: its connections end with it.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let mut connections = JoinSet::new();
+    let mut conversations = Conversations::at_most(limits.connections);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
-                connections.spawn(converse(stream, slot, router.clone(), limits, stop.clone()));
+            () = conversations.ended() => {}
+            stream = accept(&listener) => {
+                conversations.begin(|conversation| {
+                    converse(stream, conversation.of(router.clone()), limits, stop.clone())
+                });
             }
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    conversations.finish().await;
 }
 
-/// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("nobody closes the semaphore");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
-            // A connection that ended before we took it says nothing about the listener; any other error (out of file
-            // descriptors) may pass, and would otherwise spin.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-}
-
-async fn converse(
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) {
+async fn converse(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read)
@@ -127,9 +109,10 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
@@ -243,7 +226,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_over_the_cap_wait() {
+    async fn p28_whoever_says_nothing_makes_way_and_who_is_answered_does_not() {
+        let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let inside = (Arc::clone(&entered), Arc::clone(&release));
+        let slow = move || async move {
+            inside.0.notify_one();
+            inside.1.notified().await;
+            ([("connection", "close")], "slow")
+        };
+        let read = |body: String| async move { body };
+        let router = Router::new().route("/slow", get(slow)).route("/", get(|| async { "ok" })).route("/", post(read));
+        let limits = Limits { connections: 4, header_read: Duration::from_secs(3600), ..Limits::default() };
+        let (address, _stop, _server) = start(router, limits).await;
+        let mut answered = TcpStream::connect(address).await.unwrap();
+        answered.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        until(entered.notified()).await;
+        for said in
+            [&b""[..], b"GET / HTTP/1.1\r\nx-slow: ", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx", GET]
+        {
+            let mut quiet = Vec::new();
+            for _ in 0..8 {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let _ = stream.write_all(said).await;
+                quiet.push(stream);
+            }
+            let mut other = TcpStream::connect(address).await.unwrap();
+            other.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            assert!(rest(&mut other).await.ends_with("ok"), "{}", String::from_utf8_lossy(said));
+        }
+        release.notify_one();
+        assert!(rest(&mut answered).await.ends_with("slow"));
+    }
+
+    #[tokio::test]
+    async fn p32_no_more_are_answered_at_once_than_the_cap() {
         let (served, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let inside = (Arc::clone(&served), Arc::clone(&release));
         let handler = move || async move {
@@ -254,29 +270,24 @@ mod tests {
         let limits = Limits { connections: 2, ..Limits::default() };
         let (address, _stop, _server) = start(Router::new().route("/", get(handler)), limits).await;
         let mut streams = Vec::new();
-        for _ in 0..3 {
+        for at in 1..=2 {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(GET).await.unwrap();
             streams.push(stream);
+            until(async {
+                while served.load(Ordering::Relaxed) < at {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
         }
-        until(async {
-            while served.load(Ordering::Relaxed) < 2 {
-                tokio::task::yield_now().await
-            }
-        })
-        .await;
-        // The third is served only once one of the two has ended.
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-            assert_eq!(served.load(Ordering::Relaxed), 2);
-        }
-        release.notify_one();
-        until(async {
-            while served.load(Ordering::Relaxed) < 3 {
-                tokio::task::yield_now().await
-            }
-        })
-        .await;
+        let mut third = TcpStream::connect(address).await.unwrap();
+        let _ = third.write_all(GET).await;
+        assert_eq!(rest(&mut third).await, "");
+        assert_eq!(served.load(Ordering::Relaxed), 2);
         release.notify_waiters();
+        for mut stream in streams {
+            assert!(rest(&mut stream).await.ends_with("ok"));
+        }
     }
 }

@@ -13,10 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::listeners::{bind, replace};
 use super::store_users::StoreTeller;
-use super::{early, install, shutdown};
+use super::{early, install, public, shutdown};
 use crate::admin::health::{self, Readiness, ReadyCheck};
 use crate::admin::jwks;
-use crate::admin::listener::{self, Limits};
 use crate::config::{Config, PoliciesConfig};
 use crate::k8s::admission::{self, Judges};
 use crate::k8s::controller::metrics::ControllerMetrics;
@@ -164,16 +163,8 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
         let stop = stop.clone();
         async move { ("the controller", controller.run(stop).await) }
     });
-    for (name, listener, router) in [
-        ("the http listener", http, jwks::router(ring, clock)),
-        ("the health listener", health, health::router(readiness.clone(), registry)),
-    ] {
-        let stop = stop_listening.clone();
-        tasks.spawn(async move {
-            listener::serve(listener, router, Limits::default(), stop).await;
-            (name, Ok(()))
-        });
-    }
+    let health = (health, health::router(readiness.clone(), registry));
+    tasks.spawn(public::serve((http, jwks::router(ring, clock)), health, stop_listening.clone()));
     if let Some((teller, leads)) = teller {
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -214,6 +205,7 @@ async fn run(config: Config, registry: Registry, addresses: Option<PathBuf>) -> 
 /// Keeps readiness true to what the controller has seen.
 async fn follow(readiness: &Readiness, state: &ControllerState, awaits_certificate: bool) {
     loop {
+        readiness.beat();
         readiness.explain(ReadyCheck::Policies, state.awaited());
         readiness.set(ReadyCheck::Policies, state.has_policies());
         readiness.set(ReadyCheck::Keys, state.has_keys());

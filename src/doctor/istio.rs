@@ -10,12 +10,14 @@ use super::custom::{self, Custom};
 use super::finding::{Check, Finding};
 use super::install::CONTROLLER;
 use super::mesh_config::{MeshConfig, Provider, duration};
-use super::scene::{Kind, Scene, Sight, called, list, namespace_of, text};
+use super::scene::{Kind, Scene, Sight, called, list, name_of, namespace_of, text};
 
 /// The provider's name, unless the install has chosen another.
 const PROVIDER: &str = "cloakroom";
 /// The host of the ServiceEntry that leads each proxy to its own sidecar.
 const SIDECAR_HOST: &str = "cloakroom.sidecar.internal";
+/// The EnvoyFilter of the install, in the root namespace.
+const FILTER: &str = "cloakroom";
 /// Longer than this no request should wait for a check.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -227,13 +229,27 @@ fn filters(scene: &Scene, meshes: &[MeshConfig], ours: &str) -> Vec<Finding> {
     namespaces.sort_unstable();
     namespaces.dedup();
     let can_see = scene.gaps.iter().all(|gap| gap.kind != Kind::EnvoyFilter);
-    let strips = |it: &&Value| it["spec"].to_string().contains("early_header_mutation");
+    let header = scene.jwt_header();
+    let strips = |it: &&Value| strips(it, &header);
     let leads = |it: &Value| list(it, "/spec/configPatches").iter().any(|patch| text(patch, "/applyTo") == "CLUSTER");
     let one = |namespace: &str| {
         let about = format!("EnvoyFilters of {namespace}");
-        let mut here =
-            scene.within(Kind::EnvoyFilter, namespace).chain(scene.within(Kind::EnvoyFilter, &scene.istio_root));
-        match here.find(strips) {
+        // The install's own first: one of the namespace is written by whoever may write there, and may select nothing.
+        let mut of_root: Vec<_> = scene.within(Kind::EnvoyFilter, &scene.istio_root).filter(strips).collect();
+        of_root.sort_by_key(|it| name_of(it) != FILTER);
+        let own = scene.within(Kind::EnvoyFilter, namespace).find(strips);
+        let has_sidecars = scene.has_sidecars() && scene.namespaces.iter().any(|it| it == namespace);
+        match of_root.first().copied().or(own) {
+            Some(filter) if has_sidecars && namespace_of(filter) != scene.istio_root => Finding::warning(
+                Check::IstioFilter,
+                about,
+                format!(
+                    "{} takes our headers off, and none of {} does: whether it holds for every pod is for whoever may write there",
+                    called(Kind::EnvoyFilter, filter),
+                    scene.istio_root
+                ),
+                "apply the EnvoyFilter: cloakroom snippet istio prints it",
+            ),
             Some(filter) if by_name && !leads(filter) => Finding::problem(
                 Check::IstioFilter,
                 about,
@@ -260,6 +276,20 @@ fn filters(scene: &Scene, meshes: &[MeshConfig], ours: &str) -> Vec<Finding> {
         }
     };
     namespaces.into_iter().filter(|_| can_see).map(one).collect()
+}
+
+/// Whether a filter takes our header off what clients send, before anything else: by a patch that does, and not by a word in it.
+fn strips(filter: &Value, header: &str) -> bool {
+    const EXTENSIONS: &str = "/patch/value/typed_config/early_header_mutation_extensions";
+    let patches = list(filter, "/spec/configPatches").iter().filter(|it| text(it, "/applyTo") == "NETWORK_FILTER");
+    let extensions = patches.flat_map(|it| list(it, EXTENSIONS));
+    let mut mutations = extensions.flat_map(|it| list(it, "/typed_config/mutations"));
+    mutations.any(|it| {
+        let pattern = text(it, "/remove_on_match/key_matcher/safe_regex/regex");
+        let whole = regex::Regex::new(&format!("^(?:{pattern})$"));
+        text(it, "/remove").eq_ignore_ascii_case(header)
+            || !pattern.is_empty() && whole.is_ok_and(|it| it.is_match(header))
+    })
 }
 
 /// RequestAuthentications that read our header.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::finding::{Check, Finding};
 use super::install::CONTROLLER;
 use super::scene::{Kind, Mesh, Scene, Sight, label, list, name_of, text};
+use crate::api::meta::is_subdomain;
 
 const SIDECAR: &str = "cloakroom";
 /// The label that the injector sets.
@@ -56,7 +57,7 @@ fn namespace_of(scene: &Scene, namespace: &str, image: Option<&str>) -> Vec<Find
             *faults.entry((Workload::of(pod), fault)).or_default() += 1;
         }
     }
-    let about = |workload: &Workload| format!("{} {namespace}/{}", workload.kind, workload.name);
+    let about = |workload: &Workload| workload.called(namespace);
     let mut findings: Vec<_> = faults
         .iter()
         .map(|((workload, fault), count)| {
@@ -165,7 +166,24 @@ impl Workload {
         }
     }
 
+    /// Who made a pod writes whose it is, and Kubernetes asks of the name only that it is not empty.
+    fn is_plausible(&self) -> bool {
+        is_subdomain(&self.name) && !self.kind.is_empty() && self.kind.bytes().all(|it| it.is_ascii_alphanumeric())
+    }
+
+    fn called(&self, namespace: &str) -> String {
+        match self.is_plausible() {
+            true => format!("{} {namespace}/{}", self.kind, self.name),
+            false => format!("{:?} {namespace}/{:?}", self.kind, self.name),
+        }
+    }
+
     fn restart(&self, namespace: &str) -> String {
+        if !self.is_plausible() {
+            return format!(
+                "its pods name an owner that cannot be: whoever makes pods in {namespace} wrote that. Find out who, and make them anew"
+            );
+        }
         let name = &self.name;
         match self.kind.as_str() {
             "Deployment" | "StatefulSet" | "DaemonSet" => {

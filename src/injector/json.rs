@@ -4,14 +4,9 @@ use serde_json::{Value, json};
 
 use super::Refusal;
 
-/// The parts of a pod that are ever changed.
-const CHANGED: [(&str, &str); 5] = [
-    ("metadata", "labels"),
-    ("metadata", "annotations"),
-    ("spec", "initContainers"),
-    ("spec", "containers"),
-    ("spec", "volumes"),
-];
+/// The parts of every pod that are changed. The list with the proxy's container may be one more.
+const CHANGED: [(&str, &str); 4] =
+    [("metadata", "labels"), ("metadata", "annotations"), ("spec", "initContainers"), ("spec", "volumes")];
 
 pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object.get(field)?.as_str()
@@ -57,7 +52,7 @@ fn is_default(field: &str, value: &Value) -> bool {
     match field {
         "terminationMessagePath" => value == "/dev/termination-log",
         "terminationMessagePolicy" => value == "File",
-        "timeoutSeconds" | "successThreshold" => value == 1,
+        "successThreshold" => value == 1,
         "scheme" => value == "HTTP",
         "procMount" => value == "Default",
         "defaultMode" => value == 0o644,
@@ -86,10 +81,31 @@ pub(super) fn equals(present: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// What makes `wanted` of `pod`. Each changed part is put whole: `add` replaces a member that is there (RFC 6902 §4.1).
-pub(super) fn patch(pod: &Value, wanted: &Value) -> Vec<Value> {
-    let changed = CHANGED.iter().filter(|(of, part)| pod[of].get(part) != wanted[of].get(part));
-    changed
-        .map(|(of, part)| json!({ "op": "add", "path": format!("/{of}/{part}"), "value": wanted[of][part] }))
-        .collect()
+/// Of `pod` what is changed, with its list `proxy`, and nothing else: a pod may be large, and is not there twice for that.
+pub(super) fn changeable(pod: &Value, proxy: Option<&str>) -> Value {
+    let mut parts = json!({ "metadata": {}, "spec": {} });
+    for (of, part) in CHANGED.into_iter().chain(proxy.map(|it| ("spec", it))) {
+        if let Some(present) = pod[of].get(part) {
+            parts[of][part] = present.clone();
+        }
+    }
+    parts
+}
+
+/// What makes of `pod` what is in `wanted`; the rest of it stays. Each changed part is put whole: `add` replaces a member that is
+/// there (RFC 6902 §4.1).
+pub(super) fn patch(pod: &Value, wanted: Value) -> Vec<Value> {
+    let mut changes = Vec::new();
+    let Value::Object(wanted) = wanted else { return changes };
+    for (of, parts) in wanted {
+        let Value::Object(parts) = parts else { continue };
+        for (part, value) in parts {
+            if pod[&of].get(&part) != Some(&value) {
+                let mut change = json!({ "op": "add", "path": format!("/{of}/{part}") });
+                change["value"] = value;
+                changes.push(change);
+            }
+        }
+    }
+    changes
 }

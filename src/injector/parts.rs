@@ -52,8 +52,8 @@ pub(super) fn container(settings: &Injection, proxy: Option<&Proxy>) -> Value {
         "ports": [{ "name": "cloakroom", "containerPort": HEALTH, "protocol": "TCP" }],
         // What comes after it in the list starts when it has started. It is not asked whether it is ready: policies may come late,
         // and the network may be a proxy's that starts after it.
-        "startupProbe": { "httpGet": probe("/livez"), "periodSeconds": 1, "failureThreshold": 120 },
-        "readinessProbe": { "httpGet": probe("/readyz"), "periodSeconds": 2, "failureThreshold": 3 },
+        "startupProbe": { "httpGet": probe("/livez"), "periodSeconds": 1, "timeoutSeconds": 3, "failureThreshold": 120 },
+        "readinessProbe": { "httpGet": probe("/readyz"), "periodSeconds": 2, "timeoutSeconds": 3, "failureThreshold": 3 },
         "resources": { "requests": settings.resources.requests, "limits": settings.resources.limits },
         "securityContext": {
             "allowPrivilegeEscalation": false,

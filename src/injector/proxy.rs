@@ -52,6 +52,11 @@ fn view() -> Value {
 }
 
 impl Proxy {
+    /// The list that it is in.
+    pub(super) fn field(&self) -> &'static str {
+        self.field
+    }
+
     /// Whether `mount` of `container` is the one that the proxy is given.
     pub(super) fn has(&self, field: &str, container: &Value, mount: &Value) -> bool {
         (field, &container["name"]) == (self.field, &json!(self.container)) && equals(mount, &view())

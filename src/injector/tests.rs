@@ -66,7 +66,6 @@ pub(super) fn defaulted(pod: &mut Value) {
             container["terminationMessagePolicy"] = json!("File");
             for probe in ["startupProbe", "readinessProbe"] {
                 if container[probe].is_object() {
-                    container[probe]["timeoutSeconds"] = json!(1);
                     container[probe]["successThreshold"] = json!(1);
                     container[probe]["httpGet"]["scheme"] = json!("HTTP");
                 }
@@ -95,6 +94,7 @@ fn a_pod_gets_the_gate_first_and_what_it_needs() {
     assert_eq!(gate["args"], json!(["serve", "--config", "/etc/cloakroom/config/cloakroom.yaml"]));
     assert_eq!(gate["startupProbe"]["httpGet"], json!({ "path": "/livez", "port": 9091 }));
     assert_eq!(gate["readinessProbe"]["httpGet"], json!({ "path": "/readyz", "port": 9091 }));
+    assert!(["startupProbe", "readinessProbe"].iter().all(|it| gate[it]["timeoutSeconds"] == 3));
     assert_eq!(gate["resources"]["limits"], json!({ "memory": "256Mi" }));
     let mounts = gate["volumeMounts"].as_array().unwrap();
     let volumes = names(&after["spec"]["volumes"]);

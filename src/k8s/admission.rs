@@ -4,11 +4,12 @@
 //! What gets past it, because it was down or because a target came or went later, is the gate's to close (P26), and what it
 //! refuses the gate would not have followed. Of a pod: what the [`injector`](crate::injector) adds to it.
 
-mod conversations;
+mod bodies;
 mod injection;
 mod server;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use self::server::{INJECT_PATH, Judges, PATH, serve};
+pub use self::weight::weight;
 use crate::api::auth_policy::AuthPolicy;
 use crate::api::identity_provider::IdentityProvider;
 use crate::api::read::read;
@@ -73,6 +75,18 @@ struct Request {
     old_object: Option<Value>,
 }
 
+/// Of a review that is not read: whom it asks about.
+#[derive(Deserialize)]
+struct Unread {
+    request: Option<UnreadRequest>,
+}
+
+/// See [`Unread`].
+#[derive(Deserialize)]
+struct UnreadRequest {
+    uid: String,
+}
+
 #[derive(Deserialize)]
 struct Kind {
     group: String,
@@ -97,6 +111,24 @@ pub fn review(body: &[u8], install: &Install) -> Result<Value, BadReview> {
     let uid = request.uid.clone();
     let judgement = if needs_no_judgement(&request) { Judgement::default() } else { judge(request, install) };
     Ok(answer(response(&uid, &judgement)))
+}
+
+/// Answers an AdmissionReview that would take `weight` bytes of memory, of `most`: it is not read for that.
+///
+/// # Errors
+/// When it is none.
+fn too_heavy(body: &[u8], weight: usize, most: usize) -> Result<Value, BadReview> {
+    const MIB: usize = 1024 * 1024;
+    let review: Unread = serde_json::from_slice(body).map_err(BadReview::Unreadable)?;
+    let uid = review.request.ok_or(BadReview::NoRequest)?.uid;
+    let message = format!(
+        "it is too large for cloakroom to look at: its fields would take about {} MiB of memory, and one object may take {} MiB. \
+         Make it smaller",
+        weight.div_ceil(MIB),
+        most / MIB,
+    );
+    let status = json!({ "code": 413, "reason": "RequestEntityTooLarge", "message": message });
+    Ok(answer(json!({ "uid": uid, "allowed": false, "status": status })))
 }
 
 impl Request {
@@ -134,8 +166,8 @@ fn response(uid: &str, judgement: &Judgement) -> Value {
 /// mend it or let it go.
 fn needs_no_judgement(request: &Request) -> bool {
     let judged = matches!(request.operation.as_str(), "CREATE" | "UPDATE") && request.sub_resource.is_none();
-    let spec = |object: &Option<Value>| object.as_ref().and_then(|it| it.get("spec").cloned());
-    let unchanged = request.operation == "UPDATE" && spec(&request.object) == spec(&request.old_object);
+    let [new, old] = [&request.object, &request.old_object].map(|it| it.as_ref().and_then(|it| it.get("spec")));
+    let unchanged = request.operation == "UPDATE" && new == old;
     !judged || unchanged || request.kind.group != "cloakroom.dev"
 }
 

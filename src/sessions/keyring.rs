@@ -89,6 +89,9 @@ impl KeyRingConfig {
     }
 }
 
+/// How long a [`KeyId`] is: SHA-256 in base64url.
+const KID_LEN: usize = 43;
+
 /// The RFC 7638 thumbprint of a key (`kid`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub Arc<str>);
@@ -202,13 +205,23 @@ impl KeyRing {
     }
 
     /// How large the session's JWT would be at most for this spec, without signing; for writes that would make it too large.
+    /// Where each namespace has keys of its own it is told by `jwt.algorithm`: one namespace's keys are nothing to the others.
     pub fn size_of(&self, session: &Session, spec: &MintSpec) -> usize {
         // Dates have ten digits until the year 2286, whatever they are.
         let life = Life { issued: 9_999_999_999, expires: 9_999_999_999 };
         let payload = claims::payload(&session.facts(), spec, &self.config.issuer_of(&spec.namespace), [0; 16], life);
-        let keys = self.keys();
-        let keys = keys.all().flat_map(|ring| ring.keys());
-        keys.map(|(key, _)| compact_len(key, payload.len())).max().unwrap_or(usize::MAX)
+        match &**self.keys() {
+            Keys::Shared(ring) => {
+                let sizes = ring.keys().iter().map(|(key, _)| compact_len(key, payload.len()));
+                sizes.max().unwrap_or(usize::MAX)
+            }
+            Keys::Each(rings) if rings.is_empty() => usize::MAX,
+            Keys::Each(_) => {
+                let algorithm = self.config.algorithm;
+                let header = key::header(algorithm, &"k".repeat(KID_LEN)).len();
+                compact_len_of(header, payload.len(), key::longest_signature(algorithm))
+            }
+        }
     }
 
     /// The largest JWT that is ever sent, in bytes.
@@ -293,6 +306,11 @@ impl KeyRing {
 
 /// The length of a compact serialisation (RFC 7515 §3.1) with a payload of `payload` bytes.
 fn compact_len(key: &SigningKey, payload: usize) -> usize {
+    compact_len_of(key.header().len(), payload, key.signature_len())
+}
+
+/// The same, with a header of so many characters and a signature of so many bytes.
+fn compact_len_of(header: usize, payload: usize, signature: usize) -> usize {
     let unpadded = |bytes: usize| (bytes * 4).div_ceil(3);
-    key.header().len() + unpadded(payload) + 1 + unpadded(key.signature_len())
+    header + unpadded(payload) + 1 + unpadded(signature)
 }

@@ -15,7 +15,8 @@ use e2e::process::wait_until;
 use e2e::tls::Certificates;
 use http::Method;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -228,4 +229,73 @@ async fn requests_that_no_api_server_sends_are_refused() -> Result<()> {
     let error = Tls::load(files, Protocol::Http1).expect_err("no key");
     ensure!(error.to_string().contains("server.key holds no private key in PEM"), "{error}");
     Ok(())
+}
+
+/// A review of a new pod with this spec.
+fn review_of(spec: &serde_json::Value) -> String {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1",
+            "kind": { "group": "", "version": "v1", "kind": "Pod" },
+            "operation": "CREATE",
+            "namespace": "shop",
+            "object": { "metadata": { "name": "p" }, "spec": spec },
+        },
+    })
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p28_whoever_sends_slowly_or_much_keeps_no_review_from_its_answer() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let certificates = Certificates::make(folder.path(), &["127.0.0.1"])?;
+    let webhook = Webhook::start(&files_of(&certificates)).await?;
+    let ca = std::fs::read(&certificates.ca)?;
+    let client =
+        reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&ca)?]).no_proxy().build()?;
+    let url = format!("https://127.0.0.1:{}{}", webhook.port, admission::INJECT_PATH);
+    let ask = async |body: String| -> Result<(u16, serde_json::Value)> {
+        let answer = client.post(&url).body(body).timeout(Duration::from_secs(5)).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    };
+    let variables = |count: usize, variable: serde_json::Value| vec![variable; count];
+    let container = |env: Vec<serde_json::Value>| json!({ "name": "c", "image": "i", "env": env });
+
+    // A pod as large as any is, and one that would be 160 MiB.
+    let ordinary = json!({ "containers": vec![container(variables(500, json!({ "name": "A_1", "value": "v" }))); 50] });
+    let (status, answer) = ask(review_of(&ordinary)).await?;
+    ensure!(status == 200 && answer["response"]["allowed"] == true, "{status}: {answer}");
+    let huge = json!({ "containers": [container(variables(235_000, json!({ "name": "a" })))] });
+    let (status, answer) = ask(review_of(&huge)).await?;
+    let response = &answer["response"];
+    ensure!(status == 200 && response["allowed"] == false && response["uid"] == "u-1", "{status}: {answer}");
+    ensure!(
+        response["status"]["message"].as_str().is_some_and(|it| it.contains("one object may take 48 MiB")),
+        "{answer}"
+    );
+
+    // As many as there are connections have sent a head and a part of a large body, and send no more.
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], webhook.port));
+    let part = format!("POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n{}", " ".repeat(300_000));
+    let mut slow = Vec::new();
+    for _ in 0..256 {
+        let mut stream = certificates.over(TcpStream::connect(address).await?, "127.0.0.1", false).await?;
+        // Some are ended while they send.
+        let _ = stream.write_all(part.as_bytes()).await;
+        slow.push(stream);
+    }
+    let ordinary = json!({ "containers": [container(variables(500, json!({ "name": "A_1", "value": "v" })))] });
+    for turn in 0..3 {
+        // The first on the connection that is there already, the others on new ones.
+        let new =
+            reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&ca)?]).no_proxy().build()?;
+        let client = if turn == 0 { &client } else { &new };
+        let answer = client.post(&url).body(review_of(&ordinary)).timeout(Duration::from_secs(4)).send().await?;
+        let status = answer.status();
+        ensure!(status == 200, "{status}: {}", answer.text().await?);
+    }
+    drop(slow);
+    webhook.end().await
 }

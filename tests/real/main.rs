@@ -12,6 +12,7 @@ mod attacks_paths;
 mod attacks_queries;
 mod doctor;
 mod faults;
+mod floods;
 mod http2_peers;
 mod jwt;
 mod known_peers;

@@ -92,13 +92,13 @@ topologySpreadConstraints:
 terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds | default $seconds }}
 {{- end -}}
 
-{{/* Probes of the port `health`. */}}
+{{/* Probes of the port `health`. Their answer may take a few seconds on a busy node. */}}
 {{- define "cloakroom.pod.probes" -}}
 {{- $live := dict "httpGet" (dict "path" "/livez" "port" "health") -}}
 {{- $ready := dict "httpGet" (dict "path" "/readyz" "port" "health") -}}
-{{- $startup := merge (dict "periodSeconds" 1 "failureThreshold" 120) $live -}}
-{{- $readiness := merge (dict "periodSeconds" 2 "failureThreshold" 2) $ready -}}
-{{- $liveness := merge (dict "periodSeconds" 10 "failureThreshold" 6) $live -}}
+{{- $startup := merge (dict "periodSeconds" 1 "timeoutSeconds" 3 "failureThreshold" 120) $live -}}
+{{- $readiness := merge (dict "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 2) $ready -}}
+{{- $liveness := merge (dict "periodSeconds" 10 "timeoutSeconds" 3 "failureThreshold" 6) $live -}}
 startupProbe: {{ toJson (mergeOverwrite $startup (.values.probes.startup | default dict)) }}
 readinessProbe: {{ toJson (mergeOverwrite $readiness (.values.probes.readiness | default dict)) }}
 livenessProbe: {{ toJson (mergeOverwrite $liveness (.values.probes.liveness | default dict)) }}

@@ -30,7 +30,18 @@ fn custom(name: &str, namespace: &str, provider: &str, spec: &str) -> String {
 }
 
 fn filter() -> String {
-    "\n---\n{kind: EnvoyFilter, metadata: {name: cloakroom, namespace: shop}, spec: {configPatches: [{applyTo: CLUSTER}, {patch: {value: {early_header_mutation_extensions: []}}}]}}\n".to_owned()
+    "
+---
+kind: EnvoyFilter
+metadata: {name: cloakroom, namespace: shop}
+spec:
+  configPatches:
+  - {applyTo: CLUSTER}
+  - applyTo: NETWORK_FILTER
+    patch: {value: {typed_config: {early_header_mutation_extensions: [{typed_config: {mutations: [
+      {remove_on_match: {key_matcher: {safe_regex: {regex: 'x[^a-z0-9]session[^a-z0-9](jwt|end)'}}}}]}}]}}}
+"
+    .to_owned()
 }
 
 fn judged(objects: &str) -> Vec<Finding> {
@@ -215,6 +226,43 @@ fn a_missing_filter_is_found() {
     // One of the root namespace is for all.
     let root = filter().replace("namespace: shop", "namespace: istio-system");
     expect(&judged(&format!("{all}{root}")), Check::IstioFilter, &[(Level::Ok, "EnvoyFilter istio-system/cloakroom")]);
+}
+
+#[test]
+fn p27_a_filter_of_a_namespace_does_not_stand_for_the_one_of_the_install() {
+    let whole = format!("{}{ENTRY}{}", mesh_config(PROVIDER), custom("a", "shop", "cloakroom", ""));
+    let root = filter().replace("namespace: shop", "namespace: istio-system");
+    // That of the chart does.
+    let chart = include_str!("../../../tests/chart/snapshots/istio-sidecar.yaml");
+    let of_chart: String =
+        chart.split("\n---").filter(|it| it.contains("kind: EnvoyFilter")).map(|it| format!("\n---{it}\n")).collect();
+    let seen = "EnvoyFilter istio-system/cloakroom takes our headers off";
+    expect(&judged(&format!("{whole}{of_chart}")), Check::IstioFilter, &[(Level::Ok, seen)]);
+    // What only speaks of it does nothing.
+    for (from, to) in [
+        ("early_header_mutation_extensions", "early_header_mutation_extension"),
+        ("NETWORK_FILTER", "LISTENER"),
+        ("(jwt|end)", "end"),
+        ("'x[^a-z0-9]session", "'(x[^a-z0-9]session"),
+        ("'x[^a-z0-9]session[^a-z0-9](jwt|end)'", "''"),
+    ] {
+        for object in [filter(), root.clone()] {
+            let seen = "none takes our headers off";
+            let findings = judged(&format!("{whole}{}", object.replace(from, to)));
+            expect(&findings, Check::IstioFilter, &[(Level::Problem, seen)]);
+        }
+    }
+    // The root's own is told of first, whatever lies beside it.
+    let decoy = root.replace("name: cloakroom", "name: a-decoy");
+    expect(&judged(&format!("{whole}{}{decoy}{root}", filter())), Check::IstioFilter, &[(Level::Ok, seen)]);
+    // Of a namespace whose pods have sidecars, its own is no proof.
+    let enrolled = "\n---\n{kind: MutatingWebhookConfiguration, metadata: {name: cloakroom-injector}}\n\
+                    ---\n{kind: Namespace, metadata: {name: shop}}\n";
+    let seen = "EnvoyFilter shop/cloakroom takes our headers off, and none of istio-system does";
+    let findings = judged(&format!("{whole}{enrolled}{}", filter()));
+    expect(&findings, Check::IstioFilter, &[(Level::Warning, seen)]);
+    let findings = judged(&format!("{whole}{enrolled}{}{root}", filter()));
+    expect(&findings, Check::IstioFilter, &[(Level::Ok, "EnvoyFilter istio-system/cloakroom")]);
 }
 
 #[test]

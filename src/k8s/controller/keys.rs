@@ -168,8 +168,11 @@ impl Keeping {
     }
 
     fn take(&mut self, change: Change) -> bool {
+        let algorithm = self.with.config.algorithm;
         match change {
-            Change::Secret(scope, seen) => self.secrets.entry(scope).or_default().take(seen, Held::of),
+            Change::Secret(scope, seen) => {
+                self.secrets.entry(scope).or_default().take(seen, |secret| Held::of(secret, algorithm))
+            }
             Change::Namespace(seen) => self.labelled.take(seen, |_| ()),
             Change::Together(seen) => self.together.as_mut().is_some_and(|it| it.take(seen)),
         }
@@ -237,7 +240,8 @@ impl Keeping {
         match written {
             Ok(Some(secret)) => {
                 let scope = if self.secrets.contains_key(namespace) { namespace } else { "" };
-                self.secrets.entry(scope.to_owned()).or_default().put(&secret, Held::of);
+                let algorithm = self.with.config.algorithm;
+                self.secrets.entry(scope.to_owned()).or_default().put(&secret, |it| Held::of(it, algorithm));
                 true
             }
             Ok(None) => false,
@@ -346,12 +350,14 @@ impl Keeping {
 }
 
 impl Held {
-    fn of(secret: Secret) -> Self {
+    fn of(secret: Secret, algorithm: SigningAlgorithm) -> Self {
         let keys = match is_ours(&secret) {
             true => {
                 let data = secret.data.as_ref();
                 let place = format!("Secret {}/{SECRET}", secret.metadata.namespace.as_deref().unwrap_or_default());
-                KeyBundle::read(&place, |file| Some(data?.get(file)?.0.as_slice())).map_err(|error| Fault {
+                let read = KeyBundle::read(&place, |file| Some(data?.get(file)?.0.as_slice()));
+                let usable = read.and_then(|keys| keys.among_others(&place, algorithm).map(|()| keys));
+                usable.map_err(|error| Fault {
                     reason: "KeysBroken",
                     words: format!("{error}. Or delete the Secret: new keys are made, and services refuse JWTs until they know them"),
                 })

@@ -112,26 +112,40 @@ fn namespaces_of(data: &BTreeMap<String, ByteString>) -> BTreeSet<String> {
     data.keys().filter_map(|name| name.split_once('_')).map(|(namespace, _)| namespace.to_owned()).collect()
 }
 
-/// The files of the flat form, and the namespaces for which there is no room. Those that were in before stay.
+/// The files of a namespace, and what they take with their names and its line in the index.
+struct Packed<'a> {
+    namespace: &'a str,
+    files: Vec<(String, ByteString)>,
+    size: usize,
+}
+
+impl<'a> Packed<'a> {
+    fn of(namespace: &'a str, bundle: &KeyBundle) -> Self {
+        let files = bundle.files().map(|(name, content)| (flat(namespace, &name), ByteString(content.to_vec())));
+        let files: Vec<_> = files.collect();
+        let size =
+            files.iter().map(|(name, content)| name.len() + content.0.len()).sum::<usize>() + namespace.len() + 1;
+        Self { namespace, files, size }
+    }
+}
+
+/// The files of the flat form, and the namespaces for which there is no room. Those that were in before stay, and of them, where
+/// they are too many, the smallest: who lets its keys grow puts out itself and nobody else.
 fn data_of<'a>(
     bundles: &BTreeMap<&'a str, &KeyBundle>,
     before: &BTreeSet<String>,
 ) -> (BTreeMap<String, ByteString>, Vec<&'a str>) {
     let (mut data, mut left_out, mut index) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
     let mut size = INDEX.len();
-    let (old, new): (Vec<_>, Vec<_>) = bundles.iter().partition(|(namespace, _)| before.contains(**namespace));
-    for (namespace, bundle) in old.into_iter().chain(new) {
-        let files = bundle.files().map(|(name, content)| (flat(namespace, &name), ByteString(content.to_vec())));
-        let files: Vec<_> = files.collect();
-        // Its line in the index as well.
-        let more =
-            files.iter().map(|(name, content)| name.len() + content.0.len()).sum::<usize>() + namespace.len() + 1;
+    let mut all: Vec<_> = bundles.iter().map(|(namespace, bundle)| Packed::of(namespace, bundle)).collect();
+    all.sort_by_key(|it| (!before.contains(it.namespace), it.size));
+    for Packed { namespace, files, size: more } in all {
         if size + more > MAX_BYTES {
-            left_out.push(*namespace);
+            left_out.push(namespace);
             continue;
         }
         size += more;
-        index.insert(*namespace);
+        index.insert(namespace);
         data.extend(files);
     }
     let index: String = index.into_iter().map(|namespace| format!("{namespace}\n")).collect();
@@ -144,6 +158,7 @@ mod tests {
     use super::*;
     use crate::authz::session::Timestamp;
     use crate::sessions::keyring::algorithm::SigningAlgorithm;
+    use crate::sessions::keyring::bundle::Schedule;
 
     #[test]
     fn p27_a_namespace_too_many_is_left_out_and_the_others_stay() {
@@ -161,6 +176,25 @@ mod tests {
         assert_eq!(namespaces_of(&after), namespaces_of(&data));
         assert!(left_out.contains(&"ns-0000"));
         assert_eq!(after, data);
+    }
+
+    #[test]
+    fn p27_a_namespace_whose_keys_grow_puts_nobody_out_but_itself() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let bundle = KeyBundle::generate(SigningAlgorithm::Es256, now).unwrap();
+        let names: Vec<String> = (0..3_000).map(|number| format!("ns-{number:04}")).collect();
+        let all = names.iter().map(|name| (name.as_str(), &bundle)).collect::<BTreeMap<_, _>>();
+        let (data, _) = data_of(&all, &BTreeSet::new());
+        let before = namespaces_of(&data);
+        let full = || all.iter().filter(|(name, _)| before.contains(**name)).map(|(name, it)| (*name, *it));
+        // The first by name have keys that are larger by half and more.
+        let schedule = Schedule { every: Duration::from_secs(7_200), publish_for: Duration::from_secs(3_600) };
+        let grown = bundle.kept_up(schedule, SigningAlgorithm::Es256, now.plus(schedule.every)).unwrap().unwrap();
+        let greedy = ["ns-0000", "ns-0001", "ns-0002"];
+        let bundles = full().map(|(name, it)| (name, if greedy.contains(&name) { &grown } else { it })).collect();
+        let (after, left_out) = data_of(&bundles, &before);
+        assert!(!left_out.is_empty() && left_out.iter().all(|it| greedy.contains(it)), "{left_out:?}");
+        assert!(namespaces_of(&after).len() >= before.len() - greedy.len());
     }
 
     #[test]

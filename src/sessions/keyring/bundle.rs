@@ -11,15 +11,14 @@ use zeroize::Zeroizing;
 use super::algorithm::SigningAlgorithm;
 use super::ceremony::{self, CeremonyError, Handover};
 use super::folder::{self, KeyRingError, RING_FILE, RingFile};
+use super::namespaces;
 use super::timeline::{KeyState, KeyTimes, Timeline};
 use crate::authz::session::Timestamp;
 
-/// More keys than this are no ring that anybody has rotated.
-const MAX_KEYS: usize = 64;
 /// More bytes than any key of ours has, in PEM; and more than any ring with them. Who writes the Secret of one namespace must not
 /// take the room of the others where all lie together (P27).
-const MAX_PEM: usize = 8 * 1024;
-const MAX_BYTES: usize = 64 * 1024;
+const MAX_PEM: usize = 4 * 1024;
+const MAX_BYTES: usize = 8 * 1024;
 
 /// When keys are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +87,6 @@ impl KeyBundle {
         let mut pems = BTreeMap::new();
         let (ring, timeline) = folder::assemble(&place.join(RING_FILE), text, |entry| {
             let name = entry.file();
-            if pems.len() == MAX_KEYS {
-                let problem = format!("it lists more than {MAX_KEYS} keys; remove those that are past `retired`");
-                return Err(KeyRingError::Syntax { path: place.join(RING_FILE), problem });
-            }
             let text = file(&name).ok_or_else(|| missing(&name))?;
             if text.len() > MAX_PEM {
                 let kid = name.trim_end_matches(".pem").to_owned();
@@ -106,6 +101,14 @@ impl KeyBundle {
             Ok(key)
         })?;
         Ok(Self { ring, pems, timeline: Arc::new(timeline) })
+    }
+
+    /// Whether it may lie among those of other namespaces in an install with this `jwt.algorithm`. `name` is as for [`Self::read`].
+    ///
+    /// # Errors
+    /// The key that may not, and the cure.
+    pub fn among_others(&self, name: &str, algorithm: SigningAlgorithm) -> Result<(), KeyRingError> {
+        namespaces::among_others(&self.timeline, &Path::new(name).join(RING_FILE), algorithm)
     }
 
     /// Every file with its content, as [`Self::read`] takes them and a folder holds them.

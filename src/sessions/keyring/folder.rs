@@ -22,6 +22,9 @@ pub const RING_FILE: &str = "keyring.yaml";
 /// No key file and no list is larger than this, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// The most bits of an RSA key: one of 8,192 takes 20 ms and more for a signature, and a check has 200 ms.
+pub(super) const MAX_RSA: usize = 4096;
+
 /// Why a folder of keys cannot be used. Each message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
@@ -212,10 +215,19 @@ pub(super) fn parse_key(path: &Path, entry: &KeyEntry, text: &[u8]) -> Result<Si
             entry.algorithm
         ))
     })?;
+    if let Some(problem) = too_slow(key.rsa_bits()) {
+        return Err(fault(problem));
+    }
     if *key.id().0 != *entry.kid {
         return Err(fault(format!("the file holds another key, {}; restore the file", key.id().0)));
     }
     Ok(key)
+}
+
+/// What is wrong with an RSA key of so many bits.
+pub(super) fn too_slow(rsa_bits: Option<usize>) -> Option<String> {
+    let bits = rsa_bits.filter(|bits| *bits > MAX_RSA)?;
+    Some(format!("an RSA key of {bits} bits takes too long for a signature; use one of at most {MAX_RSA}"))
 }
 
 /// What nobody but the owner may do with a file.

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::KeyId;
 use super::algorithm::SigningAlgorithm;
+use super::folder::MAX_RSA;
 
 /// A private key with everything that does not change from one JWT to the next. `Debug` shows its `kid` only.
 pub(super) struct SigningKey {
@@ -62,8 +63,7 @@ impl SigningKey {
         let thumbprint = jwk.thumbprint(jwk::ThumbprintHash::SHA256).expect("each of our key types has a thumbprint");
         let id = KeyId(thumbprint.into());
         jwk.common.key_id = Some(id.0.to_string());
-        let header = format!(r#"{{"alg":"{algorithm}","typ":"{}","kid":"{}"}}"#, super::TYP, id.0);
-        let header = format!("{}.", URL_SAFE_NO_PAD.encode(header));
+        let header = header(algorithm, &id.0);
         Ok(Self { id, algorithm, pair, public, jwk, header })
     }
 
@@ -120,6 +120,14 @@ impl SigningKey {
     /// Whether `signature` is this key's, by this key's own algorithm, over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.public.verify_sig(message, signature).is_ok()
+    }
+
+    /// The bits of an RSA key's modulus: a signature with twice as many takes about six times as long.
+    pub(super) fn rsa_bits(&self) -> Option<usize> {
+        match &self.pair {
+            Pair::Rsa(pair, _) => Some(pair.public_modulus_len() * 8),
+            Pair::Ecdsa(_) | Pair::Ed25519(_) => None,
+        }
     }
 
     /// The length of each of this key's signatures, in bytes.
@@ -179,6 +187,21 @@ impl Pair {
                 })
             }
         }
+    }
+}
+
+/// The protected header of JWTs by this key, in base64url, and the dot after it.
+pub(super) fn header(algorithm: SigningAlgorithm, kid: &str) -> String {
+    let header = format!(r#"{{"alg":"{algorithm}","typ":"{}","kid":"{kid}"}}"#, super::TYP);
+    format!("{}.", URL_SAFE_NO_PAD.encode(header))
+}
+
+/// The length of the longest signature of any key for `algorithm` that is taken, in bytes.
+pub(super) fn longest_signature(algorithm: SigningAlgorithm) -> usize {
+    match algorithm {
+        SigningAlgorithm::Es256 | SigningAlgorithm::EdDsa => 64,
+        SigningAlgorithm::Es384 => 96,
+        SigningAlgorithm::Rs256 | SigningAlgorithm::Ps256 => MAX_RSA / 8,
     }
 }
 

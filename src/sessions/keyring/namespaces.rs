@@ -7,12 +7,16 @@ use std::sync::Arc;
 use super::KeyRingConfig;
 use super::algorithm::SigningAlgorithm;
 use super::folder::{self, KeyRingError, RING_FILE};
+use super::key::SigningKey;
 use super::timeline::Timeline;
 use crate::api::meta::is_label;
 
 /// The file that says of a folder that it is one of the flat form, also where no namespace has keys yet: their names, one a line,
 /// for people.
 pub const INDEX: &str = "namespaces";
+
+/// The bits that an RSA key may have where the keys of many namespaces lie together. Ours have the first.
+const RSA_AMONG_OTHERS: [usize; 2] = [2048, 3072];
 
 /// What the file `name` of a namespace's ring is called in the flat form: a Secret has no folders. No namespace has a `_` in its
 /// name.
@@ -84,8 +88,10 @@ pub(super) fn load(config: &KeyRingConfig, last: Option<&Keys>) -> Result<Loaded
             Some(Keys::Shared(_)) | None => None,
         };
         let read = match place {
-            Place::Folder => read_at(&dir.join(&name), "", config.algorithm),
-            Place::Flat => read_at(dir, &flat(&name, ""), config.algorithm),
+            Place::Folder => {
+                folder::load(&dir.join(&name)).and_then(|it| for_algorithm(it, &dir.join(&name), config.algorithm))
+            }
+            Place::Flat => read_flat(dir, &name, config.algorithm),
             Place::Both => Err(KeyRingError::Config(format!(
                 "{}: the namespace {name} has a folder and files in the flat form here; remove one of the two",
                 dir.display()
@@ -133,8 +139,32 @@ fn places(dir: &Path) -> BTreeMap<String, Place> {
     places
 }
 
-fn read_at(dir: &Path, prefix: &str, wanted: SigningAlgorithm) -> Result<Timeline, KeyRingError> {
-    for_algorithm(folder::read_as(dir, prefix)?.1, dir, wanted)
+/// The ring of a namespace among those of others: as the controller puts them there, and no other.
+fn read_flat(dir: &Path, namespace: &str, wanted: SigningAlgorithm) -> Result<Timeline, KeyRingError> {
+    let ring = folder::read_as(dir, &flat(namespace, ""))?.1;
+    among_others(&ring, &dir.join(flat(namespace, RING_FILE)), wanted)?;
+    Ok(ring)
+}
+
+/// Whether a ring may lie among those of other namespaces: each key is for `wanted`, and no slower than the install chose with
+/// that. Whoever writes the keys of one namespace would else choose how long all others wait for a signature (P28).
+///
+/// # Errors
+/// The key that is not, and the cure.
+pub(super) fn among_others(ring: &Timeline, place: &Path, wanted: SigningAlgorithm) -> Result<(), KeyRingError> {
+    let problem = |key: &SigningKey| match (key.algorithm(), key.rsa_bits()) {
+        (algorithm, _) if algorithm != wanted => Some(format!(
+            "it is for {algorithm}, and `jwt.algorithm` of the install is {wanted}; take it out of the ring"
+        )),
+        (_, Some(bits)) if !RSA_AMONG_OTHERS.contains(&bits) => {
+            Some(format!("it has {bits} bits; an RSA key of a namespace has 2048 or 3072"))
+        }
+        _ => None,
+    };
+    match ring.keys().iter().find_map(|(key, _)| Some((key, problem(key)?))) {
+        None => Ok(()),
+        Some((key, problem)) => Err(KeyRingError::Key { path: place.to_owned(), kid: key.id().0.to_string(), problem }),
+    }
 }
 
 fn for_algorithm(ring: Timeline, dir: &Path, wanted: SigningAlgorithm) -> Result<Timeline, KeyRingError> {

@@ -57,10 +57,18 @@ fn at(seconds: i64) -> String {
 
 /// A Secret of ours with one key that has signed since `seconds` ago.
 pub(super) fn old_secret(namespace: &str, seconds: i64) -> Result<String> {
+    old_secret_for("ES256", namespace, seconds)
+}
+
+/// The same, with a key for this algorithm.
+fn old_secret_for(algorithm: &str, namespace: &str, seconds: i64) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let keys = folder.path().join("keys");
     let mut made = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
-    made.args(["keys", "generate", "--dir"]).arg(&keys).arg("--token-key").arg(folder.path().join("token.key"));
+    made.args(["keys", "generate", "--algorithm", algorithm, "--dir"])
+        .arg(&keys)
+        .arg("--token-key")
+        .arg(folder.path().join("token.key"));
     let made = made.output()?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut data = json!({});
@@ -281,9 +289,15 @@ stringData: { keyring.yaml: theirs }
     cluster.server.apply(&enrolled("broken")).await?;
     let broken = old_secret("broken", 60)?.replace("PRIVATE KEY", "PUBLIC KEY");
     cluster.server.apply(&broken).await?;
-    let before = [cluster.get(&secret_path("theirs")).await?, cluster.get(&secret_path("broken")).await?];
+    // Somebody's choice of what signatures cost (P28).
+    cluster.server.apply(&enrolled("dear")).await?;
+    cluster.server.apply(&old_secret_for("RS256", "dear", 60)?).await?;
+    let before = async |namespace: &str| cluster.get(&secret_path(namespace)).await;
+    let before = [before("theirs").await?, before("broken").await?, before("dear").await?];
     let controller = cluster.controller().await?;
-    for (namespace, reason, before) in [("theirs", "NotOurs", &before[0]), ("broken", "KeysBroken", &before[1])] {
+    for (namespace, reason, before) in
+        [("theirs", "NotOurs", &before[0]), ("broken", "KeysBroken", &before[1]), ("dear", "KeysBroken", &before[2])]
+    {
         let told = async || {
             cluster
                 .events(&format!("{namespace}/cloakroom-keys"))

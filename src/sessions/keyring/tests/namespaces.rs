@@ -2,9 +2,16 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use zeroize::Zeroizing;
+
 use super::*;
 use crate::sessions::keyring::MintError;
-use crate::sessions::keyring::bundle::KeyBundle;
+use crate::sessions::keyring::bundle::{KeyBundle, Schedule};
+use crate::sessions::keyring::ceremony::Handover;
+use crate::sessions::keyring::folder;
+use crate::sessions::keyring::key::{self, SigningKey};
 use crate::sessions::keyring::namespaces::{INDEX, flat};
 
 /// Folders `shop` and `pay` with a key each.
@@ -108,8 +115,13 @@ fn flat_folder(namespaces: &[&str]) -> TempDir {
 }
 
 fn write_flat(dir: &Path, namespace: &str) {
-    for (name, content) in KeyBundle::generate(SigningAlgorithm::Es256, NOW).unwrap().files() {
+    write_flat_bundle(dir, namespace, &KeyBundle::generate(SigningAlgorithm::Es256, NOW).unwrap());
+}
+
+fn write_flat_bundle(dir: &Path, namespace: &str, bundle: &KeyBundle) {
+    for (name, content) in bundle.files() {
         let path = dir.join(flat(namespace, &name));
+        let _ = fs::remove_file(&path);
         fs::write(&path, &*content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
     }
@@ -162,4 +174,73 @@ fn keys_that_are_given_are_published() {
     assert!(ring.jwks_of("shop", NOW).is_some() && ring.jwks_of("pay", NOW).is_none());
     ring.publish(std::iter::empty());
     assert!(ring.jwks_of("shop", NOW).is_none());
+}
+
+/// A ring that signs with a key for `first` for a century, and has one for ES256 waiting.
+fn slow_ring(first: SigningAlgorithm) -> KeyBundle {
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    let schedule = Schedule { every: Duration::from_secs(7200), publish_for: century };
+    let slow = KeyBundle::generate(first, NOW).unwrap();
+    slow.kept_up(schedule, SigningAlgorithm::Es256, later(NOW, 7200)).unwrap().expect("the next key")
+}
+
+#[test]
+fn p28_no_namespace_chooses_what_the_signatures_of_a_shared_gate_cost() {
+    let dir = flat_folder(&["shop", "pay"]);
+    let ring = KeyRing::open(config(dir.path())).unwrap();
+    let good = ring.signing_key("pay", NOW);
+    for other in [SigningAlgorithm::Rs256, SigningAlgorithm::Es384] {
+        write_flat_bundle(dir.path(), "pay", &slow_ring(other));
+        let error = ring.reload().unwrap_err().to_string();
+        let want = format!("it is for {other}, and `jwt.algorithm` of the install is ES256");
+        assert!(error.contains("pay_keyring.yaml: key ") && error.contains(&want), "{error}");
+        assert_eq!(ring.signing_key("pay", NOW), good, "the last good ones stay");
+        // A start has none for it, and the others have theirs (P10).
+        let fresh = KeyRing::open(config(dir.path())).unwrap();
+        assert!(matches!(fresh.mint_for(&session(NOW), &spec_of("pay"), NOW), Err(MintError::NoKey)));
+        assert!(fresh.mint_for(&session(NOW), &spec_of("shop"), NOW).is_ok());
+    }
+}
+
+#[test]
+fn p28_an_rsa_key_beside_those_of_others_has_the_usual_length() {
+    let name = "Secret pay/cloakroom-keys";
+    for (size, want) in [
+        (KeySize::Rsa2048, None),
+        (KeySize::Rsa3072, None),
+        (KeySize::Rsa4096, Some("it has 4096 bits; an RSA key of a namespace has 2048 or 3072")),
+    ] {
+        let der = Zeroizing::new(KeyPair::generate(size).unwrap().as_der().unwrap().as_ref().to_vec());
+        let key = SigningKey::from_pkcs8(SigningAlgorithm::Rs256, &der).unwrap();
+        let (pem, kid) = (key::to_pem(&der), key.id().0.to_string());
+        let list = format!(
+            "keys: [{{kid: {kid}, algorithm: RS256, published: '2030-01-31T08:00:00Z', signing: '2030-01-31T08:00:00Z'}}]"
+        );
+        let bundle =
+            KeyBundle::read(name, |file| Some(if file == RING_FILE { list.as_bytes() } else { pem.as_bytes() }));
+        // Alone it may be of 4,096 bits.
+        let among = bundle.unwrap().among_others(name, SigningAlgorithm::Rs256).map_err(|error| error.to_string());
+        match (&among, want) {
+            (Ok(()), None) => {}
+            (Err(said), Some(want)) => assert!(said.contains(want), "{said}"),
+            _ => panic!("{size:?}: {among:?}"),
+        }
+    }
+    for (bits, is_slow) in [(None, false), (Some(4096), false), (Some(4104), true), (Some(8192), true)] {
+        assert_eq!(folder::too_slow(bits).is_some(), is_slow, "{bits:?}");
+    }
+}
+
+#[test]
+fn p27_the_keys_of_one_namespace_do_not_shorten_what_the_sessions_of_others_may_hold() {
+    let (dir, ring) = folders();
+    let size = ring.size_of(&session(NOW), &spec());
+    let made = ring.mint_for(&session(NOW), &spec(), NOW).unwrap();
+    assert_eq!(made.jwt.len(), size, "the estimate is exact");
+    let dear = dir.path().join("dear");
+    ceremony::generate(&dear, SigningAlgorithm::Rs256, NOW).unwrap();
+    ceremony::rotate(&dear, Some(SigningAlgorithm::Es256), Handover::After(ceremony::MIN_PUBLISH), NOW).unwrap();
+    assert!(ring.reload().unwrap());
+    assert!(ring.signing_key("dear", NOW).is_some());
+    assert_eq!(ring.size_of(&session(NOW), &spec()), size);
 }
