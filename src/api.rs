@@ -9,6 +9,7 @@ pub mod http_match;
 pub mod identity_provider;
 pub mod meta;
 pub mod read;
+pub mod route_status;
 pub mod secret;
 pub mod status;
 mod validation;

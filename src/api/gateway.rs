@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::http_match::HttpRouteMatch;
 use super::meta::ObjectMeta;
+use super::route_status::RouteStatus;
 
 /// The API group of these objects.
 pub const GROUP: &str = "gateway.networking.k8s.io";
@@ -18,6 +19,9 @@ pub struct HttpRoute {
     pub metadata: ObjectMeta,
     /// What it routes.
     pub spec: HttpRouteSpec,
+    /// What is told of it.
+    #[serde(default, skip_serializing_if = "RouteStatus::is_silent")]
+    pub status: RouteStatus,
 }
 
 /// See [`HttpRoute::spec`].
@@ -109,6 +113,9 @@ pub struct GrpcRoute {
     pub metadata: ObjectMeta,
     /// What it routes.
     pub spec: GrpcRouteSpec,
+    /// What is told of it.
+    #[serde(default, skip_serializing_if = "RouteStatus::is_silent")]
+    pub status: RouteStatus,
 }
 
 /// See [`GrpcRoute::spec`].

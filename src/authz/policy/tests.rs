@@ -12,5 +12,6 @@ mod reuse;
 mod route_identity;
 mod routes;
 mod services;
+mod taken;
 mod targets;
 mod tenants;

@@ -16,6 +16,7 @@ use crate::api::gateway::{
 };
 use crate::api::http_match::{HttpPathMatch, HttpRouteMatch, PathMatchType, ValueMatchType};
 use crate::api::meta::ObjectMeta;
+use crate::api::route_status::RouteStatus;
 use crate::authz::matching::{HostPattern, RouteMatch};
 
 /// More than the Gateway API itself admits, which is 16 and 64.
@@ -190,14 +191,28 @@ impl Route {
 
     /// Whether it names this listener as a parent.
     pub(super) fn wants(&self, gateway: &ObjectName, listener: &Listener) -> bool {
-        self.parents.iter().any(|parent| {
-            parent.group == GROUP
-                && parent.kind == "Gateway"
-                && parent.namespace.as_ref().unwrap_or(&self.name.0) == &gateway.0
-                && parent.name == gateway.1
-                && parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
-                && parent.port.is_none_or(|port| port == listener.port)
-        })
+        self.parents.iter().any(|parent| self.is_parent(parent, gateway, listener))
+    }
+
+    /// Whether an entry of its `parentRefs` names this listener.
+    pub(super) fn is_parent(&self, parent: &ParentRef, gateway: &ObjectName, listener: &Listener) -> bool {
+        parent.group == GROUP
+            && parent.kind == "Gateway"
+            && parent.namespace.as_ref().unwrap_or(&self.name.0) == &gateway.0
+            && parent.name == gateway.1
+            && parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
+            && parent.port.is_none_or(|port| port == listener.port)
+    }
+
+    pub(super) fn status(&self) -> &RouteStatus {
+        match &self.source {
+            Source::Http(route) => &route.status,
+            Source::Grpc(route) => &route.status,
+        }
+    }
+
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.source.head().1.generation
     }
 
     /// Whether the listener lets it in.

@@ -175,6 +175,16 @@ impl<'a> Winners<'a> {
             }
         }
     }
+
+    /// Says something to the policies on a route.
+    pub(super) fn advise_on_route(&self, route: &Route, words: &str, problems: &mut Vec<PolicyProblem>) {
+        let sections = route.rules.iter().filter_map(|rule| rule.name()).map(Some);
+        for section in std::iter::once(None).chain(sections) {
+            if let Some((formed, i)) = self.by_target.get(&TargetKey::object(route.kind, &route.name, section)) {
+                problems.push(advice(formed, *i, words.to_owned()));
+            }
+        }
+    }
 }
 
 fn advice(formed: &Formed, target: usize, words: String) -> PolicyProblem {
