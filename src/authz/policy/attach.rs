@@ -1,6 +1,7 @@
 //! Which routes hang on which listeners, and which policies on either (Gateway API v1, GEP-713).
 
 mod attached;
+mod rewriting;
 mod routes;
 mod told;
 mod winners;
@@ -141,6 +142,17 @@ impl Attachments {
                 route.label
             );
             winners.advise_on_route(route, &words, problems);
+        }
+        for (attached, _) in attached.iter().zip(&is_attached).filter(|(_, is_attached)| **is_attached) {
+            for (i, service) in attached.closed() {
+                let words = format!(
+                    "{} rules[{i}] has filters that may change path, method, host or identity after the check, and leads to Service \
+                     {}/{} of another namespace, which has a policy: what it would send there is refused (broken_policy)",
+                    attached.route.label, service.0, service.1
+                );
+                winners.advise_on_route(&attached.route, &words, problems);
+                winners.advise_on_service(service, &words, problems);
+            }
         }
         let built = |port: Vec<Listening>| Port {
             listeners: port.into_iter().map(|(hostname, tables)| (hostname, HostTable::build(tables))).collect(),

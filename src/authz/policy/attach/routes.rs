@@ -10,6 +10,7 @@ use super::super::objects::{Origin, PolicyObjects};
 use super::super::problem::{PolicyProblem, ProblemKind};
 use super::super::targets::SERVICE;
 use super::Kept;
+use super::rewriting::may_rewrite;
 use crate::api::auth_policy::Salvage;
 use crate::api::gateway::{
     BackendRef, FromNamespaces, GROUP, GrpcRoute, GrpcRouteMatch, HttpRoute, Listener, ParentRef, RouteFilter,
@@ -61,6 +62,9 @@ pub(super) struct RouteRule {
     pub(super) redirects: bool,
     /// Everything that it may send requests to, copies included.
     pub(super) backends: Vec<Backend>,
+    /// What judges in its place where it leads to a Service of another namespace that has a policy: it may make another request of the
+    /// one that was judged.
+    pub(super) rewrites: Option<Arc<Form>>,
 }
 
 /// What a rule may send requests to.
@@ -277,11 +281,14 @@ impl Reading<'_> {
             })
             .collect();
         if !is_whole {
-            let name =
-                PolicyName { namespace: self.meta.namespace.as_str().into(), name: self.meta.name.as_str().into() };
-            let closed = Arc::new(Form::closed(&name, &Salvage::default(), self.install));
-            let serves = Serves::Unknown(closed);
-            rules.push(RouteRule { serves, matches: everything(), redirects: false, backends: Vec::new() });
+            let serves = Serves::Unknown(self.closed());
+            rules.push(RouteRule {
+                serves,
+                matches: everything(),
+                redirects: false,
+                backends: Vec::new(),
+                rewrites: None,
+            });
         }
         // Hostnames of which none reads must not become "every host".
         let hostnames = (!hostnames.is_empty()).then_some(names);
@@ -327,7 +334,14 @@ impl Reading<'_> {
         let mut backends = Vec::new();
         self.backends(rule.backends, rule.filters, &mut backends);
         let redirects = backends.is_empty() && rule.filters.iter().any(|filter| filter.kind == "RequestRedirect");
-        (RouteRule { serves, matches, redirects, backends }, is_whole)
+        let mut filters = rule.filters.iter().chain(rule.backends.iter().flat_map(|backend| &backend.filters));
+        let rewrites = filters.any(|filter| may_rewrite(filter, &self.install.own_headers)).then(|| self.closed());
+        (RouteRule { serves, matches, redirects, backends, rewrites }, is_whole)
+    }
+
+    fn closed(&self) -> Arc<Form> {
+        let name = PolicyName { namespace: self.meta.namespace.as_str().into(), name: self.meta.name.as_str().into() };
+        Arc::new(Form::closed(&name, &Salvage::default(), self.install))
     }
 
     /// Adds what may get requests by these references and filters.
