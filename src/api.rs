@@ -10,6 +10,7 @@ pub mod identity_provider;
 pub mod meta;
 pub mod namespace;
 pub mod read;
+pub mod route_status;
 pub mod secret;
 pub mod status;
 mod validation;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::http_match::HttpRouteMatch;
 use super::meta::ObjectMeta;
+use super::route_status::RouteStatus;
 
 /// The API group of these objects.
 pub const GROUP: &str = "gateway.networking.k8s.io";
@@ -18,6 +19,9 @@ pub struct HttpRoute {
     pub metadata: ObjectMeta,
     /// What it routes.
     pub spec: HttpRouteSpec,
+    /// What is told of it.
+    #[serde(default, skip_serializing_if = "RouteStatus::is_silent")]
+    pub status: RouteStatus,
 }
 
 /// See [`HttpRoute::spec`].
@@ -57,7 +61,7 @@ pub struct HttpRouteRule {
     pub backend_refs: Vec<BackendRef>,
 }
 
-/// A filter of a rule. What it does is looked at where it sends requests elsewhere.
+/// A filter of a rule. What it does is looked at where it sends requests elsewhere, or makes others of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteFilter {
@@ -67,6 +71,28 @@ pub struct RouteFilter {
     /// With `RequestMirror`: who gets a copy of each request.
     #[serde(default)]
     pub request_mirror: Option<RequestMirror>,
+    /// With `RequestHeaderModifier`: the headers that the service is sent besides.
+    #[serde(default)]
+    pub request_header_modifier: Option<HeaderModifier>,
+}
+
+/// See [`RouteFilter::request_header_modifier`]. What is taken off is not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderModifier {
+    /// In the place of those that came.
+    #[serde(default)]
+    pub set: Vec<HeaderName>,
+    /// Beside those that came.
+    #[serde(default)]
+    pub add: Vec<HeaderName>,
+}
+
+/// A header, without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderName {
+    /// Its name.
+    pub name: String,
 }
 
 /// See [`RouteFilter::request_mirror`].
@@ -109,6 +135,9 @@ pub struct GrpcRoute {
     pub metadata: ObjectMeta,
     /// What it routes.
     pub spec: GrpcRouteSpec,
+    /// What is told of it.
+    #[serde(default, skip_serializing_if = "RouteStatus::is_silent")]
+    pub status: RouteStatus,
 }
 
 /// See [`GrpcRoute::spec`].

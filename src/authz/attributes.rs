@@ -24,6 +24,7 @@ use http::Method;
 use self::headers::{HeaderView, Line};
 use self::host::Host;
 use self::overrides::Overrides;
+pub(super) use self::overrides::is_override;
 use self::path::RequestPath;
 use self::query::Query;
 pub use self::route::RouteClaim;

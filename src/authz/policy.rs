@@ -1,10 +1,12 @@
 //! Policies as the decision uses them: compiled once from `api` objects into one immutable index.
 
+mod acceptance;
 mod attach;
 mod bind;
 mod chain;
 mod compile;
 pub mod conditions;
+mod dispute;
 pub mod exchange;
 mod form;
 mod gather;

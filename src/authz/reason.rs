@@ -101,8 +101,8 @@ reasons! {
     AuthenticationTooOld = "authentication_too_old", StepUp;
     /// No policy applies to the request.
     NoPolicy = "no_policy", Forbidden;
-    /// Two listeners that the gate serves would send the request to routes with different policies; which one it came by is
-    /// not known.
+    /// Two routes with different policies may have the request, and which one gets it is not known: by two listeners that the gate
+    /// serves, or of two namespaces, where the proxy is not sure to have the route that is found.
     ConflictingRoutes = "conflicting_routes", Forbidden;
     /// The proxy says that the request takes a route that we know, and by its host, path and headers it takes another, or none.
     UnknownRoute = "unknown_route", Forbidden;

@@ -155,6 +155,7 @@ fn print(out: &mut dyn Write, answer: &Value) -> io::Result<()> {
     }
     let mut table = Table::of_pairs();
     for (name, pointer) in [
+        ("because", "/conflict"),
         ("policy", "/policy"),
         ("rule", "/rule"),
         ("route", "/route"),

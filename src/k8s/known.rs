@@ -28,7 +28,7 @@ pub(super) type Name = (String, String);
 pub(super) struct Arrived {
     pub(super) name: Name,
     pub(super) version: Option<ResourceVersion>,
-    /// What controllers say of it. Nobody here keeps it.
+    /// What controllers say of it. Of routes alone it is kept, and of those in short.
     pub(super) status: Value,
     value: Value,
 }
@@ -46,8 +46,11 @@ impl Arrived {
         // Lists leave it out for some kinds.
         object.entry("apiVersion").or_insert_with(|| json!(format!("{}/{api_version}", kind.group())));
         object.entry("kind").or_insert_with(|| json!(kind.name()));
-        // Nobody who judges reads them, and they are longer than the rest.
+        // Nobody who judges reads them, but of routes, and they are longer than the rest.
         let status = object.remove("status").unwrap_or_default();
+        if matches!(kind, Kind::HttpRoute | Kind::GrpcRoute) && !status.is_null() {
+            object.insert("status".to_owned(), status.clone());
+        }
         let metadata = object.get_mut("metadata")?.as_object_mut()?;
         metadata.remove("managedFields");
         let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -153,8 +156,11 @@ impl Known {
         }
         let held = held.cloned();
         part.see(arrived.version.as_ref());
+        let name = arrived.name.clone();
         part.insert(arrived, held.as_ref());
-        true
+        // Controllers write to the status of a route more often than to the route.
+        let now = &part.objects[&name];
+        !held.is_some_and(|held| held.trouble.is_none() && now.trouble.is_none() && same_route(&held, now))
     }
 
     /// Takes an object away; whether that changed anything.
@@ -192,6 +198,10 @@ impl Known {
         }
         found
     }
+}
+
+fn same_route(one: &Held, other: &Held) -> bool {
+    one.object.as_ref().zip(other.object.as_ref()).is_some_and(|(one, other)| one.is_same_route(other))
 }
 
 fn is_newer(held: Option<&ResourceVersion>, arrived: Option<&ResourceVersion>) -> bool {
@@ -250,6 +260,8 @@ impl Held {
         };
         let ReadError { path, problem: words } = &error;
         let good = before.filter(|before| before.is_good).and_then(|before| before.object.clone());
+        // What is told now is about the newest form.
+        let good = good.map(PolicyInput::untold);
         if kind == Kind::AuthPolicy {
             // Its last good form stays in the index, which says what is wrong.
             let object = Some(unreadable(name, &value, error));

@@ -13,6 +13,7 @@ use crate::scene::cloakroom;
 
 on_each_envoy! {
     p30_the_proxys_word_about_a_route_picks_and_adds_none => named_routes;
+    p27_a_route_that_the_proxy_left_out_does_not_judge_what_another_is_sent => left_out;
     p27_a_selector_judges_the_own_pod_alone => own_pod;
 }
 
@@ -120,6 +121,70 @@ async fn named_routes(version: EnvoyVersion) -> Result<()> {
             let status = exchange(envoy.address(), request.as_bytes()).await?.status();
             let want = if trusted { *when_trusted } else { *when_verified };
             ensure!(status == want, "{identity} {path}: {status} and not {want}");
+        }
+    }
+    Ok(())
+}
+
+/// A host with two routes: `shop/NAME` wants a session everywhere, and `evil/NAME` (`kind`, with this status) is open below `/admin`.
+fn shared_host(name: &str, kind: &str, status: &str) -> String {
+    let matches = match kind {
+        "GRPCRoute" => "{ method: { service: admin } }",
+        _ => "{ path: { value: /admin } }",
+    };
+    let parents = "parentRefs: [{ name: front, namespace: infra }]";
+    let route = |namespace: &str, kind: &str, matches: &str, status: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{ name: {name}, namespace: {namespace}, generation: 2 }}\n\
+             spec: {{ {parents}, hostnames: [{name}.example], rules: [{{ matches: [{matches}] }}] }}\n\
+             status: {{ parents: [{{ parentRef: {{ name: front, namespace: infra }}, controllerName: istio.io/gateway-controller, conditions: [{status}] }}] }}\n"
+        )
+    };
+    let policy = |namespace: &str, kind: &str, rules: &str| {
+        format!(
+            "apiVersion: cloakroom.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{ name: {name}, namespace: {namespace} }}\n\
+             spec: {{ targetRefs: [{{ group: gateway.networking.k8s.io, kind: {kind}, name: {name} }}], rules: [{rules}] }}\n"
+        )
+    };
+    [
+        route("shop", "HTTPRoute", "{ path: { value: / } }", TAKEN),
+        policy("shop", "HTTPRoute", ""),
+        route("evil", kind, matches, status),
+        policy("evil", kind, "{ access: Public }"),
+    ]
+    .join("---\n")
+}
+
+const TAKEN: &str = "{ type: Accepted, status: 'True', reason: Accepted, observedGeneration: 2 }, \
+    { type: ResolvedRefs, status: 'True', reason: ResolvedRefs, observedGeneration: 2 }";
+/// So Istio says of a route with a filter that it does not know, and makes nothing of it.
+const LEFT_OUT: &str = "{ type: Accepted, status: 'True', reason: Accepted, observedGeneration: 2 }, \
+    { type: ResolvedRefs, status: 'False', reason: InvalidFilter, observedGeneration: 2 }";
+const OLDER: &str = "{ type: Accepted, status: 'True', reason: Accepted, observedGeneration: 1 }";
+
+/// The proxy sends everything to the shop and names no route, as Istio does where it left out the other.
+async fn left_out(version: EnvoyVersion) -> Result<()> {
+    let hosts = [
+        ("taken", "HTTPRoute", TAKEN, 200),
+        ("left-out", "HTTPRoute", LEFT_OUT, 403),
+        ("older", "HTTPRoute", OLDER, 403),
+        ("untold", "HTTPRoute", "", 403),
+        ("calls", "GRPCRoute", TAKEN, 403),
+    ];
+    let gateway = POLICIES.split("---").next().unwrap_or_default().to_owned();
+    let routes = hosts.iter().map(|(name, kind, status, _)| shared_host(name, kind, status));
+    let policies = std::iter::once(gateway).chain(routes).collect::<Vec<_>>().join("---\n");
+    let gate = Cloakroom::spawn(GateOptions::new(cloakroom()).policy("all.yaml", &policies)).await?;
+    let shop = Sloppy::spawn().await?;
+    let mut config = EnvoyConfig::shipped()?;
+    config.plain()?.patient()?.gate(&gate.grpc()?)?.service("shop", shop.address())?;
+    let envoy = Envoy::spawn(version, &config).await?;
+    for (name, _, _, want) in hosts {
+        // What only the shop has is judged by the shop's policy, whatever is told of the other.
+        for (path, want) in [("/admin/users", want), ("/", 401)] {
+            let request = format!("POST {path} HTTP/1.1\r\nHost: {name}.example\r\nContent-Length: 0\r\n\r\n");
+            let status = exchange(envoy.address(), request.as_bytes()).await?.status();
+            ensure!(status == want, "{name} {path}: {status} and not {want}");
         }
     }
     Ok(())

@@ -22,6 +22,11 @@ const METHOD_HEADERS: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method",
 /// IIS URL Rewrite, Symfony and Zend read one of these.
 const TARGET_HEADERS: [&[u8]; 2] = [b"x-original-url", b"x-rewrite-url"];
 
+/// Whether a server may take what stands in this header for the method or the target.
+pub(in crate::authz) fn is_override(name: &[u8]) -> bool {
+    METHOD_HEADERS.iter().chain(&TARGET_HEADERS).any(|it| same_name(it, name))
+}
+
 /// Bounds for the work; nobody sends more than one of either.
 const MOST_METHODS: usize = 4;
 const MOST_TARGETS: usize = 4;

@@ -114,6 +114,12 @@ impl RouteMatch {
         Ok(Self { path, method, headers, query })
     }
 
+    /// Whether anything in it is an expression. Proxies differ in how these are read and ranked.
+    pub fn has_expression(&self) -> bool {
+        let is_expression = |(_, it): &(String, ValuePattern)| matches!(it, ValuePattern::Expression(_));
+        matches!(self.path, PathPattern::Expression(_)) || self.headers.iter().chain(&self.query).any(is_expression)
+    }
+
     /// Whether all but path and method hold.
     pub(super) fn fields_hold(&self, reading: &Reading<'_>) -> Holds {
         let headers = &reading.request.headers;

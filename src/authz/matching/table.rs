@@ -40,15 +40,6 @@ struct PathIndex {
     prefixes: PrefixTree,
 }
 
-/// Whether an expression that matches a path is better than a prefix of it. The Gateway API leaves it to the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// As Envoy Gateway has it, and we.
-    ExpressionsFirst,
-    /// As Istio has it.
-    PrefixesFirst,
-}
-
 impl<T: PartialEq> MatchTable<T> {
     /// The table of these matches, given in the order that breaks ties: oldest first.
     pub fn build(matches: Vec<(impl Into<Arc<RouteMatch>>, T)>) -> Self {
@@ -104,19 +95,21 @@ impl<T: PartialEq> MatchTable<T> {
         })
     }
 
-    /// What the best match would stand for, if any longest prefix came before every expression, as some proxies have it. It may be
-    /// another than [`Self::find_exact`] gives only where there are expressions.
-    ///
-    /// # Errors
-    /// See [`Self::find`].
-    pub fn find_prefixes_first(&self, reading: &Reading<'_>) -> Result<Option<&T>, DenyReason> {
-        let found = self.search_by(Order::PrefixesFirst, reading, |it| it.is_none_or(|it| it == reading.method))?;
-        Ok(found.map(|entry| &self.entries[entry].1))
+    /// What a match stands for that holds, or may hold, and is asked for: by that and by whether it is for the method. The best of them
+    /// comes first.
+    pub fn find_among(&self, reading: &Reading<'_>, is_asked_for: impl Fn(&T, bool) -> bool) -> Option<&T> {
+        let is_it = |&&entry: &&usize| {
+            let (it, value) = &self.entries[entry];
+            let has_method = it.method.as_ref().is_none_or(|it| it == reading.method);
+            is_asked_for(value, has_method) && it.path.may_have(reading) && it.fields_hold(reading) != Holds::No
+        };
+        let mut entries = self.index(reading).lists(reading.compared).flatten();
+        entries.find(is_it).map(|&entry| &self.entries[entry].1)
     }
 
-    /// Whether any of its paths is an expression.
-    pub fn has_expressions(&self) -> bool {
-        !self.as_written.expressions.is_empty()
+    /// What its matches stand for, in the order given.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|(_, value)| value)
     }
 
     /// What `find` finds for the path, unless a server that takes it for a path beside it would meet a rule that does not match
@@ -179,38 +172,30 @@ impl<T: PartialEq> MatchTable<T> {
         self.has_capitals
     }
 
+    fn index(&self, reading: &Reading<'_>) -> &PathIndex {
+        match &self.folded {
+            Some(folded) if reading.fold_case => folded,
+            _ => &self.as_written,
+        }
+    }
+
     fn search(
         &self,
         reading: &Reading<'_>,
         has_method: impl Fn(Option<&Method>) -> bool,
     ) -> Result<Option<usize>, DenyReason> {
-        self.search_by(Order::ExpressionsFirst, reading, has_method)
-    }
-
-    fn search_by(
-        &self,
-        order: Order,
-        reading: &Reading<'_>,
-        has_method: impl Fn(Option<&Method>) -> bool,
-    ) -> Result<Option<usize>, DenyReason> {
-        let index = match &self.folded {
-            Some(folded) if reading.fold_case => folded,
-            _ => &self.as_written,
-        };
         let holds = |entry: usize| {
             let (it, _) = &self.entries[entry];
             match &it.path {
                 _ if !has_method(it.method.as_ref()) => Holds::No,
-                PathPattern::Expression(expression) if !expression.matches(reading.path, reading.fold_case) => {
-                    Holds::No
-                }
+                path if !path.may_have(reading) => Holds::No,
                 _ => it.fields_hold(reading),
             }
         };
         // What some server, but not every, would choose before anything else that matches.
         let mut perhaps: Option<usize> = None;
         let is_other = |perhaps: Option<usize>, value: &T| perhaps.is_some_and(|it| self.entries[it].1 != *value);
-        for list in index.lists(order, reading.compared) {
+        for list in self.index(reading).lists(reading.compared) {
             for (rank, &entry) in list.iter().enumerate() {
                 let (it, value) = &self.entries[entry];
                 match holds(entry) {
@@ -241,6 +226,14 @@ impl<T: PartialEq> MatchTable<T> {
 }
 
 impl PathPattern {
+    /// Whether a pattern that an index has for the reading's path holds for it.
+    fn may_have(&self, reading: &Reading<'_>) -> bool {
+        match self {
+            Self::Expression(expression) => expression.matches(reading.path, reading.fold_case),
+            Self::Exact(_) | Self::Prefix(_) => true,
+        }
+    }
+
     /// Whether a pattern that a path beside the reading's meets matches the reading too.
     fn covers(&self, reading: &Reading<'_>) -> bool {
         match self {
@@ -274,12 +267,9 @@ impl PathIndex {
     }
 
     /// The matches that may have this path, list by list, the best first.
-    fn lists(&self, order: Order, path: &[u8]) -> impl Iterator<Item = &[usize]> {
+    fn lists(&self, path: &[u8]) -> impl Iterator<Item = &[usize]> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(path) };
-        let prefixes = self.prefixes.lists(path);
-        let expressions = |when: Order| (order == when).then_some(&self.expressions[..]);
-        let before = exact.into_iter().map(Vec::as_slice).chain(expressions(Order::ExpressionsFirst));
-        before.chain(prefixes).chain(expressions(Order::PrefixesFirst))
+        exact.into_iter().map(Vec::as_slice).chain([&self.expressions[..]]).chain(self.prefixes.lists(path))
     }
 }
 

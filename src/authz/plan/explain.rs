@@ -28,6 +28,9 @@ pub struct Explanation {
     /// The reason of a refusal, as in metrics and records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
+    /// Why its routes are in conflict, where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
     /// The status of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -221,7 +224,10 @@ pub fn explain(
     let credential = credential(index, request, &places);
     let located = match located {
         Ok(located) => located,
-        Err(reason) => return Explanation::of_denial(&Denial::bare(reason), credential),
+        Err(reason) => {
+            let conflict = (reason == DenyReason::ConflictingRoutes).then(|| index.conflict(request)).flatten();
+            return Explanation { conflict, ..Explanation::of_denial(&Denial::bare(reason), credential) };
+        }
     };
     let rules: Vec<ExplainedRule> = located.judges().map(|judge| ExplainedRule::of(judge, request)).collect();
     let (route, route_found_by) =
@@ -285,6 +291,7 @@ impl Explanation {
         Self {
             verdict,
             reason: None,
+            conflict: None,
             status: None,
             audit: None,
             policy: None,

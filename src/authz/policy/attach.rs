@@ -2,10 +2,12 @@
 
 mod admits;
 mod attached;
+mod rewriting;
 mod routes;
+mod told;
 mod winners;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use self::admits::{Admits, Labels};
@@ -13,6 +15,7 @@ use self::attached::Attached;
 use self::routes::{Route, Serves};
 pub(super) use self::winners::TargetKey;
 use self::winners::Winners;
+use super::acceptance::Acceptance;
 use super::bind::{Binder, Bounds, Place, Same, Target, Voice};
 use super::compile::{Formed, seniority};
 use super::form::Form;
@@ -22,7 +25,7 @@ use super::port::{Port, Ports};
 use super::problem::{PolicyProblem, ProblemKind};
 use super::routed::{NamedRoutes, RouteEntry, RouteHit, RouteTable};
 use crate::api::gateway::{Gateway, Listener};
-use crate::authz::matching::{HostPattern, HostTable, MatchTable};
+use crate::authz::matching::{HostPattern, HostTable, MatchTable, RouteMatch};
 
 /// The tables of all listeners that the gate serves.
 pub(super) struct Attachments {
@@ -42,8 +45,8 @@ pub(super) struct Kept {
 /// What a route table is made of; equal ones are made once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TableKey {
-    /// The oldest first.
-    routes: Vec<Same<Attached>>,
+    /// The oldest first, each with what is told of it here.
+    routes: Vec<(Same<Attached>, Acceptance)>,
     of_gateway: Option<Same<Form>>,
     of_listener: Option<Same<Form>>,
 }
@@ -136,6 +139,25 @@ impl Attachments {
             }
         }
         winners.advise(&routes, &is_attached, problems);
+        for (route, doubt) in doubtful(listeners.tables.keys()) {
+            let words = format!(
+                "{} {doubt}, and shares a host with routes of other namespaces: a request that one of these matches too, with other \
+                 policies, is refused (conflicting_routes), unless the proxy names its route",
+                route.label
+            );
+            winners.advise_on_route(route, &words, problems);
+        }
+        for (attached, _) in attached.iter().zip(&is_attached).filter(|(_, is_attached)| **is_attached) {
+            for (i, service) in attached.closed() {
+                let words = format!(
+                    "{} rules[{i}] has filters that may change path, method, host or identity after the check, and leads to Service \
+                     {}/{} of another namespace, which has a policy: what it would send there is refused (broken_policy)",
+                    attached.route.label, service.0, service.1
+                );
+                winners.advise_on_route(&attached.route, &words, problems);
+                winners.advise_on_service(service, &words, problems);
+            }
+        }
         let built = |port: Vec<Listening>| Port {
             listeners: port.into_iter().map(|(hostname, tables)| (hostname, HostTable::build(tables))).collect(),
         };
@@ -145,6 +167,24 @@ impl Attachments {
             kept: Kept { bounds: Bounds::default(), routes: known, tables: listeners.tables },
         }
     }
+}
+
+/// The routes that share a host with those of other namespaces and are not taken, each with what is told of it. What has changed a moment
+/// ago is not among them.
+fn doubtful<'a>(tables: impl Iterator<Item = &'a TableKey>) -> impl Iterator<Item = (&'a Route, &'static str)> {
+    let mut found: BTreeMap<&str, (Acceptance, &Route)> = BTreeMap::new();
+    for TableKey { routes, .. } in tables {
+        let namespace = |(attached, _): &(Same<Attached>, Acceptance)| attached.0.route.namespace.clone();
+        if routes.iter().all(|it| namespace(it) == namespace(&routes[0])) {
+            continue;
+        }
+        for (attached, acceptance) in routes.iter().filter(|(_, it)| *it != Acceptance::Older) {
+            let route = &*attached.0.route;
+            let worst = found.entry(&route.label).or_insert((*acceptance, route));
+            worst.0 = worst.0.max(*acceptance);
+        }
+    }
+    found.into_values().filter_map(|(acceptance, route)| Some((route, acceptance.doubt()?)))
 }
 
 fn same_port(one: &[Listening], two: &[Listening]) -> bool {
@@ -236,7 +276,8 @@ impl Listeners<'_, '_> {
         let (of_gateway, of_listener) = (find(None), find(Some(listener.name.as_str())));
         let mut tables = HashMap::with_capacity(hosts.len());
         for (host, routes) in hosts {
-            let routes = routes.into_iter().map(|i| Same(self.attached[i].clone())).collect();
+            let of = |i: usize| (Same(self.attached[i].clone()), self.attached[i].route.acceptance(gateway, listener));
+            let routes = routes.into_iter().map(of).collect();
             let key = TableKey { routes, of_gateway: of_gateway.clone(), of_listener: of_listener.clone() };
             tables.insert(host, self.table(gateway, key));
         }
@@ -266,7 +307,8 @@ impl Listeners<'_, '_> {
         let mut alike = HashMap::new();
         let target: Arc<str> = format!("Gateway {}/{}", gateway.0, gateway.1).into();
         let audience: Arc<str> = format!("{}/{}", gateway.0, gateway.1).into();
-        for attached in &key.routes {
+        for (attached, acceptance) in &key.routes {
+            let is_taken = *acceptance == Acceptance::Taken;
             let route = &attached.0.route;
             let place = Place {
                 target: Target::Object(target.clone()),
@@ -279,8 +321,12 @@ impl Listeners<'_, '_> {
             for (i, (rule, chain)) in route.rules.iter().zip(chains).enumerate() {
                 let first = *alike.entry((chain.key(), rule.redirects)).or_insert(entries.len());
                 let chain = entries.get(first).map_or_else(|| Arc::new(chain), |known| known.chain.clone());
-                let hit = RouteHit { route: entries.len(), alike: first };
-                matches.extend(rule.matches.iter().map(|it| (it.clone(), hit)));
+                let route_hit = |it: &RouteMatch| RouteHit {
+                    route: entries.len(),
+                    alike: first,
+                    is_sure: is_taken && !it.has_expression(),
+                };
+                matches.extend(rule.matches.iter().map(|it| (it.clone(), route_hit(it))));
                 entries.push(Arc::new(RouteEntry {
                     name: format!("{} rules[{i}]", route.label).into(),
                     route: route.label.clone(),
@@ -290,6 +336,7 @@ impl Listeners<'_, '_> {
                     },
                     chain,
                     redirects: rule.redirects,
+                    acceptance: *acceptance,
                 }));
             }
         }

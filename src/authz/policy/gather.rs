@@ -13,6 +13,7 @@ use crate::api::identity_provider::IdentityProvider;
 use crate::api::meta::ObjectMeta;
 use crate::api::namespace::Namespace;
 use crate::api::read::{ReadError, listed, nearest, read};
+use crate::api::route_status::RouteStatus;
 use crate::api::secret::Secret;
 
 const OURS: &str = "cloakroom.dev";
@@ -142,6 +143,26 @@ impl PolicyInput {
                 None => format!("unknown kind `{kind}`: this folder is for {}", listed(&KINDS)),
             })),
         }
+    }
+
+    /// Whether both are one route with the same told of it.
+    pub fn is_same_route(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::HttpRoute(one), Self::HttpRoute(two)) => one == two,
+            (Self::GrpcRoute(one), Self::GrpcRoute(two)) => one == two,
+            _ => false,
+        }
+    }
+
+    /// The same, and where it is a route, one of which nothing is told.
+    #[must_use]
+    pub fn untold(mut self) -> Self {
+        match &mut self {
+            Self::HttpRoute(route) => Arc::make_mut(route).status = RouteStatus::default(),
+            Self::GrpcRoute(route) => Arc::make_mut(route).status = RouteStatus::default(),
+            _ => {}
+        }
+        self
     }
 }
 

@@ -35,14 +35,15 @@ impl Ports {
         Self { by_host: HostTable::build(places), all }
     }
 
-    /// The tables of all ports that a proxy may look into for this host.
-    pub(super) fn tables(&self, host: &Host<'_>) -> impl Iterator<Item = &Arc<RouteTable>> {
+    /// The tables of all ports that a proxy may look into for this host, each with its port.
+    pub(super) fn looked_into(&self, host: &Host<'_>) -> impl Iterator<Item = (&Port, &Arc<RouteTable>)> {
         let is_few = self.all.len() <= FEW;
         let mut places: Vec<usize> = self.by_host.all(host).flatten().copied().collect();
         places.sort_unstable();
         places.dedup();
         let few = self.all.iter().filter(move |_| is_few);
-        few.chain(places.into_iter().map(|i| &self.all[i])).flat_map(|port| port.tables(host))
+        few.chain(places.into_iter().map(|i| &self.all[i]))
+            .flat_map(|port| port.tables(host).map(move |table| (port, table)))
     }
 }
 
@@ -70,5 +71,10 @@ impl Port {
                 Some(of_listener) == listener.as_ref() || Some(rank) == narrowest.as_ref()
             })
             .map(|(.., table)| table)
+    }
+
+    /// The tables of all its listeners and hosts that this host is in.
+    pub(super) fn all(&self, host: &Host<'_>) -> impl Iterator<Item = &Arc<RouteTable>> {
+        self.listeners.iter().flat_map(|(_, table)| table.all(host))
     }
 }

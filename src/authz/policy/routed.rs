@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::acceptance::Acceptance;
 use super::bind::Bound;
 use super::chain::Chain;
 use super::install::RouteIdentity;
@@ -16,8 +17,12 @@ use crate::authz::reason::DenyReason;
 pub(super) struct RouteTable {
     pub(super) matches: MatchTable<RouteHit>,
     pub(super) routes: Vec<Arc<RouteEntry>>,
-    /// Whether routes of several namespaces are in it, and expressions among them: see [`Self::is_disputed`].
-    may_be_disputed: bool,
+    /// Whether every request goes where it is found to go, whatever other routes there are: see [`Self::rival`].
+    pub(super) is_sure: bool,
+    /// Whether the proxy is sure to have the host, since it has one of these routes.
+    pub(super) is_there: bool,
+    /// The namespace of all of its routes, if it is one.
+    namespace: Option<Box<str>>,
 }
 
 /// A match of a route. Two matches that lead to the same policies are equal.
@@ -26,6 +31,8 @@ pub(super) struct RouteHit {
     pub(super) route: usize,
     /// Routes with one number have the same policies.
     pub(super) alike: usize,
+    /// Whether the proxy has the route, and reads the match as we do.
+    pub(super) is_sure: bool,
 }
 
 impl PartialEq for RouteHit {
@@ -46,6 +53,8 @@ pub(super) struct RouteEntry {
     pub(super) chain: Arc<Chain>,
     /// It only redirects, so no service is behind it.
     pub(super) redirects: bool,
+    /// What is told of the route here.
+    pub(super) acceptance: Acceptance,
 }
 
 /// The rules of all routes on served listeners, by route.
@@ -93,8 +102,16 @@ impl NamedRoutes {
 
 impl RouteEntry {
     /// The namespace of its route.
-    fn namespace(&self) -> &str {
+    pub(super) fn namespace(&self) -> &str {
         self.route.split_once(' ').and_then(|(_, name)| name.split_once('/')).map_or("", |(namespace, _)| namespace)
+    }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        self.route.starts_with("GRPCRoute ")
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.acceptance == Acceptance::Refused
     }
 
     fn is(&self, claim: &RouteClaim<'_>) -> bool {
@@ -104,8 +121,23 @@ impl RouteEntry {
 
 impl RouteTable {
     pub(super) fn new(matches: MatchTable<RouteHit>, routes: Vec<Arc<RouteEntry>>) -> Self {
-        let is_shared = routes.windows(2).any(|two| two[0].namespace() != two[1].namespace());
-        Self { may_be_disputed: is_shared && matches.has_expressions(), matches, routes }
+        let is_mixed = routes.iter().any(|entry| entry.is_grpc()) && routes.iter().any(|entry| !entry.is_grpc());
+        Self {
+            is_sure: !is_mixed && matches.values().all(|hit| hit.is_sure),
+            namespace: routes
+                .first()
+                .map(|first| first.namespace())
+                .filter(|first| routes.iter().all(|entry| entry.namespace() == *first))
+                .map(Into::into),
+            is_there: routes.iter().any(|entry| entry.acceptance == Acceptance::Taken),
+            matches,
+            routes,
+        }
+    }
+
+    /// Whether all of its routes are of this namespace.
+    pub(super) fn is_of(&self, namespace: &str) -> bool {
+        self.namespace.as_deref() == Some(namespace)
     }
 
     /// Every policy of every route, at its place; one may come more than once.
@@ -113,19 +145,7 @@ impl RouteTable {
         self.routes.iter().flat_map(|entry| entry.chain.all())
     }
 
-    /// Whether a proxy that ranks prefixes before expressions would take a request that is `found`'s to the route of another
-    /// namespace, which has other policies: a tenant must not be able to judge what another's service is sent (P27).
-    fn is_disputed(&self, request: &RequestAttributes<'_>, found: &RouteEntry) -> Result<bool, DenyReason> {
-        if !self.may_be_disputed {
-            return Ok(false);
-        }
-        let judged = request
-            .judge(LetterCase::Sensitive, |reading| self.matches.find_prefixes_first(reading).map(|hit| hit.copied()));
-        let other = judged.and_then(|it| it)?.map(|hit| &self.routes[hit.route]);
-        Ok(other.is_some_and(|other| !other.chain.same(&found.chain) && other.namespace() != found.namespace()))
-    }
-
-    fn find(&self, request: &RequestAttributes<'_>) -> Result<Option<&RouteEntry>, DenyReason> {
+    pub(super) fn find(&self, request: &RequestAttributes<'_>) -> Result<Option<&RouteEntry>, DenyReason> {
         let entry = |hit: Option<RouteHit>| hit.map(|hit| &*self.routes[hit.route]);
         let judge = |letter_case| {
             request
@@ -163,13 +183,13 @@ impl PolicyIndex {
         }
         let mut found: Option<&RouteEntry> = None;
         let (mut is_other, mut is_same) = (false, false);
-        for table in self.ports.tables(&request.host) {
+        for (port, table) in self.ports.looked_into(&request.host) {
             let Some(entry) = table.find(request)? else { continue };
             if claim.is_some_and(|claim| !entry.is(claim)) {
                 is_other = true;
                 continue;
             }
-            if claim.is_none() && pinned.is_none() && table.is_disputed(request, entry)? {
+            if claim.is_none() && pinned.is_none() && table.rival(request, entry, port)?.is_some() {
                 return Err(DenyReason::ConflictingRoutes);
             }
             is_same = true;

@@ -13,5 +13,6 @@ mod reuse;
 mod route_identity;
 mod routes;
 mod services;
+mod taken;
 mod targets;
 mod tenants;

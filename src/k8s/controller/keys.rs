@@ -31,6 +31,7 @@ use crate::authz::policy::ObjectName;
 use crate::authz::session::Timestamp;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
+use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::bundle::KeyBundle;
 
 /// The name of the Secret in each namespace.

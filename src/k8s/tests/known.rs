@@ -182,3 +182,55 @@ fn what_is_no_object_is_nothing() {
         assert!(Arrived::of(Kind::AuthPolicy, "v1alpha1", value.clone()).is_none(), "{value}");
     }
 }
+
+/// A route of another namespace, and what is told of its first generation.
+fn claim(version: u64, accepted: &str, words: &str) -> Value {
+    let mut claim = route("claim", "shop.example", "/admin", version);
+    claim["metadata"]["namespace"] = json!("evil");
+    claim["metadata"]["generation"] = json!(1);
+    claim["spec"]["parentRefs"] = json!([{ "name": "web", "namespace": "shop" }]);
+    claim["status"] = json!({ "parents": [{
+        "parentRef": { "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web", "namespace": "shop" },
+        "controllerName": "example.com/gateway",
+        "conditions": [{
+            "type": "Accepted", "status": accepted, "reason": "Any", "observedGeneration": 1,
+            "message": words, "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+    }] });
+    claim
+}
+
+#[test]
+fn p27_what_is_told_of_a_route_counts_and_is_kept() {
+    let mut house = House::new();
+    let mut open = gateway();
+    open["spec"]["listeners"][0]["allowedRoutes"] = json!({ "namespaces": { "from": "All" } });
+    house.known.replace(GATEWAYS, version(1), vec![arrived(Kind::Gateway, open)]);
+    let shop = arrived(Kind::HttpRoute, route("shop", "shop.example", "/", 2));
+    house.known.replace(ROUTES, version(3), vec![shop, arrived(Kind::HttpRoute, claim(3, "True", "one"))]);
+    let mut theirs = policy_on("claim", "open", 4);
+    theirs["metadata"]["namespace"] = json!("evil");
+    let policies = [policy_on("shop", "own", 3), theirs];
+    house.known.replace(POLICIES, version(4), policies.map(|it| arrived(Kind::AuthPolicy, it)).into());
+    let judged = |house: &House| house.publish().judged_at("shop.example", "/admin");
+    assert_eq!(judged(&house), "open", "{:?}", house.problems());
+
+    // Other words are no change, another word is one.
+    assert!(!house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(5, "True", "two"))));
+    assert_eq!(judged(&house), "open");
+    assert!(house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(6, "False", "two"))));
+    assert_eq!(judged(&house), "conflicting_routes");
+    assert!(house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(7, "True", "two"))));
+    let kept = house.known.keep(&house.publisher.index().load()).unwrap();
+    let mut after = House::new();
+    after.known.take_up(serde_json::from_value(serde_json::to_value(kept).unwrap()).unwrap());
+    assert_eq!(judged(&after), "open");
+
+    // A newest form that does not read: what is told is not about the last one that did.
+    let mut unreadable = claim(8, "True", "two");
+    unreadable["spec"]["rules"][0]["matches"][0]["cookies"] = json!([]);
+    assert!(house.known.apply(ROUTES, arrived(Kind::HttpRoute, unreadable)));
+    assert_eq!(judged(&house), "conflicting_routes");
+    assert!(house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(9, "True", "two"))));
+    assert_eq!(judged(&house), "open");
+}

@@ -60,6 +60,13 @@ impl Attached {
             })
     }
 
+    /// The rules that are closed for what they make of requests to Services of other namespaces: their numbers, and those Services.
+    pub(super) fn closed(&self) -> impl Iterator<Item = (usize, &ObjectName)> {
+        let rules = self.route.rules.iter().zip(&self.rules).enumerate();
+        let closed = rules.filter(|(_, (rule, _))| rule.rewrites.is_some());
+        closed.flat_map(|(i, (_, of_rule))| of_rule.services.foreign(&self.route).map(move |name| (i, name)))
+    }
+
     /// The policies of each rule, below those `above`.
     pub(super) fn chains(&self, above: &[(&Arc<Form>, Place)], binder: &mut Binder<'_>) -> Vec<Chain> {
         let route = &self.route;
@@ -86,6 +93,9 @@ impl Attached {
                     Chain::of(&levels)
                 }
                 Services::Each { policies, every_backend_has_one } => {
+                    if let Some(closed) = of_rule.services.closed_by(route, rule) {
+                        levels.push(binder.bind(closed, of_route()));
+                    }
                     let place = |name| Place { target: service(name), voice: Voice::Silent, ..of_route() };
                     let checked = policies.iter().map(|(name, form)| binder.bind(form, place(name))).collect();
                     Chain::of(&levels).and_each(checked, *every_backend_has_one)
@@ -125,6 +135,21 @@ impl Services {
             ([(name, form)], 1) if name.0 == route.name.0 => Self::Own(name.clone(), form.clone()),
             (some, all) => Self::Each { every_backend_has_one: some.len() == all, policies },
         }
+    }
+
+    /// What judges in the place of the route's policies, since the rule may make other requests for another namespace of those that are
+    /// judged.
+    fn closed_by<'a>(&self, route: &Route, rule: &'a RouteRule) -> Option<&'a Arc<Form>> {
+        rule.rewrites.as_ref().filter(|_| self.foreign(route).next().is_some())
+    }
+
+    /// The Services of other namespaces, of those that have a policy.
+    fn foreign<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = &'a ObjectName> {
+        let each = match self {
+            Self::Each { policies, .. } => policies.as_slice(),
+            Self::Without | Self::Own(..) => &[],
+        };
+        each.iter().map(|(name, _)| name).filter(|name| name.0 != route.name.0)
     }
 
     fn same(&self, other: &Self) -> bool {

@@ -11,10 +11,12 @@ use super::super::problem::{PolicyProblem, ProblemKind};
 use super::super::targets::SERVICE;
 use super::Kept;
 use super::admits::Admits;
+use super::rewriting::may_rewrite;
 use crate::api::auth_policy::Salvage;
 use crate::api::gateway::{BackendRef, GROUP, GrpcRoute, GrpcRouteMatch, HttpRoute, Listener, ParentRef, RouteFilter};
 use crate::api::http_match::{HttpPathMatch, HttpRouteMatch, PathMatchType, ValueMatchType};
 use crate::api::meta::ObjectMeta;
+use crate::api::route_status::RouteStatus;
 use crate::authz::matching::{HostPattern, RouteMatch};
 
 /// More than the Gateway API itself admits, which is 16 and 64.
@@ -59,6 +61,9 @@ pub(super) struct RouteRule {
     pub(super) redirects: bool,
     /// Everything that it may send requests to, copies included.
     pub(super) backends: Vec<Backend>,
+    /// What judges in its place where it leads to a Service of another namespace that has a policy: it may make another request of the
+    /// one that was judged.
+    pub(super) rewrites: Option<Arc<Form>>,
 }
 
 /// What a rule may send requests to.
@@ -189,14 +194,28 @@ impl Route {
 
     /// Whether it names this listener as a parent.
     pub(super) fn wants(&self, gateway: &ObjectName, listener: &Listener) -> bool {
-        self.parents.iter().any(|parent| {
-            parent.group == GROUP
-                && parent.kind == "Gateway"
-                && parent.namespace.as_ref().unwrap_or(&self.name.0) == &gateway.0
-                && parent.name == gateway.1
-                && parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
-                && parent.port.is_none_or(|port| port == listener.port)
-        })
+        self.parents.iter().any(|parent| self.is_parent(parent, gateway, listener))
+    }
+
+    /// Whether an entry of its `parentRefs` names this listener.
+    pub(super) fn is_parent(&self, parent: &ParentRef, gateway: &ObjectName, listener: &Listener) -> bool {
+        parent.group == GROUP
+            && parent.kind == "Gateway"
+            && parent.namespace.as_ref().unwrap_or(&self.name.0) == &gateway.0
+            && parent.name == gateway.1
+            && parent.section_name.as_ref().is_none_or(|section| *section == listener.name)
+            && parent.port.is_none_or(|port| port == listener.port)
+    }
+
+    pub(super) fn status(&self) -> &RouteStatus {
+        match &self.source {
+            Source::Http(route) => &route.status,
+            Source::Grpc(route) => &route.status,
+        }
+    }
+
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.source.head().1.generation
     }
 
     /// Whether the listener, which admits these namespaces, lets it in.
@@ -256,11 +275,14 @@ impl Reading<'_> {
             })
             .collect();
         if !is_whole {
-            let name =
-                PolicyName { namespace: self.meta.namespace.as_str().into(), name: self.meta.name.as_str().into() };
-            let closed = Arc::new(Form::closed(&name, &Salvage::default(), self.install));
-            let serves = Serves::Unknown(closed);
-            rules.push(RouteRule { serves, matches: everything(), redirects: false, backends: Vec::new() });
+            let serves = Serves::Unknown(self.closed());
+            rules.push(RouteRule {
+                serves,
+                matches: everything(),
+                redirects: false,
+                backends: Vec::new(),
+                rewrites: None,
+            });
         }
         // Hostnames of which none reads must not become "every host".
         let hostnames = (!hostnames.is_empty()).then_some(names);
@@ -306,7 +328,14 @@ impl Reading<'_> {
         let mut backends = Vec::new();
         self.backends(rule.backends, rule.filters, &mut backends);
         let redirects = backends.is_empty() && rule.filters.iter().any(|filter| filter.kind == "RequestRedirect");
-        (RouteRule { serves, matches, redirects, backends }, is_whole)
+        let mut filters = rule.filters.iter().chain(rule.backends.iter().flat_map(|backend| &backend.filters));
+        let rewrites = filters.any(|filter| may_rewrite(filter, &self.install.own_headers)).then(|| self.closed());
+        (RouteRule { serves, matches, redirects, backends, rewrites }, is_whole)
+    }
+
+    fn closed(&self) -> Arc<Form> {
+        let name = PolicyName { namespace: self.meta.namespace.as_str().into(), name: self.meta.name.as_str().into() };
+        Arc::new(Form::closed(&name, &Salvage::default(), self.install))
     }
 
     /// Adds what may get requests by these references and filters.

@@ -175,6 +175,32 @@ impl<'a> Winners<'a> {
             }
         }
     }
+
+    /// Says something to the policies on a route.
+    pub(super) fn advise_on_route(&self, route: &Route, words: &str, problems: &mut Vec<PolicyProblem>) {
+        let sections = route.rules.iter().filter_map(|rule| rule.name()).map(Some);
+        for section in std::iter::once(None).chain(sections) {
+            self.advise_on(route.kind, &route.name, section, words, problems);
+        }
+    }
+
+    /// Says something to the policy on a Service.
+    pub(super) fn advise_on_service(&self, name: &ObjectName, words: &str, problems: &mut Vec<PolicyProblem>) {
+        self.advise_on(SERVICE, name, None, words, problems);
+    }
+
+    fn advise_on(
+        &self,
+        kind: &str,
+        name: &ObjectName,
+        section: Option<&str>,
+        words: &str,
+        problems: &mut Vec<PolicyProblem>,
+    ) {
+        if let Some((formed, i)) = self.by_target.get(&TargetKey::object(kind, name, section)) {
+            problems.push(advice(formed, *i, words.to_owned()));
+        }
+    }
 }
 
 fn advice(formed: &Formed, target: usize, words: String) -> PolicyProblem {

@@ -113,7 +113,7 @@ fn p27_a_target_that_comes_and_goes_takes_its_policy_along() {
 #[test]
 fn p27_an_expression_of_one_namespace_does_not_judge_what_another_may_be_sent() {
     let world = |owner: &str| {
-        index(&all(&[
+        compile(&all(&[
             gateway(),
             route("shop/shop", "hostnames: [shop.example]"),
             named("shop/shop", &on("HTTPRoute", "shop")),
@@ -126,6 +126,7 @@ fn p27_an_expression_of_one_namespace_does_not_judge_what_another_may_be_sent() 
                 &format!("{}\nrules: [{{ name: open, access: Public }}]", on("HTTPRoute", "claim")),
             ),
         ]))
+        .0
     };
     meets(&world("evil"), &ask("GET shop.example/admin"), "403 conflicting_routes");
     meets(&world("evil"), &ask("GET shop.example/cart"), "401 no_credential by default");

@@ -18,7 +18,7 @@ fn tables(index: &PolicyIndex) -> Vec<*const super::super::routed::RouteTable> {
             let line = format!("GET {host}.example/");
             let ask = ask(&line);
             let request = ask.read();
-            index.ports.tables(&request.host).map(Arc::as_ptr).collect::<Vec<_>>()
+            index.ports.looked_into(&request.host).map(|(_, table)| Arc::as_ptr(table)).collect::<Vec<_>>()
         })
         .collect();
     tables.dedup();

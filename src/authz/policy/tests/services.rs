@@ -197,3 +197,65 @@ fn grpc_routes_lead_to_services_too() {
     let index = index(&all(&[gateway(), grpc.to_owned(), on_cart("shop", ADMIN)]));
     meets(&index, &ask("POST shop.example/shop.v1.Orders/List").cookie(), "403 missing_role by admin");
 }
+
+/// Filters run after the check: the path that was judged must be the path that the Service of another is sent.
+#[test]
+fn p27_a_foreign_route_that_rewrites_does_not_get_past_a_services_policy() {
+    let of_cart = "rules: [{ name: open, matches: [{ path: { value: /public } }], access: Public }, { name: admin, require: { roles: [admin] } }]";
+    let world = |owner: &str, kind: &str, rule: &str, backend: &str| {
+        let namespace = if owner == "carts" { "" } else { "namespace: carts, " };
+        let foreign = route(
+            &format!("{owner}/x"),
+            &format!(
+                "hostnames: [{owner}.example]\nrules: [{{ matches: [{{ path: {{ value: /public }} }}]{rule}, backendRefs: [{{ {namespace}name: cart, port: 80{backend} }}] }}]"
+            ),
+        );
+        let foreign = foreign.replace(
+            "matches: [{ path: { value: /public } }]",
+            if kind == "GRPCRoute" { "matches: []" } else { "matches: [{ path: { value: /public } }]" },
+        );
+        compile(&all(&[
+            gateway(),
+            foreign.replace("kind: HTTPRoute", &format!("kind: {kind}")),
+            named(&format!("{owner}/x"), &format!("{}\n{OPEN}", on(kind, "x"))),
+            on_cart("carts", of_cart),
+            grant(kind, "evil", "Service", "carts"),
+        ]))
+    };
+    let rewrite = ", filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /admin } } }]";
+    let header = |name: &str| {
+        format!(
+            ", filters: [{{ type: RequestHeaderModifier, requestHeaderModifier: {{ set: [{{ name: {name}, value: /admin }}] }} }}]"
+        )
+    };
+    let (method, url, jwt, host) =
+        (header("X-HTTP-Method-Override"), header("x_original-url"), header("X-Session-JWT"), header("Host"));
+    let added = url.replace("set:", "add:");
+    let unknown = ", filters: [{ type: ExtensionRef, extensionRef: { group: x.example, kind: Rewrite, name: any } }]";
+    for changes in [rewrite, &method, &url, &added, &jwt, &host, unknown] {
+        for (rule, backend) in [(changes, ""), ("", changes)] {
+            let (index, problems) = world("evil", "HTTPRoute", rule, backend);
+            meets(&index, &ask("GET evil.example/public/users"), "403 broken_policy by broken");
+            let mut told: Vec<_> = problems.iter().map(|it| (it.object.as_str(), it.kind.label())).collect();
+            told.sort_unstable();
+            assert_eq!(told, [("AuthPolicy carts/cart", "Advice"), ("AuthPolicy evil/x", "Advice")], "{problems:?}");
+            // One's own routes may: who writes them could as well write the policy.
+            let (index, problems) = world("carts", "HTTPRoute", rule, backend);
+            meets(&index, &ask("GET carts.example/public/users"), "anonymous by open");
+            assert_eq!(problems, []);
+        }
+    }
+    let grpc = world("evil", "GRPCRoute", &method, "").0;
+    meets(&grpc, &ask("POST evil.example/public/users"), "403 broken_policy by broken");
+    // What changes nothing that is judged.
+    let (plain, away) = (
+        header("x-team"),
+        header("X-Original-URL").replace("set: [{ name: X-Original-URL, value: /admin }]", "remove: [X-Original-URL]"),
+    );
+    let response = ", filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: { set: [{ name: x-original-url, value: a }] } }]";
+    for rule in ["", plain.as_str(), &away, response] {
+        let (index, problems) = world("evil", "HTTPRoute", rule, "");
+        meets(&index, &ask("GET evil.example/public/users"), "anonymous by open");
+        assert_eq!(problems, []);
+    }
+}
