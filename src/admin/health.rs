@@ -14,7 +14,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::listener::Limits;
 use super::problem::{Problem, ProblemKind, problems};
@@ -25,9 +25,11 @@ pub const LIMITS: Limits = Limits { header_read: Duration::from_secs(2), ..Limit
 /// Without a beat for so long the process neither is ready nor lives: what answers checks hangs.
 const BEAT: Duration = Duration::from_secs(10);
 /// How often metrics are gathered, and how many times more where nobody has asked for a while. Gathering costs time, and anybody
-/// may ask (P28): who asks more often gets what was gathered last.
+/// may ask (P28): who asks more often waits, and shares what is gathered then.
 const GATHER: Duration = Duration::from_millis(50);
 const GATHERINGS: u32 = 40;
+/// How many may wait for that. All others get what was gathered last: who waits keeps a connection from those that come.
+const WAITING: usize = 8;
 
 /// What must be so before requests are sent here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,42 +146,70 @@ struct Health {
     metrics: Metrics,
 }
 
-/// The metrics as text, made anew as often as [`GATHER`] lets.
+/// The metrics as text.
 #[derive(Clone)]
 struct Metrics {
     registry: Registry,
-    kept: Arc<Mutex<Kept>>,
+    waiting: Arc<Semaphore>,
+    turns: Arc<tokio::sync::Mutex<Turns>>,
+    /// What was gathered last, and when that began.
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
 }
 
-struct Kept {
-    text: Option<Bytes>,
-    /// How many times they may be gathered now, and since when that is counted.
-    gatherings: u32,
+/// How often they may be gathered.
+struct Turns {
+    /// How many times now, and since when that is counted.
+    left: u32,
     since: Instant,
 }
 
 impl Metrics {
     fn of(registry: Registry) -> Self {
-        let kept = Kept { text: None, gatherings: GATHERINGS, since: Instant::now() };
-        Self { registry, kept: Arc::new(Mutex::new(kept)) }
+        Self {
+            registry,
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            turns: Arc::new(tokio::sync::Mutex::new(Turns { left: GATHERINGS, since: Instant::now() })),
+            last: Arc::default(),
+        }
     }
 
-    fn text(&self) -> prometheus::Result<Bytes> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = kept.since.elapsed().as_millis() / GATHER.as_millis();
+    async fn text(&self) -> prometheus::Result<Bytes> {
+        let asked = Instant::now();
+        let waits = self.waiting.try_acquire();
+        if let (Err(_), Some((_, text))) = (&waits, self.last()) {
+            return Ok(text);
+        }
+        let mut turns = self.turns.lock().await;
+        // All who have waited for a turn are answered by it.
+        if let Some((began, text)) = self.last()
+            && began >= asked
+        {
+            return Ok(text);
+        }
+        turns.take().await;
+        let began = Instant::now();
+        let text = Bytes::from(TextEncoder::new().encode_to_string(&self.registry.gather())?);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((began, text.clone()));
+        Ok(text)
+    }
+
+    fn last(&self) -> Option<(Instant, Bytes)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Turns {
+    /// Waits until they may be gathered once more.
+    async fn take(&mut self) {
+        if self.left == 0 {
+            tokio::time::sleep(GATHER.saturating_sub(self.since.elapsed())).await;
+        }
+        let more = u32::try_from(self.since.elapsed().as_millis() / GATHER.as_millis()).unwrap_or(u32::MAX);
         if more > 0 {
-            kept.gatherings = kept.gatherings.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(GATHERINGS);
-            kept.since = Instant::now();
+            self.left = self.left.saturating_add(more).min(GATHERINGS);
+            self.since = Instant::now();
         }
-        match &kept.text {
-            Some(text) if kept.gatherings == 0 => Ok(text.clone()),
-            _ => {
-                let text = Bytes::from(TextEncoder::new().encode_to_string(&self.registry.gather())?);
-                kept.gatherings = kept.gatherings.saturating_sub(1);
-                kept.text = Some(text.clone());
-                Ok(text)
-            }
-        }
+        self.left = self.left.saturating_sub(1);
     }
 }
 
@@ -237,7 +267,7 @@ async fn readyz(State(health): State<Health>) -> Response {
 }
 
 async fn metrics(State(health): State<Health>) -> Result<Response, Problem> {
-    let text = health.metrics.text().map_err(|error| {
+    let text = health.metrics.text().await.map_err(|error| {
         tracing::error!(%error, "metrics cannot be written");
         Problem::new(ProblemKind::Internal, "metrics cannot be written; the log has more")
     })?;
@@ -252,6 +282,7 @@ mod tests {
     use prometheus::core::{Collector, Desc};
     use prometheus::proto::MetricFamily;
     use serde_json::{Value, json};
+    use tokio::task::JoinSet;
     use tower::ServiceExt as _;
 
     use super::*;
@@ -330,16 +361,20 @@ mod tests {
         let registry = Registry::new();
         registry.register(Box::new(Counted(counter.clone()))).unwrap();
         let (began, router) = (Instant::now(), router(Readiness::of(&[]), registry));
-        // As many as are asked for, while they are few; then as many as time lets.
-        for asked in 1..=GATHERINGS {
+        // One after the other, each sees what has been counted until it asked.
+        for asked in 1..=GATHERINGS + 5 {
             let (status, text) = ask(&router, Method::GET, "/metrics").await;
             assert_eq!(status, StatusCode::OK);
             assert!(text.contains(&format!("cloakroom_test_total {asked}")), "{text}");
         }
+        // All at once, they share, or get the last.
+        let mut all = JoinSet::new();
         for _ in 0..1_000 {
-            assert_eq!(ask(&router, Method::GET, "/metrics").await.0, StatusCode::OK);
+            let router = router.clone();
+            all.spawn(async move { ask(&router, Method::GET, "/metrics").await.0 });
         }
-        let most = u128::from(GATHERINGS) + began.elapsed().as_millis() / GATHER.as_millis();
+        assert!(all.join_all().await.iter().all(|it| *it == StatusCode::OK));
+        let most = u128::from(GATHERINGS) + 1 + began.elapsed().as_millis() / GATHER.as_millis();
         assert!(u128::from(counter.get()) <= most, "{} and not {most}", counter.get());
     }
 
