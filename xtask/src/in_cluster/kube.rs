@@ -78,14 +78,24 @@ impl Kube {
     }
 
     pub(super) fn helm(&self, arguments: &[&str]) -> Result<String> {
+        whole(&self.output_of_helm(arguments)?).with_context(|| format!("helm {}", arguments.join(" ")))
+    }
+
+    /// Whether it did what it was told, and all that it wrote: the logs of a hook are among its errors.
+    pub(super) fn helm_may_fail(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let answer = self.output_of_helm(arguments)?;
+        let told = [answer.stdout, answer.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        Ok((answer.status.success(), told.join("\n")))
+    }
+
+    fn output_of_helm(&self, arguments: &[&str]) -> Result<Output> {
         terminal::detail(&format!("     $ helm {}", arguments.join(" ")));
         let mut helm = Command::new(&self.helm);
         helm.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments).stdin(Stdio::null());
         helm.env("HELM_CACHE_HOME", &self.cache)
             .env("HELM_CONFIG_HOME", &self.cache)
             .env("HELM_DATA_HOME", &self.cache);
-        let answer = helm.output().context("cannot start helm")?;
-        whole(&answer).with_context(|| format!("helm {}", arguments.join(" ")))
+        helm.output().context("cannot start helm")
     }
 
     /// Waits until every pod of an object is a new one and ready.
