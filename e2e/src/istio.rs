@@ -3,6 +3,8 @@
 //! It binds fixed ports and all addresses, as in a pod: run it in [`crate::network::alone`].
 
 mod proxy;
+mod secrets;
+mod ztunnel;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 pub use self::proxy::{Proxy, Role, Workload};
+pub use self::secrets::Secrets;
+pub use self::ztunnel::{Journey, Ztunnel};
 use crate::kube::{ADMIN, ApiServer};
 use crate::process::{Output, Process};
 use crate::tools;
@@ -55,6 +59,18 @@ impl Istio {
     /// # Errors
     /// When it does not come up; the error has its output.
     pub async fn spawn(server: &ApiServer, providers: &Value) -> Result<Self> {
+        Self::start(server, providers, &[]).await
+    }
+
+    /// The same with the ambient mode, and so with waypoints.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has its output.
+    pub async fn ambient(server: &ApiServer, providers: &Value) -> Result<Self> {
+        Self::start(server, providers, &[("PILOT_ENABLE_AMBIENT", "true")]).await
+    }
+
+    async fn start(server: &ApiServer, providers: &Value, more: &[(&str, &str)]) -> Result<Self> {
         server.apply_folder(&tools::gateway_api_crds()?.join("standard")).await?;
         server.apply(&std::fs::read_to_string(tools::istio_crds()?)?).await.context("Istio's kinds")?;
         server.apply(&format!("{}\n---\n{NO_MUTUAL_TLS}", namespace(ROOT_NAMESPACE))).await?;
@@ -76,7 +92,7 @@ impl Istio {
         ];
         // `env` of coreutils: a process of ours has the environment of this one otherwise.
         let pilot = tools::pilot_discovery()?;
-        let environment = ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}"));
+        let environment = ENVIRONMENT.iter().chain(more).map(|(name, value)| format!("{name}={value}"));
         let words = environment.chain([path(&pilot)]).chain(arguments);
         let process = Process::spawn("istiod", Path::new("env"), words)?;
         let istio = Self { process };

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData as _,
+    PublicKeyData as _, SanType,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -122,6 +122,8 @@ pub enum Use {
     ClientOf(&'static [&'static str]),
     /// To ask, once: its time is over.
     ClientOfThePast,
+    /// To ask and to answer as a workload of a mesh, by its SPIFFE ID.
+    Workload(&'static str),
 }
 
 impl Authority {
@@ -153,7 +155,7 @@ impl Authority {
     pub fn sign(&self, for_: Use) -> Result<(String, String)> {
         let names = match for_ {
             Use::Server(names) | Use::ClientOf(names) => names.iter().map(|&name| name.to_owned()).collect(),
-            Use::Client | Use::ClientOfThePast => Vec::new(),
+            Use::Client | Use::ClientOfThePast | Use::Workload(_) => Vec::new(),
         };
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "leaf");
@@ -162,7 +164,11 @@ impl Authority {
         params.extended_key_usages = match for_ {
             Use::Server(_) => vec![ExtendedKeyUsagePurpose::ServerAuth],
             Use::Client | Use::ClientOf(_) | Use::ClientOfThePast => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Use::Workload(_) => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
         };
+        if let Use::Workload(identity) = for_ {
+            params.subject_alt_names.push(SanType::URI(identity.try_into()?));
+        }
         if for_ == Use::ClientOfThePast {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }

@@ -1,22 +1,17 @@
 //! A shared gate that guards a Gateway of the Gateway API, with TLS between them.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use cloakroom::wiring::{Gateway, Shape, Site};
-use e2e::gate::{Cloakroom, GateOptions, Listen};
 use e2e::istio::{Istio, Proxy, Role, Workload, namespace};
 use e2e::kube::{ApiServer, ApiServerOptions};
 use e2e::sloppy::Sloppy;
-use e2e::tls::Certificates;
 use e2e::tools::EnvoyVersion;
 use serde_json::json;
 
-use crate::on_istio;
-use crate::town::{CHECK, PATIENCE, POLICY, answer, claims, counted, has_filter, objects, patiently, providers, send};
+use crate::town::{CHECK, PATIENCE, answer, claims, counted, has_filter, objects, patiently, providers, send};
+use crate::{on_istio, shared_gate};
 
 on_istio! {
     p30_a_gateway_asks_the_shared_gate_by_its_certificate => shared(Newest);
@@ -25,8 +20,6 @@ on_istio! {
 
 /// Where the gateway takes requests.
 const INGRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
-/// The address of the gate's pod: Kubernetes takes no loopback address for an endpoint.
-const POD: &str = "10.9.9.9";
 
 fn site() -> Site {
     let gateway = Gateway { namespace: "infra".to_owned(), name: "public".to_owned() };
@@ -34,8 +27,7 @@ fn site() -> Site {
 }
 
 async fn shared(version: EnvoyVersion) -> Result<()> {
-    let added = Command::new("ip").args(["address", "add", &format!("{POD}/32"), "dev", "lo"]).status()?;
-    ensure!(added.success(), "ip address add: {added}");
+    shared_gate::address()?;
     let server = ApiServer::spawn(ApiServerOptions::default()).await?;
     let site = site();
     let istio = Istio::spawn(&server, &providers(&site, true)?).await?;
@@ -48,31 +40,7 @@ async fn shared(version: EnvoyVersion) -> Result<()> {
     stranger.set_nonblocking(true)?;
     server.apply(&squat(&site.gate_host(), stranger.local_addr()?.port())).await?;
 
-    // What the controller would make.
-    let folder = tempfile::tempdir()?;
-    let certificates = Certificates::make(folder.path(), &["cloakroom-gate.cloakroom-system.svc"])?;
-    let file = |path: &std::path::Path| std::fs::read(path).map(|bytes| BASE64_STANDARD.encode(bytes));
-    let secret = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": { "name": "cloakroom-proxy-tls", "namespace": "infra" },
-        "data": {
-            "tls.crt": file(&certificates.client.certificate)?,
-            "tls.key": file(&certificates.client.key)?,
-            "ca.crt": file(&certificates.ca)?,
-        },
-    });
-    server.apply(&secret.to_string()).await?;
-    let options = GateOptions { listen: Listen::Loopback, ..GateOptions::new(env!("CARGO_BIN_EXE_cloakroom")) };
-    let mut options = options.policy("shop.yaml", POLICY);
-    options.config = json!({ "listen": { "grpc": format!("{POD}:9443"), "tls": {
-        "certFile": certificates.server.certificate,
-        "keyFile": certificates.server.key,
-        "clientCaFile": certificates.ca,
-    }}});
-    let gate = Cloakroom::spawn(options).await?;
-
+    let shared = shared_gate::spawn(&server, "infra").await?;
     server.apply(&around(shop.address())).await?;
     server.apply(&patiently(&objects(&site)?)).await?;
     let workload = Workload {
@@ -90,7 +58,7 @@ async fn shared(version: EnvoyVersion) -> Result<()> {
     let refused = async || send(INGRESS, "GET", "/x", &[]).await.is_ok_and(|it| it.status() == 401);
     let waited = proxy.process().wait_until(PATIENCE, "401", refused).await;
     waited.with_context(|| istio.output().tail(40))?;
-    let session = gate.create_session(&json!({ "subject": "ada" })).await?;
+    let session = shared.gate.create_session(&json!({ "subject": "ada" })).await?;
     let cookie = format!("Cookie: __Host-session={}", session.token);
     shop.take();
     let answer = send(INGRESS, "GET", "/x", &[&cookie, "x_session_jwt: forged", "X.Session.Jwt: forged"]).await?;
@@ -113,11 +81,7 @@ async fn shared(version: EnvoyVersion) -> Result<()> {
     // A Service of Kubernetes comes before a ServiceEntry of that name, and else TLS would know them for strangers.
     let reached = stranger.accept();
     ensure!(reached.as_ref().is_err_and(|it| it.kind() == std::io::ErrorKind::WouldBlock), "{reached:?}");
-    let clusters = proxy.admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*cloakroom-gate.*").await?;
-    let known = clusters.split_once("\"match_subject_alt_names\"").is_some_and(|(_, names)| {
-        names.split(']').next().unwrap_or_default().contains(&format!("\"exact\": \"{}\"", site.gate_name()))
-    });
-    ensure!(known, "{clusters}");
+    shared_gate::is_known_by(&proxy, &site.gate_name()).await?;
     Ok(())
 }
 
@@ -138,23 +102,11 @@ spec:
     )
 }
 
-/// The gate's Service and its one pod, the shop, the Gateway and its route.
+/// The gate's Service, the shop, the Gateway and its route.
 fn around(shop: SocketAddr) -> String {
-    let port = shop.port();
+    let (gate, port) = (shared_gate::service(), shop.port());
     format!(
-        "
-apiVersion: v1
-kind: Service
-metadata: {{ name: cloakroom-gate, namespace: cloakroom-system }}
-spec: {{ ports: [{{ name: grpc, port: 9443 }}] }}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{ name: cloakroom-gate-1, namespace: cloakroom-system, labels: {{ kubernetes.io/service-name: cloakroom-gate }} }}
-addressType: IPv4
-ports: [{{ name: grpc, port: 9443, protocol: TCP }}]
-endpoints: [{{ addresses: [{POD}], conditions: {{ ready: true }} }}]
----
+        "{gate}---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{ name: shop, namespace: shop }}

@@ -2,8 +2,10 @@
 
 mod envoy_gateway;
 mod gateway;
+mod shared_gate;
 mod sidecar;
 mod town;
+mod waypoint;
 
 /// A test in a network of its own, with this version of Envoy.
 macro_rules! on_istio {

@@ -11,7 +11,7 @@ use e2e::tools::EnvoyVersion;
 use serde_json::{Value, json};
 
 use crate::on_istio;
-use crate::town::{self, CHECK, INGRESS, PATIENCE, TCP_INGRESS, Town, claims, site};
+use crate::town::{self, CHECK, INGRESS, PATIENCE, SPELLINGS, TCP_INGRESS, Town, claims, site};
 
 on_istio! {
     p07_only_the_gate_speaks_for_identity => identity(Newest);
@@ -25,9 +25,6 @@ on_istio! {
     p01_what_is_not_http_is_refused => not_http(Newest);
     other_policies_may_speak_of_the_claims => claims_elsewhere(Newest);
 }
-
-/// Names that a common server takes for the header of the JWT.
-const SPELLINGS: [&str; 5] = ["x-session-jwt", "X-Session-JWT", "x_session_jwt", "X.Session.Jwt", "x-session_jwt"];
 
 async fn identity(version: EnvoyVersion) -> Result<()> {
     let town = Town::wired(version, true).await?;

@@ -124,6 +124,9 @@ impl Town {
     }
 }
 
+/// Names that a common server takes for the header of the JWT.
+pub(crate) const SPELLINGS: [&str; 5] =
+    ["x-session-jwt", "X-Session-JWT", "x_session_jwt", "X.Session.Jwt", "x-session_jwt"];
 /// How long a test waits for something that must come.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 /// The filter by which Istio asks.

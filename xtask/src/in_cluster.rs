@@ -1,6 +1,8 @@
 //! `cargo xtask e2e`: cloakroom installed in a cluster as a user installs it, and what becomes of requests.
 
+mod client;
 mod images;
+mod install;
 mod kube;
 mod objects;
 mod story;
@@ -77,7 +79,7 @@ fn tell(options: &Options, stage: &Stage, images: &Images, began: Instant) -> Re
     for namespace in [INSTALL, SHOP] {
         ensure!(!kube.has(&["namespace", namespace])?, "there is a namespace {namespace} already: delete it first");
     }
-    let had_kinds = story::has_kinds(&kube)?;
+    let had_kinds = install::has_kinds(&kube)?;
 
     terminal::heading("Loading the images");
     for image in images.all() {
@@ -98,7 +100,7 @@ fn tell(options: &Options, stage: &Stage, images: &Images, began: Instant) -> Re
         terminal::line(&format!("\nKept: export KUBECONFIG={}", kube.kubeconfig().display()));
         terminal::line("`cargo xtask cluster down` takes a cluster of this machine away.");
     } else {
-        story::clear(&kube, had_kinds)?;
+        install::clear(&kube, had_kinds)?;
         if let Stage::Own { was_up: false, cluster } = stage {
             story.crash(cluster)?;
         }

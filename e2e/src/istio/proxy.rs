@@ -20,6 +20,8 @@ pub enum Role {
     Sidecar,
     /// Of a gateway.
     Gateway,
+    /// Of a waypoint, whose certificates are served there.
+    Waypoint(SocketAddr),
 }
 
 /// Whose proxy it is.
@@ -138,9 +140,11 @@ async fn token(server: &ApiServer, namespace: &str, name: &str) -> Result<String
 /// What Istio's agent would write, as far as a stock Envoy goes.
 fn bootstrap(workload: &Workload, token: &str) -> Value {
     let Workload { role, namespace, name, account, labels, counted } = workload;
-    let kind = match role {
-        Role::Sidecar => "sidecar",
-        Role::Gateway => "router",
+    // From 1.29.2 on, waypoints are told to keep whose tunnel it is in a way that only Istio's build of Envoy has.
+    let (kind, release) = match role {
+        Role::Sidecar => ("sidecar", "1.30.0"),
+        Role::Gateway => ("router", "1.30.0"),
+        Role::Waypoint(_) => ("waypoint", "1.29.0"),
     };
     // The address must not be that of an endpoint: the proxy would be taken for it, with labels of its own.
     let id = format!("{kind}~10.1.1.1~{name}.{namespace}~{namespace}.svc.cluster.local");
@@ -151,6 +155,26 @@ fn bootstrap(workload: &Workload, token: &str) -> Value {
     });
     let http2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let loopback = |address: SocketAddr| json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } });
+    let cluster = |name: &str, at: SocketAddr| {
+        json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": { http2: {
+                "@type": format!("type.googleapis.com/{http2}"),
+                "explicit_http_config": { "http2_protocol_options": {} },
+            }},
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": loopback(at) } }] }],
+            },
+        })
+    };
+    let mut clusters = vec![cluster("xds-grpc", XDS)];
+    if let Role::Waypoint(secrets) = role {
+        clusters.push(cluster("sds-grpc", *secrets));
+    }
+    let internal = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
     json!({
         "node": {
             "id": id,
@@ -159,7 +183,7 @@ fn bootstrap(workload: &Workload, token: &str) -> Value {
                 "NAMESPACE": namespace,
                 "LABELS": labels,
                 "CLUSTER_ID": "Kubernetes",
-                "ISTIO_VERSION": "1.30.0",
+                "ISTIO_VERSION": release,
                 "SERVICE_ACCOUNT": account,
             },
         },
@@ -170,19 +194,12 @@ fn bootstrap(workload: &Workload, token: &str) -> Value {
             "cds_config": xds,
             "ads_config": { "api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [grpc] },
         },
-        "static_resources": { "clusters": [{
-            "name": "xds-grpc",
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "typed_extension_protocol_options": { http2: {
-                "@type": format!("type.googleapis.com/{http2}"),
-                "explicit_http_config": { "http2_protocol_options": {} },
-            }},
-            "load_assignment": {
-                "cluster_name": "xds-grpc",
-                "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": loopback(XDS) } }] }],
-            },
-        }]},
+        // What a waypoint hands from one of its listeners to the next.
+        "bootstrap_extensions": [{
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": { "@type": format!("type.googleapis.com/{internal}") },
+        }],
+        "static_resources": { "clusters": clusters },
     })
 }
 

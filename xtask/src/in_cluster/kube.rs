@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::chart::Helm;
+use e2e::chart::{Answer, Helm};
 use serde_json::Value;
 
 use crate::terminal;
@@ -81,6 +81,13 @@ impl Kube {
     pub(super) fn helm(&self, arguments: &[&str]) -> Result<String> {
         terminal::detail(&format!("     $ helm {}", arguments.join(" ")));
         self.helm.run(arguments)
+    }
+
+    /// Whether it did what it was told, and all that it wrote: the logs of a hook are among its errors.
+    pub(super) fn helm_may_fail(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        terminal::detail(&format!("     $ helm {}", arguments.join(" ")));
+        let Answer { is_good, output, errors } = self.helm.ask(arguments)?;
+        Ok((is_good, format!("{output}\n{errors}")))
     }
 
     /// Waits until every pod of an object is a new one and ready.

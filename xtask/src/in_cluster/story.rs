@@ -1,18 +1,14 @@
 //! From nothing to a protected shop, and back to nothing.
 
-use std::io::Read as _;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use e2e::cluster::{self, Cluster};
-use e2e::measure::Outcome;
-use e2e::services::identity::Identity;
-use e2e::services::shop::Seen;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::images::Images;
+use super::install::Install;
 use super::kube::{Kube, until};
 use super::{INSTALL, SHOP, objects};
 use crate::terminal;
@@ -21,32 +17,6 @@ use crate::terminal;
 const FELT: Duration = Duration::from_secs(30);
 /// Pods that come and go on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Clients of the load, each with a connection of its own.
-const CLIENTS: usize = 8;
-
-/// An answer, as the client in the cluster tells it.
-#[derive(Deserialize)]
-struct Answer {
-    status: u16,
-    headers: Value,
-    body: String,
-}
-
-impl Answer {
-    /// What the shop knew of the caller.
-    fn identity(&self) -> Option<Identity> {
-        serde_json::from_str::<Seen>(&self.body).ok()?.identity
-    }
-
-    fn subject(&self) -> Option<String> {
-        Some(self.identity()?.sub)
-    }
-
-    fn cookie(&self) -> Option<String> {
-        let line = self.headers["set-cookie"][0].as_str()?;
-        Some(line.split(';').next()?.to_owned())
-    }
-}
 
 /// How it is told.
 pub(super) struct Story<'a> {
@@ -77,6 +47,7 @@ impl Story<'_> {
         let policy = objects::policy();
         self.check(policy.lines().count() == 5, "the user wrote one object of five lines, one command and one label");
         self.change()?;
+        self.test()?;
         self.log_out()?;
         self.restart_everything(&token)?;
         self.upgrade(&token)?;
@@ -91,7 +62,7 @@ impl Story<'_> {
         let client = ["--namespace", SHOP, "wait", "--for=condition=Ready", "pod/client", "--timeout=300s"];
         self.kube.ask(&client)?;
         self.kube.rolled_out(SHOP, "deployment/shop")?;
-        let answer = self.get("/cart", &[])?;
+        let answer = self.client().get("/cart", &[])?;
         self.check(answer.status == 503, "503: no gate, no entry");
         Ok(())
     }
@@ -99,35 +70,9 @@ impl Story<'_> {
     fn install(&mut self) -> Result<()> {
         self.chapter("helm install.");
         self.kube.apply(&objects::namespace(INSTALL))?;
-        let mut words = vec!["install", "cloakroom"];
-        let values = self.values();
-        words.extend(values.iter().map(String::as_str));
-        self.kube.helm(&words)?;
-        self.kube.rolled_out(INSTALL, "deployment/cloakroom-controller")?;
-        self.kube.rolled_out(INSTALL, "statefulset/cloakroom-store")?;
+        self.helm().make()?;
         self.check(true, "controller and store are ready, by the strictest Pod Security");
         Ok(())
-    }
-
-    /// Of install and upgrade: images that no registry has.
-    fn values(&self) -> Vec<String> {
-        let chart = e2e::tools::workspace().join("charts/cloakroom").display().to_string();
-        let mut words = vec![chart, "--namespace".to_owned(), INSTALL.to_owned()];
-        let (cloakroom, tag) = named(&self.images.cloakroom.reference);
-        let (redis, redis_tag) = named(&self.images.redis.reference);
-        let mut set = |name: &str, value: &str| words.push(format!("--set-string={name}={value}"));
-        set("image.repository", cloakroom);
-        set("image.tag", tag);
-        set("store.bundled.image.repository", redis);
-        set("store.bundled.image.tag", redis_tag);
-        words.push("--set=store.bundled.command={redis-server}".to_owned());
-        // The bundled store is one server, and away for some seconds while its pod is made anew. With the usual 5 s, on a slow
-        // machine, that is felt (docs/store.md).
-        words.push("--set-string=config.sessions.view.maxStaleness=60s".to_owned());
-        if !self.release {
-            words.push("--set-string=config.check.timeout=5s".to_owned());
-        }
-        words
     }
 
     fn enrol(&mut self) -> Result<()> {
@@ -141,7 +86,7 @@ impl Story<'_> {
             sidecar["name"] == "cloakroom" && sidecar["restartPolicy"] == "Always"
         });
         self.check(pods.len() == 2 && injected, "two pods, each with the sidecar as its first container");
-        let answer = self.get("/cart", &[])?;
+        let answer = self.client().get("/cart", &[])?;
         self.check(answer.status == 403, "403: no policy, no entry");
         Ok(())
     }
@@ -152,7 +97,7 @@ impl Story<'_> {
         let policy = objects::policy();
         policy.lines().for_each(|line| terminal::line(&format!("     {line}")));
         self.kube.apply(&policy)?;
-        let felt = until(FELT, "401", || Ok(self.get("/cart", &[])?.status == 401))?;
+        let felt = until(FELT, "401", || Ok(self.client().get("/cart", &[])?.status == 401))?;
         self.check(true, &format!("401 without a token, {:.1} s later", felt.as_secs_f64()));
         let told = self.kube.run(&[
             "--namespace",
@@ -174,7 +119,7 @@ impl Story<'_> {
         ])?;
         let token = serde_json::from_str::<Value>(&told).context("what `session create` prints")?;
         let token = token["token"].as_str().context("no token")?.to_owned();
-        let answer = self.get("/cart", &[("authorization", &format!("Bearer {token}"))])?;
+        let answer = self.client().get("/cart", &[("authorization", &format!("Bearer {token}"))])?;
         self.check(answer.status == 200, "200 with one");
         self.check(answer.subject().as_deref() == Some("ada"), "the shop verified the JWT: it is ada");
         self.check(!answer.body.contains(&token), "and it never saw the token");
@@ -183,10 +128,10 @@ impl Story<'_> {
 
     fn change(&mut self) -> Result<()> {
         self.chapter("The policy grows: a log-in, a log-out, a cart.");
-        let before = self.log_in("bob", "builder")?;
+        let before = self.client().log_in("bob", "builder")?;
         self.check(before.status == 401, "nobody can log in yet: 401");
         self.kube.apply(&objects::grown_policy())?;
-        let felt = until(FELT, "an open log-in", || Ok(self.log_in("bob", "builder")?.status == 303))?;
+        let felt = until(FELT, "an open log-in", || Ok(self.client().log_in("bob", "builder")?.status == 303))?;
         self.check(true, &format!("the log-in opens {:.1} s later", felt.as_secs_f64()));
         let conditions = || {
             let policy = self.kube.json(&["--namespace", SHOP, "get", "authpolicy", "shop"])?;
@@ -198,25 +143,59 @@ impl Story<'_> {
         Ok(())
     }
 
+    fn test(&mut self) -> Result<()> {
+        self.chapter("helm test: a pod without a gate is found, and then all is well.");
+        // Old pods of the shop count until they are gone.
+        until(PATIENCE, "end of the old pods", || Ok(self.every_pod()?.len() == 2))?;
+        // It was let off by this label.
+        self.kube.run(&["--namespace", SHOP, "label", "pod", "client", "cloakroom.dev/inject-"])?;
+        let checkup = self.helm().test()?;
+        let found = checkup.found("problem", "sidecars", "1 pod without the sidecar");
+        self.check(!checkup.passed && found, "it fails, and tells of one pod without the sidecar");
+        let cure = format!("kubectl -n {SHOP} delete pod client");
+        self.check(checkup.found("problem", "sidecars", &cure), "and of the cure");
+        let left = self.helm().left_of_test()?;
+        self.check(left.trim() == "pod/cloakroom-test", "its pod stays, to be read, and has no rights any more");
+
+        self.kube.run(&["--namespace", SHOP, "label", "pod", "client", "cloakroom.dev/inject=false"])?;
+        let checkup = self.helm().test()?;
+        self.check(checkup.passed, "it passes when that is mended");
+        for (level, check, word) in [
+            ("ok", "definitions", "is served"),
+            ("ok", "controller", "replicas are ready"),
+            ("ok", "lease", "is held by"),
+            ("ok", "sidecars", "every pod that should have the sidecar has it (2)"),
+            ("ok", "policies", "all are accepted (1)"),
+            // It may not read Secrets, and so not compare.
+            ("unknown", "key-sets", "answers with"),
+        ] {
+            self.check(checkup.found(level, check, word), &format!("{check}: {word}"));
+        }
+        self.check(self.helm().left_of_test()?.trim().is_empty(), "nothing of it is left");
+        Ok(())
+    }
+
     fn log_out(&mut self) -> Result<()> {
         self.chapter("bob logs in by one pod and out by it; the other one knows.");
         let pods = self.pods()?;
         let address = |pod: &Value| format!("http://{}:8080", pod["status"]["podIP"].as_str().unwrap_or_default());
         let [one, two] = [address(&pods[0]), address(&pods[1])];
         let form = "user=bob&password=builder";
-        let cookie = self.send("POST", &format!("{one}/login"), &[], Some(form))?.cookie().context("no cookie")?;
+        let cookie =
+            self.client().send("POST", &format!("{one}/login"), &[], Some(form))?.cookie().context("no cookie")?;
         let cookie = [("cookie", cookie.as_str())];
         self.check(cookie[0].1.starts_with("__Host-session=ckr_"), "his browser has an opaque token");
-        let answer = self.send("GET", &format!("{two}/cart"), &cookie, None)?;
+        let answer = self.client().send("GET", &format!("{two}/cart"), &cookie, None)?;
         self.check(answer.status == 200 && answer.subject().as_deref() == Some("bob"), "the other pod knows bob");
-        let answer = self.send("POST", &format!("{one}/cart"), &cookie, Some("item=tea"))?;
+        let answer = self.client().send("POST", &format!("{one}/cart"), &cookie, Some("item=tea"))?;
         self.check(answer.status == 200, "he buys tea at the first pod");
-        let answer = self.send("GET", &format!("{two}/cart"), &cookie, None)?;
+        let answer = self.client().send("GET", &format!("{two}/cart"), &cookie, None)?;
         let cart = answer.identity().and_then(|it| it.claim("cart").cloned());
         self.check(cart == Some(json!({ "tea": 1 })), "and it is in his cart at the other one");
-        let answer = self.send("POST", &format!("{one}/logout"), &cookie, None)?;
+        let answer = self.client().send("POST", &format!("{one}/logout"), &cookie, None)?;
         self.check(answer.status == 303, "he logs out at the first pod");
-        let felt = until(FELT, "401", || Ok(self.send("GET", &format!("{two}/cart"), &cookie, None)?.status == 401))?;
+        let felt =
+            until(FELT, "401", || Ok(self.client().send("GET", &format!("{two}/cart"), &cookie, None)?.status == 401))?;
         let asked = felt.as_secs_f64();
         self.check(
             true,
@@ -227,7 +206,7 @@ impl Story<'_> {
 
     fn restart_everything(&mut self, token: &str) -> Result<()> {
         self.chapter("Everything is made anew, one after the other, under load.");
-        let load = self.start_load(token)?;
+        let load = self.client().start_load(token, self.requests)?;
         let began = Instant::now();
         // The shop's pods last, so that the gates of all of them have been with the store that goes.
         for (namespace, object) in [
@@ -240,7 +219,7 @@ impl Story<'_> {
             terminal::detail(&format!("     {object}: new after {:.0} s", began.elapsed().as_secs_f64()));
         }
         until(PATIENCE, "end of the old pods", || Ok(self.pods()?.len() == 2))?;
-        let outcome = end_load(load)?;
+        let outcome = load.end()?;
         terminal::line(&format!(
             "     {} requests in {:.0} s, {} failed",
             outcome.sent, outcome.seconds, outcome.failed
@@ -252,46 +231,21 @@ impl Story<'_> {
         Ok(())
     }
 
-    fn start_load(&self, token: &str) -> Result<Child> {
-        let (clients, requests) = (CLIENTS.to_string(), self.requests.to_string());
-        let header = format!("authorization: Bearer {token}");
-        let url = format!("http://shop.{SHOP}.svc/");
-        self.kube.start_in(SHOP, "client", &["/usr/bin/e2e-pod", "load", &url, &clients, &requests, &header])
-    }
-
     fn upgrade(&mut self, token: &str) -> Result<()> {
         self.chapter("helm upgrade.");
-        let bundles = self.bundles()?;
+        let bundles = self.helm().bundles()?;
         self.check(bundles.len() == 2 && bundles.iter().all(|it| it.len() > 100), "the webhooks are trusted");
-        let mut words = vec!["upgrade", "cloakroom"];
-        let values = self.values();
-        words.extend(values.iter().map(String::as_str));
-        words.push("--set=controller.replicas=3");
-        self.kube.helm(&words)?;
-        self.check(self.bundles()? == bundles, "and they still are a moment after");
+        self.helm().upgrade("--set=controller.replicas=3")?;
+        self.check(self.helm().bundles()? == bundles, "and they still are a moment after");
         self.kube.rolled_out(INSTALL, "deployment/cloakroom-controller")?;
-        let answer = self.get("/cart", &[("authorization", &format!("Bearer {token}"))])?;
+        let answer = self.client().get("/cart", &[("authorization", &format!("Bearer {token}"))])?;
         self.check(answer.status == 200, "the session goes on");
         Ok(())
     }
 
-    /// Whom the API server trusts for each webhook of ours.
-    fn bundles(&self) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for kind in
-            ["validatingwebhookconfiguration/cloakroom-policies", "mutatingwebhookconfiguration/cloakroom-injector"]
-        {
-            let told = self.kube.json(&["get", kind])?;
-            let hooks = told["webhooks"].as_array().context("a configuration without webhooks")?;
-            let bundle = |hook: &Value| hook["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned();
-            found.extend(hooks.iter().take(1).map(bundle));
-        }
-        Ok(found)
-    }
-
     fn uninstall(&mut self) -> Result<()> {
         self.chapter("helm uninstall.");
-        self.kube.helm(&["uninstall", "cloakroom", "--namespace", INSTALL, "--wait"])?;
+        self.helm().uninstall()?;
         for kind in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"] {
             let left = self.kube.ask(&["get", kind, "--output", "name"])?;
             self.check(!left.contains("cloakroom"), &format!("no {kind} stay"));
@@ -303,7 +257,7 @@ impl Story<'_> {
         };
         until(PATIENCE, "new pods", plain)?;
         self.check(true, "new pods are made as before, without a sidecar");
-        let answer = self.get("/cart", &[])?;
+        let answer = self.client().get("/cart", &[])?;
         self.check(answer.status == 503, "and their Envoys let nobody in: 503");
         Ok(())
     }
@@ -324,29 +278,23 @@ impl Story<'_> {
 
     /// The pods of the shop that are to stay.
     fn pods(&self) -> Result<Vec<Value>> {
+        let mut pods = self.every_pod()?;
+        pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        Ok(pods)
+    }
+
+    /// The pods of the shop, and those that are about to end.
+    fn every_pod(&self) -> Result<Vec<Value>> {
         let told = self.kube.json(&["--namespace", SHOP, "get", "pods", "--selector", "app=shop"])?;
-        let pods = told["items"].as_array().context("no list of pods")?;
-        Ok(pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect())
+        told["items"].as_array().cloned().context("no list of pods")
     }
 
-    fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        self.send("GET", &format!("http://shop.{SHOP}.svc{path}"), headers, None)
+    fn client(&self) -> Client<'_> {
+        Client(self.kube)
     }
 
-    fn log_in(&self, user: &str, password: &str) -> Result<Answer> {
-        let form = format!("user={user}&password={password}");
-        self.send("POST", &format!("http://shop.{SHOP}.svc/login"), &[], Some(&form))
-    }
-
-    /// From the client inside of the cluster.
-    fn send(&self, method: &str, url: &str, headers: &[(&str, &str)], form: Option<&str>) -> Result<Answer> {
-        let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let mut words = vec!["--namespace", SHOP, "exec", "client", "--", "/usr/bin/e2e-pod", "request", method, url];
-        words.extend(headers.iter().map(String::as_str).chain(form));
-        let told = self.kube.ask(&words)?;
-        let answer: Answer = serde_json::from_str(&told).context("what the client tells")?;
-        terminal::detail(&format!("     > {method} {url}: {}", answer.status));
-        Ok(answer)
+    fn helm(&self) -> Install<'_> {
+        Install { kube: self.kube, images: self.images, release: self.release }
     }
 
     fn chapter(&mut self, title: &str) {
@@ -365,48 +313,7 @@ impl Story<'_> {
     }
 }
 
-/// The name and the tag of an image.
-fn named(reference: &str) -> (&str, &str) {
-    reference.rsplit_once(':').unwrap_or((reference, "latest"))
-}
-
 fn is_ready(pod: &Value) -> bool {
     let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.any(|it| it["type"] == "Ready" && it["status"] == "True")
-}
-
-/// Lets the load end, as soon as it has sent what it is to send.
-fn end_load(mut load: Child) -> Result<Outcome> {
-    drop(load.stdin.take());
-    let mut told = String::new();
-    load.stdout.take().context("the load has no output")?.read_to_string(&mut told)?;
-    let mut words = String::new();
-    load.stderr.take().context("the load has no output")?.read_to_string(&mut words)?;
-    ensure!(load.wait()?.success(), "the load ended: {}", words.trim());
-    serde_json::from_str(&told).context("what the load tells")
-}
-
-/// The kinds of cloakroom, which outlive an install.
-const KINDS: [&str; 2] =
-    ["customresourcedefinition/authpolicies.cloakroom.dev", "customresourcedefinition/identityproviders.cloakroom.dev"];
-
-/// Takes away what is left of it. Other installs of the cluster keep the kinds that they need.
-pub(super) fn clear(kube: &Kube, had_kinds: bool) -> Result<()> {
-    terminal::heading("Clearing up");
-    // Best effort: where the story ended early, not all of it is there.
-    if kube.has(&["namespace", INSTALL])? {
-        kube.helm(&["uninstall", "cloakroom", "--namespace", INSTALL, "--ignore-not-found", "--wait"])?;
-    }
-    for namespace in [SHOP, INSTALL] {
-        kube.run(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=300s"])?;
-    }
-    if !had_kinds {
-        kube.run(&[&["delete", "--ignore-not-found"], &KINDS[..]].concat())?;
-    }
-    Ok(())
-}
-
-/// Whether the cluster knows the kinds of cloakroom.
-pub(super) fn has_kinds(kube: &Kube) -> Result<bool> {
-    kube.has(&KINDS)
 }
