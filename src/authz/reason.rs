@@ -106,7 +106,8 @@ reasons! {
     ConflictingRoutes = "conflicting_routes", Forbidden;
     /// The proxy says that the request takes a route that we know, and by its host, path and headers it takes another, or none.
     UnknownRoute = "unknown_route", Forbidden;
-    /// The policy is invalid and never had a good form: what it targets is closed (P26).
+    /// The policy is invalid and never had a good form: what it targets is closed (P26). Or the route's filters may change the request
+    /// after the check, and it leads to a Service of another namespace that has a policy (P27).
     BrokenPolicy = "broken_policy", Forbidden;
     /// The rule says `access: Deny`.
     DeniedByRule = "denied_by_rule", Forbidden;

@@ -14,7 +14,8 @@ use crate::k8s::{self, Access, ClusterSettings, Connection};
 /// Where the policies are, and what the install says about them.
 #[derive(Args, Clone, Debug)]
 pub(super) struct WrittenArgs {
-    /// Read the objects of a cluster: as the `policies.kubernetes` of a `--config` says, else as kubectl would.
+    /// Read the objects of a cluster: as the `policies.kubernetes` of a `--config` says, else as kubectl would, and judge them as a
+    /// shared gate does, with the labels of Namespaces.
     #[arg(long, short = 'k')]
     pub(super) kubernetes: bool,
 

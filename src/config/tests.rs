@@ -241,8 +241,11 @@ fn the_issuer_and_the_header_are_checked() {
         ("{ issuer: 'https://x.example?a' }", "query"),
         ("{ issuer: 'https://x.example', header: session }", "x-"),
         ("{ issuer: 'https://x.example', header: x_jwt }", "x-"),
+        ("{ issuer: 'https://x.example', header: x-user--jwt }", "x-"),
+        ("{ issuer: 'https://x.example', header: x-user- }", "x-"),
         ("{ issuer: 'https://x.example', header: x-forwarded-for }", "proxy"),
         ("{ issuer: 'https://x.example', lifetime: 2m }", "jwt.lifetime"),
+        ("{ issuer: 'https://x.example', lifetime: 30s500ms }", "whole seconds"),
         ("{ issuer: 'https://x.example', algorithm: HS256 }", "HS256"),
         ("{ issuer: 'https://x.example', maxBytes: 1Mi }", "jwt.maxBytes"),
     ] {

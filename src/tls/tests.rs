@@ -105,7 +105,7 @@ fn p30_of_the_authoritys_clients_those_are_let_in_that_have_a_name_on_the_list()
         (&ours, Use::ClientOf(&["proxies.cloakroom.internal"]), Some(vec![A]), Err(&denied)),
         (&ours, Use::ClientOf(&["x.a.proxies.cloakroom.internal"]), Some(vec![A]), Err(&denied)),
         (&ours, Use::ClientOf(&[A]), Some(vec!["proxies.cloakroom.internal"]), Err(&denied)),
-        // As certificates of an earlier form are.
+        // A certificate that names nobody.
         (&ours, Use::Client, Some(vec![A]), Err(&denied)),
         (&ours, Use::ClientOf(&[A]), Some(vec![]), Err(&denied)),
         // A name is worth what the authority is that gave it.

@@ -18,6 +18,14 @@ pub(crate) fn render(helm: &Helm, values: &Path, arguments: &[&str]) -> Result<S
     helm.render(&[&["--values", &values.display().to_string()][..], arguments].concat())
 }
 
+/// The arguments for values on the command line. What stands after a `;` is text, though it may look like a number.
+pub(crate) fn given(sets: &str) -> Vec<&str> {
+    match sets.split_once(';') {
+        Some((sets, texts)) => vec!["--set", sets, "--set-string", texts],
+        None => vec!["--set", sets],
+    }
+}
+
 /// A scenario as Helm 4 renders it, as objects.
 pub(crate) fn objects(values: &Path) -> Result<Vec<Value>> {
     chart::objects(&render(&helm()?, values, &[])?)

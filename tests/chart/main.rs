@@ -5,6 +5,7 @@
 
 mod configuration;
 mod house;
+mod program;
 mod proxies;
 mod refusals;
 mod rights;

@@ -105,7 +105,7 @@ async fn p30_a_namespace_that_is_taken_off_the_list_is_refused_with_the_certific
         ensure!(status == want, "{namespace} of {list:?}: {status}");
     }
 
-    // A certificate that does not name its namespace, as those of an earlier form, is replaced by itself.
+    // A certificate that does not name its namespace is replaced by itself.
     let (edge, infra) = (secret_path("edge/cloakroom-proxy-tls"), secret_path("infra/cloakroom-proxy-tls"));
     let other = cluster.get(&edge).await?["data"].clone();
     let mut secret = cluster.get(&infra).await?;
