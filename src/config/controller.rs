@@ -81,6 +81,16 @@ pub(super) fn resolve(
             "must be shorter than controller.keys.rotateEvery: a key signs for what is left of it".into(),
         ));
     }
+    let together = file.gate_keys.unwrap_or_default().then_some(algorithm);
+    let made_for = file.keys.algorithm.unwrap_or(algorithm);
+    if together.is_some() && made_for.is_slower_than(algorithm) {
+        return Err(wrong(
+            "controller.keys.algorithm",
+            format!(
+                "{made_for} is slower than jwt.algorithm, {algorithm}, and shared gates take no such keys: set jwt.algorithm to {made_for}"
+            ),
+        ));
+    }
     let enrolled = match (file.keys.enrolled, &watch) {
         (Some(names), _) => {
             let names = names.into_iter().map(|name| namespace("controller.keys.enrolled", Some(name)));
@@ -112,12 +122,7 @@ pub(super) fn resolve(
         sidecars: file.sidecars.map(|file| sidecars::resolve(file, folder, store)).transpose()?,
         lease_name,
         lease_duration,
-        keys: KeysConfig {
-            enrolled,
-            schedule: Schedule { every, publish_for },
-            algorithm,
-            together: file.gate_keys.unwrap_or_default(),
-        },
+        keys: KeysConfig { enrolled, schedule: Schedule { every, publish_for }, algorithm: made_for, together },
         webhook: file.webhook.map(|file| webhook(file, folder, certificates.as_ref())).transpose()?,
         certificates,
     })

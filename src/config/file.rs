@@ -377,4 +377,5 @@ pub(super) struct ControllerKeysFile {
     pub(super) enrolled: Option<Vec<String>>,
     pub(super) rotate_every: Option<HumanDuration>,
     pub(super) publish_for: Option<HumanDuration>,
+    pub(super) algorithm: Option<SigningAlgorithm>,
 }

@@ -5,6 +5,7 @@ use super::*;
 use crate::authz::credential::Carrier;
 use crate::authz::policy::Namespaces;
 use crate::k8s::{Access as ClusterAccess, ClusterSettings};
+use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::store::redis::{Access, Address as RedisAddress, RedisConfig, Servers, Tls, Wait};
 use crate::tls::TlsFiles;
 
@@ -91,11 +92,23 @@ controller:
     assert_eq!((certificates.gate.as_deref(), certificates.proxies.len()), (Some("cloakroom-gate"), 1));
     assert_eq!(certificates.webhook.unwrap().mutating, None);
     assert_eq!(config.controller.webhook.unwrap().tls, None);
-    assert!(config.controller.keys.together);
+    assert_eq!(config.controller.keys.together, Some(SigningAlgorithm::Es256));
     let loopback = parse(&format!(
         "{LEAST}listen: {{ grpc: '127.0.0.1:1', tls: {{ certFile: c, keyFile: k, clientCaFile: a }} }}"
     ));
     assert!(matches!(loopback.unwrap().listen.grpc, Address::Known { .. }));
+}
+
+#[test]
+fn p10_new_keys_may_be_for_another_algorithm_than_gates_have_yet() {
+    for (controller, want, together) in [
+        ("{}", "ES256", None),
+        ("{ keys: { algorithm: EdDSA }, gateKeys: true }", "EdDSA", Some("ES256")),
+        ("{ keys: { algorithm: RS256 } }", "RS256", None),
+    ] {
+        let keys = parse(&format!("{LEAST}controller: {controller}\n")).unwrap().controller.keys;
+        assert_eq!((keys.algorithm.name(), keys.together.map(SigningAlgorithm::name)), (want, together));
+    }
 }
 
 #[test]
@@ -194,6 +207,10 @@ fn wrong_values_name_the_key_and_the_cure() {
         ("controller: { certificates: { gate: { service: A.b } } }", vec!["certificates.gate.service", "`A.b`"]),
         ("controller: { certificates: { proxies: [a.b] } }", vec!["certificates.proxies", "`a.b`", "a namespace"]),
         ("controller: { certificates: { life: 1m } }", vec!["controller.certificates.life", "1h"]),
+        (
+            "controller: { gateKeys: true, keys: { algorithm: RS256 } }",
+            vec!["controller.keys.algorithm: RS256 is slower than jwt.algorithm, ES256", "set jwt.algorithm to RS256"],
+        ),
         ("listen: { grpc: 'localhost:9443' }", vec!["listen.grpc", "IP:PORT"]),
         (
             "api: { tokenFile: t, callers: [{ name: a, tokenFile: f, verbs: [destroy] }] }\nlisten: { sessions: '127.0.0.1:0' }",

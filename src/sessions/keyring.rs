@@ -50,7 +50,7 @@ pub struct KeyRingConfig {
     pub dir: PathBuf,
     /// The base of every `iss`: an `http` or `https` URL without query, fragment or trailing slash.
     pub issuer: String,
-    /// The algorithm that at least one key in the folder must have.
+    /// The algorithm that at least one key in the folder must have at the start.
     pub algorithm: SigningAlgorithm,
     /// How long a JWT lives: whole seconds, 1 s to [`MAX_LIFETIME`].
     pub lifetime: Duration,

@@ -17,7 +17,7 @@ pub(super) enum Unread {
     Large,
     /// It took too long.
     Late,
-    /// There was no room for it, and none that had been arriving for longer.
+    /// There was no room for it, nor would those that had been arriving for longer have made enough.
     NoRoom,
 }
 
@@ -73,21 +73,19 @@ fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
 }
 
 impl Room {
-    /// Takes so many bytes more for `id`. Where there are not as many, the body that has been arriving longest ends, and so on.
+    /// Takes so many bytes more for `id`. Where there are not as many, the body that has been arriving longest ends, and so on: of those
+    /// that have been arriving for longer, and only if that is enough, so that none ends for nothing (P28).
     fn take(&mut self, id: u64, bytes: usize) -> Result<(), Unread> {
-        while self.left < bytes {
-            match self.arriving.pop_first() {
-                Some((longest, (held, is_over))) => {
-                    self.left += held;
-                    is_over.cancel();
-                    if longest == id {
-                        return Err(Unread::NoRoom);
-                    }
-                }
-                None => return Err(Unread::NoRoom),
-            }
-        }
+        let longer = || self.arriving.range(..id).map(|(_, (held, _))| held).sum::<usize>();
         // Whoever was ended meanwhile has nothing to add to.
+        if !self.arriving.contains_key(&id) || self.left < bytes && self.left + longer() < bytes {
+            return Err(Unread::NoRoom);
+        }
+        while self.left < bytes {
+            let Some((_, (held, is_over))) = self.arriving.pop_first() else { return Err(Unread::NoRoom) };
+            self.left += held;
+            is_over.cancel();
+        }
         let Some((held, _)) = self.arriving.get_mut(&id) else { return Err(Unread::NoRoom) };
         *held += bytes;
         self.left -= bytes;
@@ -228,6 +226,39 @@ mod tests {
             assert_eq!(read.await.unwrap(), Ok(10));
         }
         drop(quick);
+        assert_eq!(left(&bodies), 100);
+    }
+
+    #[tokio::test]
+    async fn p28_a_body_that_would_not_fit_even_so_ends_no_other() {
+        let bodies = Arc::new(Bodies::within(100));
+        let one = bodies.read(Body::from("x".repeat(70)), 100, LONG).await.unwrap();
+        let slow: Vec<_> = (0..2)
+            .map(|_| {
+                let (tell, body) = told();
+                tell.send(b"0123456789").unwrap();
+                let bodies = Arc::clone(&bodies);
+                (tell, tokio::spawn(async move { bodies.read(body, 10, LONG).await.map(|it| it.len()) }))
+            })
+            .collect();
+        while left(&bodies) != 10 {
+            tokio::task::yield_now().await;
+        }
+        // Both together make room for 30, no more.
+        let read = async |bytes| bodies.read(Body::from("x".repeat(bytes)), 100, LONG).await.map(|it| it.len());
+        assert_eq!(read(31).await, Err(Unread::NoRoom));
+        assert_eq!(left(&bodies), 10, "it holds nothing, and nobody went");
+        // Nor does one that has something already, and adds to it what cannot fit.
+        let (tell, body) = told();
+        tell.send(b"01").unwrap();
+        tell.send(&[b'x'; 40]).unwrap();
+        assert_eq!(bodies.read(body, 100, LONG).await.err(), Some(Unread::NoRoom));
+        assert_eq!(left(&bodies), 10);
+        for (tell, read) in slow {
+            drop(tell);
+            assert_eq!(read.await.unwrap(), Ok(10));
+        }
+        drop(one);
         assert_eq!(left(&bodies), 100);
     }
 }

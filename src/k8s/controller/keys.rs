@@ -4,6 +4,7 @@
 //! the controller leaves a ring that is whole. One that is not ours is never written to.
 
 mod config;
+mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::config::{Enrolled, KeysConfig};
+use self::held::Held;
 use super::collection::Collection;
 use super::complaints::Complaints;
 use super::lease::Leadership;
 use super::metrics::{ControllerMetrics, Written};
 use super::news::News;
-use super::ours::{self, Fault};
+use super::ours;
 use super::together::Together;
 use super::watching::{self, Seen};
 use super::{ControllerState, PACE, as_us};
@@ -31,7 +33,6 @@ use crate::authz::policy::ObjectName;
 use crate::authz::session::Timestamp;
 use crate::sessions::clock::Clock;
 use crate::sessions::keyring::KeyRing;
-use crate::sessions::keyring::algorithm::SigningAlgorithm;
 use crate::sessions::keyring::bundle::KeyBundle;
 
 /// The name of the Secret in each namespace.
@@ -40,14 +41,6 @@ pub(super) const SECRET: &str = "cloakroom-keys";
 const ENROLLED: &str = "cloakroom.dev/enrolled";
 /// How often it is looked whether a key is due, at least.
 const LOOK: Duration = Duration::from_secs(30);
-
-/// A Secret of the name that ours have.
-#[derive(Debug)]
-struct Held {
-    uid: Option<String>,
-    version: Option<String>,
-    keys: Result<KeyBundle, Fault>,
-}
 
 enum Change {
     /// In this namespace, or in any where it is empty.
@@ -88,7 +81,7 @@ pub(super) struct Keeping {
 
 impl Keeping {
     pub(super) fn of(with: Keeper) -> Self {
-        let together = with.config.together.then(|| Together::new(&with.namespace));
+        let together = with.config.together.map(|_| Together::new(&with.namespace));
         Self {
             with,
             secrets: BTreeMap::new(),
@@ -169,10 +162,10 @@ impl Keeping {
     }
 
     fn take(&mut self, change: Change) -> bool {
-        let algorithm = self.with.config.algorithm;
+        let together = self.with.config.together;
         match change {
             Change::Secret(scope, seen) => {
-                self.secrets.entry(scope).or_default().take(seen, |secret| Held::of(secret, algorithm))
+                self.secrets.entry(scope).or_default().take(seen, |secret| Held::of(secret, together))
             }
             Change::Namespace(seen) => self.labelled.take(seen, |_| ()),
             Change::Together(seen) => self.together.as_mut().is_some_and(|it| it.take(seen)),
@@ -199,11 +192,12 @@ impl Keeping {
         });
     }
 
-    /// The keys of these namespaces, by namespace.
-    fn bundles(&self, enrolled: &BTreeSet<String>) -> BTreeMap<&str, &KeyBundle> {
+    /// The keys of these namespaces, by namespace: those that are kept, and whether they may lie together.
+    fn bundles(&self, enrolled: &BTreeSet<String>) -> BTreeMap<&str, (&KeyBundle, bool)> {
         let held = self.secrets.values().flat_map(Collection::iter);
         held.filter_map(|((namespace, _), held)| {
-            Some((namespace.as_str(), held.keys.as_ref().ok().filter(|_| enrolled.contains(namespace))?))
+            let bundle = held.keys.as_ref().ok().filter(|_| enrolled.contains(namespace))?;
+            Some((namespace.as_str(), (bundle, held.apart.is_none())))
         })
         .collect()
     }
@@ -215,7 +209,7 @@ impl Keeping {
         }
         let bundles = self.bundles(enrolled);
         self.with.metrics.namespaces(bundles.len(), enrolled.len().saturating_sub(bundles.len()));
-        self.with.ring.publish(bundles.into_iter());
+        self.with.ring.publish(bundles.into_iter().map(|(namespace, (bundle, _))| (namespace, bundle)));
         self.with.state.set(|state| state.keys = true);
     }
 
@@ -224,25 +218,29 @@ impl Keeping {
         let now = self.with.clock.now();
         let name: ObjectName = (namespace.to_owned(), SECRET.to_owned());
         let held = self.secrets.values().find_map(|secrets| secrets.get(&name));
+        let fault = held.and_then(|it| it.keys.as_ref().err().or(it.apart.as_ref()));
+        let fault = fault.map(|fault| (held.and_then(|it| it.uid.clone()), fault.clone()));
         let written = match held {
             None => self.make(namespace, now).await,
             Some(Held { keys: Ok(bundle), version, .. }) => {
                 self.keep_up(namespace, bundle, version.as_deref(), now).await
             }
-            Some(Held { keys: Err(fault), uid, .. }) => {
+            Some(Held { keys: Err(_), .. }) => Ok(None),
+        };
+        match fault {
+            None => self.complaints.forget(&name.0),
+            Some((uid, fault)) => {
                 if self.complaints.is_new(namespace.to_owned(), uid.as_deref(), fault.reason) {
-                    tracing::error!(%namespace, secret = SECRET, reason = fault.reason, problem = %fault.words, "no keys are kept here");
+                    tracing::error!(%namespace, secret = SECRET, reason = fault.reason, problem = %fault.words, "a gate lacks keys");
                     self.with.news.object("Secret", &name, uid.as_deref(), fault.reason, &fault.words).await;
                 }
-                return false;
             }
-        };
-        self.complaints.forget(&name.0);
+        }
         match written {
             Ok(Some(secret)) => {
                 let scope = if self.secrets.contains_key(namespace) { namespace } else { "" };
-                let algorithm = self.with.config.algorithm;
-                self.secrets.entry(scope.to_owned()).or_default().put(&secret, |it| Held::of(it, algorithm));
+                let together = self.with.config.together;
+                self.secrets.entry(scope.to_owned()).or_default().put(&secret, |it| Held::of(it, together));
                 true
             }
             Ok(None) => false,
@@ -259,7 +257,9 @@ impl Keeping {
         else {
             return;
         };
-        match together.next(&self.bundles(enrolled)) {
+        let bundles = self.bundles(enrolled).into_iter();
+        let bundles = bundles.filter_map(|(namespace, (bundle, is_fit))| is_fit.then_some((namespace, bundle)));
+        match together.next(&bundles.collect()) {
             Ok(None) => together.is_stale = false,
             Ok(Some(secret)) => {
                 let api: Api<Secret> = Api::namespaced(self.with.client.clone(), &together.name.0);
@@ -306,10 +306,11 @@ impl Keeping {
         version: Option<&str>,
         now: Timestamp,
     ) -> anyhow::Result<Option<Secret>> {
-        if bundle.due(self.with.config.schedule) > now {
+        let (schedule, algorithm) = (self.with.config.schedule, self.with.config.algorithm);
+        if bundle.due(schedule, algorithm) > now {
             return Ok(None);
         }
-        let Some(next) = bundle.kept_up(self.with.config.schedule, self.with.config.algorithm, now)? else {
+        let Some(next) = bundle.kept_up(schedule, algorithm, now)? else {
             return Ok(None);
         };
         let api: Api<Secret> = Api::namespaced(self.with.client.clone(), namespace);
@@ -348,29 +349,6 @@ impl Keeping {
             None => Ok(None),
         }
     }
-}
-
-impl Held {
-    fn of(secret: Secret, algorithm: SigningAlgorithm) -> Self {
-        let keys = match is_ours(&secret) {
-            true => {
-                let data = secret.data.as_ref();
-                let place = format!("Secret {}/{SECRET}", secret.metadata.namespace.as_deref().unwrap_or_default());
-                let read = KeyBundle::read(&place, |file| Some(data?.get(file)?.0.as_slice()));
-                let usable = read.and_then(|keys| keys.among_others(&place, algorithm).map(|()| keys));
-                usable.map_err(|error| Fault {
-                    reason: "KeysBroken",
-                    words: format!("{error}. Or delete the Secret: new keys are made, and services refuse JWTs until they know them"),
-                })
-            }
-            false => Err(Fault::foreign("the signing keys", "there are no keys")),
-        };
-        Self { uid: secret.metadata.uid, version: secret.metadata.resource_version, keys }
-    }
-}
-
-fn is_ours(secret: &Secret) -> bool {
-    ours::is_ours(&secret.metadata) && secret.type_.as_deref().is_none_or(|it| it == "Opaque")
 }
 
 fn secret_of(bundle: &KeyBundle, metadata: ObjectMeta) -> Secret {

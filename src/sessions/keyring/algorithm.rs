@@ -40,6 +40,20 @@ impl SigningAlgorithm {
             Self::Es384 => "ES384",
         }
     }
+
+    /// Whether a signature takes several times as long as one for `other`: with RSA longer than with ES384, and with that longer
+    /// than with ES256 and EdDSA, which are alike.
+    pub const fn is_slower_than(self, other: Self) -> bool {
+        self.effort() > other.effort()
+    }
+
+    const fn effort(self) -> u8 {
+        match self {
+            Self::Es256 | Self::EdDsa => 0,
+            Self::Es384 => 1,
+            Self::Rs256 | Self::Ps256 => 2,
+        }
+    }
 }
 
 impl fmt::Display for SigningAlgorithm {

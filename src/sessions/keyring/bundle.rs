@@ -18,7 +18,7 @@ use crate::authz::session::Timestamp;
 /// More bytes than any key of ours has, in PEM; and more than any ring with them. Who writes the Secret of one namespace must not
 /// take the room of the others where all lie together (P27).
 const MAX_PEM: usize = 4 * 1024;
-const MAX_BYTES: usize = 8 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 
 /// When keys are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl KeyBundle {
         Ok(Self { ring, pems, timeline: Arc::new(timeline) })
     }
 
-    /// Whether it may lie among those of other namespaces in an install with this `jwt.algorithm`. `name` is as for [`Self::read`].
+    /// Whether it may lie among those of other namespaces, for gates with this `jwt.algorithm`. `name` is as for [`Self::read`].
     ///
     /// # Errors
     /// The key that may not, and the cure.
@@ -118,8 +118,8 @@ impl KeyBundle {
         std::iter::once((RING_FILE.to_owned(), ring)).chain(pems)
     }
 
-    /// The ring as it should be from `now` on: with the next key when it is time to publish one, without keys whose time is
-    /// over. `None` when it is right as it is.
+    /// The ring as it should be from `now` on: with the next key, for `algorithm`, when it is time to publish one, without keys
+    /// whose time is over. `None` when it is right as it is.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -130,7 +130,7 @@ impl KeyBundle {
         now: Timestamp,
     ) -> Result<Option<Self>, CeremonyError> {
         let (mut ring, mut pems) = (self.ring.clone(), self.pems.clone());
-        if self.rotation_due(schedule) <= now {
+        if self.rotation_due(schedule, algorithm) <= now {
             let handover = Handover::After(schedule.publish_for);
             ceremony::turn(&mut ring, Some(algorithm), handover, now, |algorithm, times| {
                 let (entry, pem) = ceremony::new_key(algorithm, times)?;
@@ -145,9 +145,9 @@ impl KeyBundle {
     }
 
     /// When something is to be done next: a key to be published or to be forgotten.
-    pub fn due(&self, schedule: Schedule) -> Timestamp {
+    pub fn due(&self, schedule: Schedule, algorithm: SigningAlgorithm) -> Timestamp {
         let gone = self.ring.keys.iter().filter_map(|entry| entry.times().gone());
-        gone.chain([self.rotation_due(schedule)]).min().unwrap_or_else(|| self.rotation_due(schedule))
+        gone.fold(self.rotation_due(schedule, algorithm), Timestamp::min)
     }
 
     /// Whether it has a key that signs at `now`.
@@ -159,11 +159,15 @@ impl KeyBundle {
         &self.timeline
     }
 
-    /// When the next key is to be published: so long before the newest one has signed for its time as it takes to be known.
-    /// While a key waits to sign this is in the future.
-    fn rotation_due(&self, schedule: Schedule) -> Timestamp {
-        let newest = self.ring.keys.last().map_or(Timestamp::from_millis(0), |entry| entry.signing);
-        newest.plus(schedule.every.saturating_sub(schedule.publish_for))
+    /// When the next key is to be published: so long before the newest one has signed for its time as it takes to be known; and as
+    /// soon as that signs, where it is not for `algorithm`. While a key waits to sign this is in the future.
+    fn rotation_due(&self, schedule: Schedule, algorithm: SigningAlgorithm) -> Timestamp {
+        match self.ring.keys.last() {
+            Some(newest) if newest.algorithm == algorithm => {
+                newest.signing.plus(schedule.every.saturating_sub(schedule.publish_for))
+            }
+            newest => newest.map_or(Timestamp::from_millis(0), |it| it.signing),
+        }
     }
 
     /// Reads it back as a server will, so that nothing is ever written that could not be used.

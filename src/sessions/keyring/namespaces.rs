@@ -71,13 +71,15 @@ impl Keys {
 
 /// Reads the folder: the ring in it, or one in each folder that is called after a namespace, or files of each namespace in the
 /// flat form. A ring that cannot be used is replaced by that of `last`, if there is one, and keeps no other namespace's from being
-/// read (P27).
+/// read (P27). Where there is a `last`, keys for another algorithm than the configuration's are no fault: who goes on with old ones
+/// signs what nobody verifies any more (P10).
 pub(super) fn load(config: &KeyRingConfig, last: Option<&Keys>) -> Result<Loaded, KeyRingError> {
     let dir = &config.dir;
+    let wanted = last.is_none().then_some(config.algorithm);
     let is_one_ring = dir.join(RING_FILE).symlink_metadata().is_ok();
     let places = if is_one_ring { BTreeMap::new() } else { places(dir) };
     if places.is_empty() && (is_one_ring || !dir.join(INDEX).is_file()) {
-        let ring = for_algorithm(folder::load(dir)?, dir, config.algorithm)?;
+        let ring = for_algorithm(folder::load(dir)?, dir, wanted)?;
         return Ok(Loaded { keys: Keys::Shared(Arc::new(ring)), faults: Vec::new() });
     }
     let mut rings = BTreeMap::new();
@@ -88,9 +90,7 @@ pub(super) fn load(config: &KeyRingConfig, last: Option<&Keys>) -> Result<Loaded
             Some(Keys::Shared(_)) | None => None,
         };
         let read = match place {
-            Place::Folder => {
-                folder::load(&dir.join(&name)).and_then(|it| for_algorithm(it, &dir.join(&name), config.algorithm))
-            }
+            Place::Folder => folder::load(&dir.join(&name)).and_then(|it| for_algorithm(it, &dir.join(&name), wanted)),
             Place::Flat => read_flat(dir, &name, config.algorithm),
             Place::Both => Err(KeyRingError::Config(format!(
                 "{}: the namespace {name} has a folder and files in the flat form here; remove one of the two",
@@ -146,15 +146,17 @@ fn read_flat(dir: &Path, namespace: &str, wanted: SigningAlgorithm) -> Result<Ti
     Ok(ring)
 }
 
-/// Whether a ring may lie among those of other namespaces: each key is for `wanted`, and no slower than the install chose with
-/// that. Whoever writes the keys of one namespace would else choose how long all others wait for a signature (P28).
+/// Whether a ring may lie among those of other namespaces: no key is slower than the install chose with `wanted`. Whoever writes the
+/// keys of one namespace would else choose how long all others wait for a signature (P28). Others that are as fast may lie
+/// there, as they do while keys of another algorithm take over (P10).
 ///
 /// # Errors
 /// The key that is not, and the cure.
 pub(super) fn among_others(ring: &Timeline, place: &Path, wanted: SigningAlgorithm) -> Result<(), KeyRingError> {
     let problem = |key: &SigningKey| match (key.algorithm(), key.rsa_bits()) {
-        (algorithm, _) if algorithm != wanted => Some(format!(
-            "it is for {algorithm}, and `jwt.algorithm` of the install is {wanted}; take it out of the ring"
+        (algorithm, _) if algorithm.is_slower_than(wanted) => Some(format!(
+            "it is for {algorithm}, and `jwt.algorithm` of the install is {wanted}, which is faster; until the key has left the ring set \
+             `jwt.algorithm` to {algorithm} and `controller.keys.algorithm` to {wanted}"
         )),
         (_, Some(bits)) if !RSA_AMONG_OTHERS.contains(&bits) => {
             Some(format!("it has {bits} bits; an RSA key of a namespace has 2048 or 3072"))
@@ -167,10 +169,10 @@ pub(super) fn among_others(ring: &Timeline, place: &Path, wanted: SigningAlgorit
     }
 }
 
-fn for_algorithm(ring: Timeline, dir: &Path, wanted: SigningAlgorithm) -> Result<Timeline, KeyRingError> {
-    if ring.keys().iter().any(|(key, _)| key.algorithm() == wanted) {
+fn for_algorithm(ring: Timeline, dir: &Path, wanted: Option<SigningAlgorithm>) -> Result<Timeline, KeyRingError> {
+    let Some(wanted) = wanted.filter(|wanted| ring.keys().iter().all(|(key, _)| key.algorithm() != *wanted)) else {
         return Ok(ring);
-    }
+    };
     Err(KeyRingError::Config(format!(
         "jwt.algorithm is {wanted}, and no key in {} is for it; run `cloakroom keys rotate --algorithm {wanted}`, or set \
          jwt.algorithm to what the keys are",

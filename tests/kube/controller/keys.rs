@@ -108,6 +108,15 @@ impl Cluster {
         self.get(&path).await
     }
 
+    /// Waits until an Event on the Secret of a namespace warns for this reason.
+    async fn warned(&self, namespace: &str, reason: &str) -> Result<()> {
+        let is_told = async || {
+            let events = self.events(&format!("{namespace}/cloakroom-keys")).await;
+            events.is_ok_and(|events| events.iter().any(|event| event.starts_with(&format!("Warning {reason} "))))
+        };
+        wait_until(PATIENCE, &format!("Event {reason}"), is_told).await
+    }
+
     /// Changes the times in a Secret's `keyring.yaml`.
     async fn retime(&self, namespace: &str, change: impl Fn(&mut Value)) -> Result<Value> {
         let mut secret = self.get(&secret_path(namespace)).await?;
@@ -289,22 +298,11 @@ stringData: { keyring.yaml: theirs }
     cluster.server.apply(&enrolled("broken")).await?;
     let broken = old_secret("broken", 60)?.replace("PRIVATE KEY", "PUBLIC KEY");
     cluster.server.apply(&broken).await?;
-    // Somebody's choice of what signatures cost (P28).
-    cluster.server.apply(&enrolled("dear")).await?;
-    cluster.server.apply(&old_secret_for("RS256", "dear", 60)?).await?;
     let before = async |namespace: &str| cluster.get(&secret_path(namespace)).await;
-    let before = [before("theirs").await?, before("broken").await?, before("dear").await?];
+    let before = [before("theirs").await?, before("broken").await?];
     let controller = cluster.controller().await?;
-    for (namespace, reason, before) in
-        [("theirs", "NotOurs", &before[0]), ("broken", "KeysBroken", &before[1]), ("dear", "KeysBroken", &before[2])]
-    {
-        let told = async || {
-            cluster
-                .events(&format!("{namespace}/cloakroom-keys"))
-                .await
-                .is_ok_and(|events| events.iter().any(|event| event.starts_with(&format!("Warning {reason} "))))
-        };
-        wait_until(PATIENCE, &format!("Event {reason}"), told).await?;
+    for (namespace, reason, before) in [("theirs", "NotOurs", &before[0]), ("broken", "KeysBroken", &before[1])] {
+        cluster.warned(namespace, reason).await?;
         assert_eq!(version(&cluster.get(&secret_path(namespace)).await?), version(before));
         assert_eq!(controller.fetch(&format!("/ns/{namespace}/.well-known/jwks.json")).await?.status(), 503);
     }
@@ -312,6 +310,34 @@ stringData: { keyring.yaml: theirs }
     cluster.delete(&secret_path("theirs")).await?;
     let made = cluster.secret("theirs", "with keys", |secret| kids(secret).len() == 1).await?;
     serves(&controller, "theirs", &kids(&made)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_keys_for_another_algorithm_are_served_until_the_next_ones_sign() -> Result<()> {
+    let cluster = Cluster::spawn().await?;
+    for (algorithm, namespace) in [("EdDSA", "quick"), ("RS256", "dear")] {
+        cluster.server.apply(&enrolled(namespace)).await?;
+        cluster.server.apply(&old_secret_for(algorithm, namespace, 60)?).await?;
+    }
+    let controller = cluster.controller_with(&json!({ "gateKeys": true })).await?;
+    for (algorithm, namespace) in [("EdDSA", "quick"), ("RS256", "dear")] {
+        let secret = cluster.secret(namespace, "with the next key", |secret| kids(secret).len() == 2).await?;
+        let ring = ring(&secret)?;
+        assert_eq!([&ring[0]["algorithm"], &ring[1]["algorithm"]], [algorithm, "ES256"]);
+        serves(&controller, namespace, &kids(&secret)).await?;
+    }
+    // What signatures cost is not for one namespace to choose where others wait for them (P28).
+    cluster.warned("dear", "KeysTooSlow").await?;
+    let together = async || {
+        let secret = cluster.get("/api/v1/namespaces/cloakroom-system/secrets/cloakroom-gate-keys").await?;
+        files(&secret)
+    };
+    let of = |files: &[String], namespace: &str| files.iter().filter(|it| it.starts_with(namespace)).count();
+    let names = async || together().await.map(|it| it.into_keys().collect::<Vec<_>>());
+    wait_until(PATIENCE, "both keys for shared gates", async || names().await.is_ok_and(|it| of(&it, "quick_") == 3))
+        .await?;
+    assert_eq!(of(&names().await?, "dear_"), 0);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,8 +14,9 @@ pub struct KeysConfig {
     pub schedule: Schedule,
     /// What keys are made for.
     pub algorithm: SigningAlgorithm,
-    /// Whether the keys of all are kept in one Secret as well, for a gate that signs for all.
-    pub together: bool,
+    /// Whether the keys of all are kept in one Secret as well, for a gate that signs for all: its `jwt.algorithm`, than which no key
+    /// there may be slower.
+    pub together: Option<SigningAlgorithm>,
 }
 
 /// Which namespaces have keys.

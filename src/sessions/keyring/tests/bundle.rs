@@ -1,7 +1,12 @@
 //! Rings in memory, over months.
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use zeroize::Zeroizing;
+
 use super::*;
 use crate::sessions::keyring::bundle::{KeyBundle, Schedule};
+use crate::sessions::keyring::key::{self, SigningKey};
 use crate::sessions::keyring::timeline::KeyState;
 
 const MINUTE: u64 = 60;
@@ -38,7 +43,7 @@ fn read_back(bundle: &KeyBundle) -> KeyBundle {
 fn p10_the_next_key_is_known_before_it_signs_and_the_last_one_stays_for_its_jwts() {
     let first = made();
     let due = later(NOW, 30 * DAY - 30 * MINUTE);
-    assert_eq!(first.due(SCHEDULE), due);
+    assert_eq!(first.due(SCHEDULE, SigningAlgorithm::Es256), due);
     assert!(kept_up(&first, later(NOW, 30 * DAY - 30 * MINUTE - 1)).is_none(), "a second too early");
     let both = kept_up(&first, due).unwrap();
     assert_eq!(states(&both, due), [KeyState::Signing, KeyState::Published]);
@@ -47,12 +52,12 @@ fn p10_the_next_key_is_known_before_it_signs_and_the_last_one_stays_for_its_jwts
     assert_eq!(states(&both, Timestamp::from_millis(turn.as_millis() - 1)), [KeyState::Signing, KeyState::Published]);
     // A JWT lives for a minute, and verifiers grant another.
     assert!(kept_up(&both, later(turn, 119)).is_none());
-    let gone = both.due(SCHEDULE);
+    let gone = both.due(SCHEDULE, SigningAlgorithm::Es256);
     assert_eq!(gone, later(turn, 120));
     let second = kept_up(&both, gone).unwrap();
     assert_eq!(ids(&second), ids(&both)[1..]);
     assert_eq!(second.files().count(), 2, "the file of the old key is gone too");
-    assert_eq!(second.due(SCHEDULE), later(turn, 30 * DAY - 30 * MINUTE));
+    assert_eq!(second.due(SCHEDULE, SigningAlgorithm::Es256), later(turn, 30 * DAY - 30 * MINUTE));
 }
 
 #[test]
@@ -72,6 +77,30 @@ fn p10_one_key_signs_at_every_moment_of_a_year() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 13);
+}
+
+#[test]
+fn p10_keys_for_another_algorithm_take_over_at_once_and_in_peace() {
+    use SigningAlgorithm::{EdDsa, Es256};
+    let first = made();
+    let changed = later(NOW, DAY);
+    let next = |bundle: &KeyBundle, algorithm, now| bundle.kept_up(SCHEDULE, algorithm, now).unwrap();
+    assert_eq!(first.due(SCHEDULE, EdDsa), NOW);
+    let both = next(&first, EdDsa, changed).expect("the next key, long before its time");
+    let algorithms =
+        |bundle: &KeyBundle| bundle.timeline().keys().iter().map(|(key, _)| key.algorithm()).collect::<Vec<_>>();
+    assert_eq!(algorithms(&both), [Es256, EdDsa]);
+    assert_eq!(states(&both, changed), [KeyState::Signing, KeyState::Published]);
+    assert!(next(&both, EdDsa, later(changed, MINUTE)).is_none());
+    let turn = later(changed, 30 * MINUTE);
+    assert_eq!(states(&both, turn), [KeyState::Retired, KeyState::Signing]);
+    assert_eq!(algorithms(&next(&both, EdDsa, later(turn, 120)).unwrap()), [EdDsa]);
+
+    // Who thinks better of it while the key waits: that one signs first, since no key signs that is not known.
+    assert!(next(&both, Es256, later(changed, MINUTE)).is_none());
+    let back = next(&both, Es256, turn).unwrap();
+    assert_eq!(algorithms(&back), [Es256, EdDsa, Es256]);
+    assert_eq!(states(&back, turn), [KeyState::Retired, KeyState::Signing, KeyState::Published]);
 }
 
 #[test]
@@ -141,6 +170,27 @@ fn p27_a_ring_in_the_midst_of_a_rotation_has_room() {
 }
 
 #[test]
+fn p10_a_ring_of_four_long_rsa_keys_has_room() {
+    let key = || {
+        let der = Zeroizing::new(KeyPair::generate(KeySize::Rsa3072).unwrap().as_der().unwrap().as_ref().to_vec());
+        let key = SigningKey::from_pkcs8(SigningAlgorithm::Rs256, &der).unwrap();
+        (key.id().0.to_string(), key::to_pem(&der))
+    };
+    let keys: Vec<_> = (0..4).map(|_| key()).collect();
+    let lines = keys.iter().enumerate().map(|(at, (kid, _))| {
+        let day = |day: usize| format!("'2030-01-{:02}T08:00:00Z'", day + 1);
+        let retired = if at < 3 { format!(", retired: {}", day(at + 1)) } else { String::new() };
+        format!("- {{kid: {kid}, algorithm: RS256, published: {0}, signing: {0}{retired}}}\n", day(at))
+    });
+    let list = format!("keys:\n{}", lines.collect::<String>());
+    let file = |name: &str| {
+        let pem = || keys.iter().find(|(kid, _)| name.strip_suffix(".pem") == Some(kid)).map(|(_, pem)| pem.as_bytes());
+        if name == RING_FILE { Some(list.as_bytes()) } else { pem() }
+    };
+    assert_eq!(ids(&KeyBundle::read("Secret shop/cloakroom-keys", file).unwrap()).len(), 4);
+}
+
+#[test]
 fn p27_a_ring_that_was_padded_is_refused() {
     let bundle = made();
     let files: Vec<_> = bundle.files().map(|(name, content)| (name, content.to_vec())).collect();
@@ -162,8 +212,8 @@ fn p27_a_ring_that_was_padded_is_refused() {
     for (file, bytes, want) in [
         (".pem", 3 * 1024, None),
         (".pem", 4 * 1024, Some("over 4096; leave nothing but the key in it")),
-        (".yaml", 7 * 1024, None),
-        (".yaml", 8 * 1024, Some("over 8192; remove keys that are past `retired`")),
+        (".yaml", 15 * 1024, None),
+        (".yaml", 16 * 1024, Some("over 16384; remove keys that are past `retired`")),
     ] {
         match (padded(file, bytes), want) {
             (Ok(()), None) => {}

@@ -176,12 +176,12 @@ fn keys_that_are_given_are_published() {
     assert!(ring.jwks_of("shop", NOW).is_none());
 }
 
-/// A ring that signs with a key for `first` for a century, and has one for ES256 waiting.
-fn slow_ring(first: SigningAlgorithm) -> KeyBundle {
+/// A ring that signs with a key for `first` for a century, and has one for `then` waiting.
+fn mixed_ring(first: SigningAlgorithm, then: SigningAlgorithm) -> KeyBundle {
     let century = Duration::from_secs(100 * 365 * 86_400);
     let schedule = Schedule { every: Duration::from_secs(7200), publish_for: century };
-    let slow = KeyBundle::generate(first, NOW).unwrap();
-    slow.kept_up(schedule, SigningAlgorithm::Es256, later(NOW, 7200)).unwrap().expect("the next key")
+    let first = KeyBundle::generate(first, NOW).unwrap();
+    first.kept_up(schedule, then, NOW).unwrap().expect("the next key")
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn p28_no_namespace_chooses_what_the_signatures_of_a_shared_gate_cost() {
     let ring = KeyRing::open(config(dir.path())).unwrap();
     let good = ring.signing_key("pay", NOW);
     for other in [SigningAlgorithm::Rs256, SigningAlgorithm::Es384] {
-        write_flat_bundle(dir.path(), "pay", &slow_ring(other));
+        write_flat_bundle(dir.path(), "pay", &mixed_ring(other, SigningAlgorithm::Es256));
         let error = ring.reload().unwrap_err().to_string();
         let want = format!("it is for {other}, and `jwt.algorithm` of the install is ES256");
         assert!(error.contains("pay_keyring.yaml: key ") && error.contains(&want), "{error}");
@@ -200,6 +200,47 @@ fn p28_no_namespace_chooses_what_the_signatures_of_a_shared_gate_cost() {
         assert!(matches!(fresh.mint_for(&session(NOW), &spec_of("pay"), NOW), Err(MintError::NoKey)));
         assert!(fresh.mint_for(&session(NOW), &spec_of("shop"), NOW).is_ok());
     }
+}
+
+#[test]
+fn p10_keys_that_are_no_slower_take_over_in_a_shared_gate() {
+    use SigningAlgorithm::{EdDsa, Es256, Es384, Ps256, Rs256};
+    for (wanted, first, then) in [
+        // `jwt.algorithm` has changed, and keys for it are about to take over, or no controller has made them yet.
+        (EdDsa, Es256, EdDsa),
+        (Es384, Es256, Es384),
+        (Rs256, Ps256, Rs256),
+        (Rs256, Es384, Es384),
+        // It is about to change: `controller.keys.algorithm` has been told.
+        (Rs256, Rs256, Es256),
+        (Es384, Es384, EdDsa),
+    ] {
+        let dir = flat_folder(&[]);
+        write_flat_bundle(dir.path(), "pay", &mixed_ring(first, then));
+        let ring = KeyRing::open(KeyRingConfig { algorithm: wanted, ..config(dir.path()) }).unwrap();
+        let minted = ring.mint_for(&session(NOW), &spec_of("pay"), NOW).unwrap();
+        assert!(minted.jwt.len() <= ring.size_of(&session(NOW), &spec_of("pay")), "{wanted} {first}");
+        assert_eq!(ring.verify(&minted.jwt, &rule_of(&["pay"]), NOW), Some(session(NOW).id), "{wanted} {first}");
+    }
+}
+
+#[test]
+fn p10_a_gate_that_runs_goes_on_with_keys_for_another_algorithm() {
+    let (dir, ring) = folders();
+    let shop = dir.path().join("shop");
+    let alone = KeyRing::open(config(&shop)).unwrap();
+    ceremony::rotate(&shop, Some(SigningAlgorithm::EdDsa), Handover::After(ceremony::MIN_PUBLISH), NOW).unwrap();
+    let turn = later(NOW, ceremony::MIN_PUBLISH.as_secs());
+    // The next rotation forgets the last key for ES256.
+    let next = ceremony::rotate(&shop, None, Handover::After(ceremony::MIN_PUBLISH), later(turn, 3600)).unwrap();
+    assert_eq!((next.algorithm, next.deleted.len()), (SigningAlgorithm::EdDsa, 1));
+    for ring in [&ring, &alone] {
+        assert!(ring.reload().unwrap());
+        assert_eq!(ring.signing_key("shop", later(next.signs, 1)), Some(next.key.clone()));
+    }
+    // One that starts says what is wrong.
+    let error = KeyRing::open(config(&shop)).unwrap_err().to_string();
+    assert!(error.contains("jwt.algorithm is ES256, and no key in"), "{error}");
 }
 
 #[test]
