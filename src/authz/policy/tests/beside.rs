@@ -106,7 +106,7 @@ fn p27_a_narrower_host_does_not_hide_a_wider_ones_policies() {
     // What is required of the whole Gateway holds there, too.
     let floor = named("infra/floor", &format!("{}\ninheritance: Required\ndefault: Deny", on("Gateway", "front")));
     for other in [narrow("evil/claim"), narrow("shop/claim"), told(&no, narrow("evil/claim"))] {
-        let said = say(&decide(&world(other.clone(), &[floor.clone()]), &admin, &active(|_| {})));
+        let said = say(&decide(&world(other.clone(), std::slice::from_ref(&floor)), &admin, &active(|_| {})));
         assert!(said.starts_with("403 "), "{said}: {other}");
     }
 }
