@@ -135,17 +135,13 @@ impl<T> HostTable<T> {
         self.all(host).next()
     }
 
-    /// The same with the pattern's rank ([`HostPattern::rank`]).
-    pub fn ranked(&self, host: &Host<'_>) -> Option<(usize, &T)> {
-        self.all_ranked(host).next()
-    }
-
     /// The values of every pattern that the host is in, the most specific first.
     pub fn all(&self, host: &Host<'_>) -> impl Iterator<Item = &T> {
-        self.all_ranked(host).map(|(_, value)| value)
+        self.ranked(host).map(|(_, value)| value)
     }
 
-    fn all_ranked(&self, host: &Host<'_>) -> impl Iterator<Item = (usize, &T)> {
+    /// The same with the patterns' ranks ([`HostPattern::rank`]).
+    pub fn ranked(&self, host: &Host<'_>) -> impl Iterator<Item = (usize, &T)> {
         let host = host.as_str();
         let exact = self.exact.get(host).map(|value| (usize::MAX, value));
         let dots = if self.below.is_empty() { "" } else { host };

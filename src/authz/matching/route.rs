@@ -1,5 +1,7 @@
 //! One match, compiled.
 
+mod alike;
+
 use http::Method;
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -88,6 +90,9 @@ pub enum MatchProblem {
     /// An expression that does not compile, or only to more than its share of memory.
     #[error("is not an expression that can be used: {0}")]
     Expression(String),
+    /// An expression of a route that is another one to proxies.
+    #[error("has `[`, `&&`, `--` or `~~` in a class, which proxies read otherwise: put `\\` before each")]
+    ReadOtherwise,
 }
 
 impl RouteMatch {

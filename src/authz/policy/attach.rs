@@ -51,6 +51,14 @@ struct TableKey {
     of_listener: Option<Same<Form>>,
 }
 
+impl TableKey {
+    /// Whether a route of another namespace may be there: then one that the proxy has refused gives way.
+    fn has_another_namespace(&self, route: &Route) -> bool {
+        let is_there = |acceptance: Acceptance| acceptance != Acceptance::Refused;
+        self.routes.iter().any(|(it, acceptance)| is_there(*acceptance) && it.0.route.namespace != route.namespace)
+    }
+}
+
 /// A table and the Gateway for which it was made: the oldest of those that have it.
 #[derive(Clone, Debug)]
 struct Table {
@@ -139,12 +147,15 @@ impl Attachments {
             }
         }
         winners.advise(&routes, &is_attached, problems);
-        for (route, doubt) in doubtful(listeners.tables.keys()) {
-            let words = format!(
-                "{} {doubt}, and shares a host with routes of other namespaces: a request that one of these matches too, with other \
-                 policies, is refused (conflicting_routes), unless the proxy names its route",
-                route.label
-            );
+        for (route, acceptance, doubt) in doubtful(listeners.tables.keys()) {
+            let effect = match acceptance {
+                Acceptance::Refused => "these are found in its place",
+                _ => {
+                    "a request that one of these matches too, with other policies, is refused (conflicting_routes), unless the proxy \
+                     names its route"
+                }
+            };
+            let words = format!("{} {doubt}, and shares a host with routes of other namespaces: {effect}", route.label);
             winners.advise_on_route(route, &words, problems);
         }
         for (attached, _) in attached.iter().zip(&is_attached).filter(|(_, is_attached)| **is_attached) {
@@ -171,7 +182,9 @@ impl Attachments {
 
 /// The routes that share a host with those of other namespaces and are not taken, each with what is told of it. What has changed a moment
 /// ago is not among them.
-fn doubtful<'a>(tables: impl Iterator<Item = &'a TableKey>) -> impl Iterator<Item = (&'a Route, &'static str)> {
+fn doubtful<'a>(
+    tables: impl Iterator<Item = &'a TableKey>,
+) -> impl Iterator<Item = (&'a Route, Acceptance, &'static str)> {
     let mut found: BTreeMap<&str, (Acceptance, &Route)> = BTreeMap::new();
     for TableKey { routes, .. } in tables {
         let namespace = |(attached, _): &(Same<Attached>, Acceptance)| attached.0.route.namespace.clone();
@@ -184,7 +197,7 @@ fn doubtful<'a>(tables: impl Iterator<Item = &'a TableKey>) -> impl Iterator<Ite
             worst.0 = worst.0.max(*acceptance);
         }
     }
-    found.into_values().filter_map(|(acceptance, route)| Some((route, acceptance.doubt()?)))
+    found.into_values().filter_map(|(acceptance, route)| Some((route, acceptance, acceptance.doubt()?)))
 }
 
 fn same_port(one: &[Listening], two: &[Listening]) -> bool {
@@ -303,6 +316,8 @@ impl Listeners<'_, '_> {
 
     fn make(&mut self, gateway: &ObjectName, key: &TableKey) -> RouteTable {
         let mut matches = Vec::new();
+        // What may match anything comes after what is known to match.
+        let mut unknown = Vec::new();
         let mut entries: Vec<Arc<RouteEntry>> = Vec::new();
         let mut alike = HashMap::new();
         let target: Arc<str> = format!("Gateway {}/{}", gateway.0, gateway.1).into();
@@ -310,6 +325,7 @@ impl Listeners<'_, '_> {
         for (attached, acceptance) in &key.routes {
             let is_taken = *acceptance == Acceptance::Taken;
             let route = &attached.0.route;
+            let is_left_out = *acceptance == Acceptance::Refused && key.has_another_namespace(route);
             let place = Place {
                 target: Target::Object(target.clone()),
                 namespace: route.namespace.clone(),
@@ -321,12 +337,18 @@ impl Listeners<'_, '_> {
             for (i, (rule, chain)) in route.rules.iter().zip(chains).enumerate() {
                 let first = *alike.entry((chain.key(), rule.redirects)).or_insert(entries.len());
                 let chain = entries.get(first).map_or_else(|| Arc::new(chain), |known| known.chain.clone());
+                let is_unknown = matches!(rule.serves, Serves::Unknown(_));
                 let route_hit = |it: &RouteMatch| RouteHit {
                     route: entries.len(),
                     alike: first,
-                    is_sure: is_taken && !it.has_expression(),
+                    is_sure: is_taken && !is_unknown && !it.has_expression(),
                 };
-                matches.extend(rule.matches.iter().map(|it| (it.clone(), route_hit(it))));
+                let hits = rule.matches.iter().map(|it| (it.clone(), route_hit(it)));
+                match is_unknown {
+                    _ if is_left_out => {}
+                    true => unknown.extend(hits),
+                    false => matches.extend(hits),
+                }
                 entries.push(Arc::new(RouteEntry {
                     name: format!("{} rules[{i}]", route.label).into(),
                     route: route.label.clone(),
@@ -337,9 +359,11 @@ impl Listeners<'_, '_> {
                     chain,
                     redirects: rule.redirects,
                     acceptance: *acceptance,
+                    is_unknown,
                 }));
             }
         }
+        matches.append(&mut unknown);
         RouteTable::new(MatchTable::build(matches), entries)
     }
 }

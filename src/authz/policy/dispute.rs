@@ -42,13 +42,40 @@ impl RouteTable {
         Ok(rival.get())
     }
 
+    /// Where nothing here matches and the proxy may not have the host: what a listener's next wider one has for the request.
+    pub(super) fn wider<'a>(
+        &self,
+        request: &RequestAttributes<'_>,
+        port: &'a Port,
+    ) -> Result<Vec<&'a RouteEntry>, DenyReason> {
+        let mut found = Vec::new();
+        if self.is_there {
+            return Ok(found);
+        }
+        for tables in port.by_listener(&request.host) {
+            for table in tables.filter(|table| !std::ptr::eq(Arc::as_ptr(table), self)) {
+                let entry = table.find(request)?;
+                found.extend(entry);
+                if entry.is_some() || table.is_there {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether all routes that a request of this host may take are of one namespace.
+    pub(super) fn is_one_tenants(&self, request: &RequestAttributes<'_>, port: &Port) -> bool {
+        self.namespace().is_some_and(|own| port.all(&request.host).all(|table| table.is_of(own)))
+    }
+
     fn rival_of(&self, reading: &Reading<'_>, hit: RouteHit, found: &RouteEntry) -> Option<&RouteEntry> {
         let may_get = |other: &RouteEntry, has_method: bool| {
             // A proxy that keeps the two kinds apart may ask for no method.
             let matches = has_method || other.is_grpc();
             // Which of the two kinds comes first is the proxy's choice, unless it refused one: so the Gateway API wants it.
-            let is_beside = other.is_grpc() != found.is_grpc() && !other.is_refused();
-            matches && (is_beside || !hit.is_sure)
+            let is_beside = other.is_grpc() != found.is_grpc();
+            matches && !other.is_refused() && (is_beside || other.is_unknown || !hit.is_sure)
         };
         let other = self.matches.find_among(reading, |other, has_method| {
             let other = &self.routes[other.route];
@@ -67,10 +94,24 @@ impl PolicyIndex {
     pub(crate) fn conflict(&self, request: &RequestAttributes<'_>) -> Option<String> {
         let mut first: Option<&RouteEntry> = None;
         for (port, table) in self.ports.looked_into(&request.host) {
-            let Some(found) = table.find(request).ok()? else { continue };
+            let Some(found) = table.find(request).ok()? else {
+                if let Some(wider) = table.wider(request, port).ok()?.first()
+                    && !table.is_one_tenants(request, port)
+                {
+                    return Some(format!(
+                        "a narrower host has routes of which none matches it and none is taken, so it may be for {} of a wider host, and \
+                         they are of several namespaces",
+                        wider.name
+                    ));
+                }
+                continue;
+            };
             if let Some(rival) = table.rival(request, found, port).ok()? {
-                let doubt = match found.acceptance.doubt() {
+                let doubt: String = match found.acceptance.doubt() {
                     Some(doubt) => format!("{} {doubt}", found.route),
+                    None if rival.is_unknown => {
+                        format!("{} has a match that cannot be read here, and the proxy may read it", rival.route)
+                    }
                     None if found.is_grpc() != rival.is_grpc() => {
                         "proxies differ in which of the two kinds comes first".into()
                     }

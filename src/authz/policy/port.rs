@@ -57,10 +57,13 @@ impl Port {
     /// The tables that a proxy may look into for this host. One that merges listeners takes the narrowest host of all their routes;
     /// one that isolates them (`GatewayHTTPListenerIsolation`) the listener with the narrowest hostname, and its routes alone. Which kind it is, we
     /// do not know.
+    ///
+    /// A host of which the proxy has refused every route is none, as long as there is another.
     pub(super) fn tables(&self, host: &Host<'_>) -> impl Iterator<Item = &Arc<RouteTable>> {
-        let found = || {
-            self.listeners.iter().filter_map(|(listener, table)| {
-                let (rank, table) = table.ranked(host)?;
+        let has_live = self.all(host).any(|table| !table.is_refused);
+        let found = move || {
+            self.listeners.iter().filter_map(move |(listener, table)| {
+                let (rank, table) = table.ranked(host).find(|(_, table)| !(has_live && table.is_refused))?;
                 Some((listener.rank(host), rank, table))
             })
         };
@@ -71,6 +74,11 @@ impl Port {
                 Some(of_listener) == listener.as_ref() || Some(rank) == narrowest.as_ref()
             })
             .map(|(.., table)| table)
+    }
+
+    /// The tables of all its listeners and hosts that this host is in, the most specific of a listener first.
+    pub(super) fn by_listener(&self, host: &Host<'_>) -> impl Iterator<Item = impl Iterator<Item = &Arc<RouteTable>>> {
+        self.listeners.iter().map(|(_, table)| table.all(host))
     }
 
     /// The tables of all its listeners and hosts that this host is in.

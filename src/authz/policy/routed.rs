@@ -21,7 +21,9 @@ pub(super) struct RouteTable {
     pub(super) is_sure: bool,
     /// Whether the proxy is sure to have the host, since it has one of these routes.
     pub(super) is_there: bool,
-    /// The namespace of all of its routes, if it is one.
+    /// Whether the proxy has refused all of its routes.
+    pub(super) is_refused: bool,
+    /// The namespace of all of its routes that are not refused, if it is one.
     namespace: Option<Box<str>>,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct RouteEntry {
     pub(super) redirects: bool,
     /// What is told of the route here.
     pub(super) acceptance: Acceptance,
+    /// It stands for matches that we cannot read: any request may meet them.
+    pub(super) is_unknown: bool,
 }
 
 /// The rules of all routes on served listeners, by route.
@@ -122,22 +126,28 @@ impl RouteEntry {
 impl RouteTable {
     pub(super) fn new(matches: MatchTable<RouteHit>, routes: Vec<Arc<RouteEntry>>) -> Self {
         let is_mixed = routes.iter().any(|entry| entry.is_grpc()) && routes.iter().any(|entry| !entry.is_grpc());
+        let is_refused = routes.iter().all(|entry| entry.is_refused());
+        let mut counted =
+            routes.iter().filter(|entry| is_refused || !entry.is_refused()).map(|entry| entry.namespace());
+        let namespace = counted.next().filter(|first| counted.all(|other| other == *first)).map(Into::into);
         Self {
             is_sure: !is_mixed && matches.values().all(|hit| hit.is_sure),
-            namespace: routes
-                .first()
-                .map(|first| first.namespace())
-                .filter(|first| routes.iter().all(|entry| entry.namespace() == *first))
-                .map(Into::into),
+            is_refused,
+            namespace,
             is_there: routes.iter().any(|entry| entry.acceptance == Acceptance::Taken),
             matches,
             routes,
         }
     }
 
-    /// Whether all of its routes are of this namespace.
+    /// Whether all of its routes that are not refused are of this namespace.
     pub(super) fn is_of(&self, namespace: &str) -> bool {
-        self.namespace.as_deref() == Some(namespace)
+        self.namespace() == Some(namespace)
+    }
+
+    /// The namespace of all of its routes that are not refused, if it is one.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// Every policy of every route, at its place; one may come more than once.
@@ -165,6 +175,18 @@ impl RouteTable {
     }
 }
 
+/// The one of both that judges, where listeners may have either.
+fn agreed<'a>(found: Option<&'a RouteEntry>, entry: &'a RouteEntry) -> Result<&'a RouteEntry, DenyReason> {
+    match found {
+        None => Ok(entry),
+        Some(other) if other.chain.same(&entry.chain) => Ok(other),
+        // Behind a redirect there is no service, so nothing can be said to the wrong one.
+        Some(other) if entry.redirects => Ok(other),
+        Some(other) if other.redirects => Ok(entry),
+        Some(_) => Err(DenyReason::ConflictingRoutes),
+    }
+}
+
 impl PolicyIndex {
     /// The route that the request takes. We do not know by which listener it came, so all that admit it must agree, or the
     /// proxy must say.
@@ -184,26 +206,30 @@ impl PolicyIndex {
         let mut found: Option<&RouteEntry> = None;
         let (mut is_other, mut is_same) = (false, false);
         for (port, table) in self.ports.looked_into(&request.host) {
-            let Some(entry) = table.find(request)? else { continue };
+            let is_told = claim.is_some() || pinned.is_some();
+            let Some(entry) = table.find(request)? else {
+                if !is_told {
+                    for wider in table.wider(request, port)? {
+                        if !table.is_one_tenants(request, port) {
+                            return Err(DenyReason::ConflictingRoutes);
+                        }
+                        found = Some(agreed(found, wider)?);
+                    }
+                }
+                continue;
+            };
             if claim.is_some_and(|claim| !entry.is(claim)) {
                 is_other = true;
                 continue;
             }
-            if claim.is_none() && pinned.is_none() && table.rival(request, entry, port)?.is_some() {
+            if !is_told && table.rival(request, entry, port)?.is_some() {
                 return Err(DenyReason::ConflictingRoutes);
             }
             is_same = true;
             if pinned.is_some_and(|pinned| !entry.chain.has(pinned)) {
                 continue;
             }
-            found = match found {
-                None => Some(entry),
-                Some(other) if other.chain.same(&entry.chain) => Some(other),
-                // Behind a redirect there is no service, so nothing can be said to the wrong one.
-                Some(other) if entry.redirects => Some(other),
-                Some(other) if other.redirects => Some(entry),
-                Some(_) => return Err(DenyReason::ConflictingRoutes),
-            };
+            found = Some(agreed(found, entry)?);
         }
         match (found, claim) {
             (None, Some(claim)) if !is_same && (is_other || self.named.get(claim).is_some()) => {

@@ -1,5 +1,6 @@
 //! What policies may say, and what a person is told who says something else.
 
+mod beside;
 mod conflicts;
 mod conformance;
 pub(in crate::authz) mod fixture;

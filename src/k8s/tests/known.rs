@@ -219,7 +219,7 @@ fn p27_what_is_told_of_a_route_counts_and_is_kept() {
     assert!(!house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(5, "True", "two"))));
     assert_eq!(judged(&house), "open");
     assert!(house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(6, "False", "two"))));
-    assert_eq!(judged(&house), "conflicting_routes");
+    assert_eq!(judged(&house), "own");
     assert!(house.known.apply(ROUTES, arrived(Kind::HttpRoute, claim(7, "True", "two"))));
     let kept = house.known.keep(&house.publisher.index().load()).unwrap();
     let mut after = House::new();

@@ -311,11 +311,12 @@ impl Reading<'_> {
             self.problem(format!("spec.rules[{i}].matches"), format!("more than {MAX_MATCHES} matches"));
         }
         for (j, written) in rule.matches.iter().take(MAX_MATCHES).enumerate() {
-            match RouteMatch::compile(written) {
+            match RouteMatch::of_route(written) {
                 Ok(compiled) => matches.push(Arc::new(compiled)),
                 Err(error) => {
                     let at = format!("spec.rules[{i}].matches[{j}].{}", error.field);
-                    let effect = "until it is right, what no other rule matches on its hosts is refused";
+                    let effect = "until it is right, what no other rule matches on its hosts is refused, and what routes of other \
+                                  namespaces match there, since the proxy may read it";
                     self.problem(at, format!("{} ({effect})", error.problem));
                     is_whole = false;
                 }

@@ -4,12 +4,12 @@ use super::fixture::*;
 use super::routes::*;
 use crate::authz::policy::PolicyIndex;
 
-const OPEN: &str = "rules: [{ name: open, access: Public }]";
-const NOW: &str = "observedGeneration: 2";
-const ACCEPTED: &str = "{ type: Accepted, status: 'True', reason: Accepted, observedGeneration: 2 }";
+pub(super) const OPEN: &str = "rules: [{ name: open, access: Public }]";
+pub(super) const NOW: &str = "observedGeneration: 2";
+pub(super) const ACCEPTED: &str = "{ type: Accepted, status: 'True', reason: Accepted, observedGeneration: 2 }";
 const RESOLVED: &str = "{ type: ResolvedRefs, status: 'True', reason: ResolvedRefs, observedGeneration: 2 }";
 const PARENT: &str = "{ name: front, namespace: infra, sectionName: https }";
-const PATH: &str = "rules: [{ matches: [{ path: { value: /admin } }] }]";
+pub(super) const PATH: &str = "rules: [{ matches: [{ path: { value: /admin } }] }]";
 
 /// The route in its second generation, with these conditions of this parent.
 fn told_of(parent: &str, conditions: &str, route: String) -> String {
@@ -19,20 +19,20 @@ fn told_of(parent: &str, conditions: &str, route: String) -> String {
     )
 }
 
-fn told(conditions: &str, route: String) -> String {
+pub(super) fn told(conditions: &str, route: String) -> String {
     told_of(PARENT, conditions, route)
 }
 
-fn taken(route: String) -> String {
+pub(super) fn taken(route: String) -> String {
     told(&format!("{ACCEPTED}, {RESOLVED}"), route)
 }
 
-fn grpc(name: &str, rules: &str) -> String {
+pub(super) fn grpc(name: &str, rules: &str) -> String {
     route(name, &format!("hostnames: [shop.example]\n{rules}")).replace("kind: HTTPRoute", "kind: GRPCRoute")
 }
 
 /// `shop/shop` has `/` and wants a session; beside it a route of another's, with a policy that is open.
-fn shop_and(host: &str, other: String) -> PolicyIndex {
+pub(super) fn shop_and(host: &str, other: String) -> PolicyIndex {
     let kind = if other.contains("kind: GRPCRoute") { "GRPCRoute" } else { "HTTPRoute" };
     compile(&all(&[
         gateway(),
@@ -44,7 +44,7 @@ fn shop_and(host: &str, other: String) -> PolicyIndex {
     .0
 }
 
-fn claim(rules: &str) -> String {
+pub(super) fn claim(rules: &str) -> String {
     route("evil/claim", &format!("hostnames: [shop.example]\n{rules}"))
 }
 
@@ -63,7 +63,11 @@ fn p27_a_route_that_the_proxy_did_not_take_does_not_judge_what_another_is_sent()
         (untold(&format!("{ACCEPTED}, {}", because("RefNotPermitted"))), "anonymous by open"),
         (admin(), refused),
         (untold(""), refused),
-        (untold(&format!("{{ type: Accepted, status: 'False', reason: NotAllowedByListeners, {NOW} }}")), refused),
+        // It has not got it at all, and the shop's is the next.
+        (
+            untold(&format!("{{ type: Accepted, status: 'False', reason: NotAllowedByListeners, {NOW} }}")),
+            "401 no_credential by default",
+        ),
         (untold(&format!("{{ type: Accepted, status: Unknown, reason: Pending, {NOW} }}")), refused),
         // So Istio says of a route that it left out whole.
         (untold(&format!("{ACCEPTED}, {}", because("InvalidFilter"))), refused),
@@ -131,8 +135,7 @@ fn p27_a_grpc_route_of_one_namespace_does_not_judge_what_an_http_route_of_anothe
     let call = ask("POST shop.example/shop.v1.Orders/List");
     let orders = "rules: [{ matches: [{ method: { service: shop.v1.Orders } }] }]";
     let no = format!("{{ type: Accepted, status: 'False', reason: Conflicted, {NOW} }}");
-    for other in [grpc("evil/claim", orders), taken(grpc("evil/claim", orders)), told(&no, grpc("evil/claim", orders))]
-    {
+    for other in [grpc("evil/claim", orders), taken(grpc("evil/claim", orders))] {
         let index = shop_and("shop.example", other);
         meets(&index, &call, "403 conflicting_routes");
         meets(&index, &ask("POST shop.example/cart"), "401 no_credential by default");
@@ -141,6 +144,7 @@ fn p27_a_grpc_route_of_one_namespace_does_not_judge_what_an_http_route_of_anothe
     let every = |conditions: &str| told(conditions, grpc("evil/claim", "rules: [{}]"));
     meets(&shop_and("shop.example", every(ACCEPTED)), &ask("GET shop.example/cart"), "403 conflicting_routes");
     // A refused one takes nothing from the route that is there.
+    meets(&shop_and("shop.example", told(&no, grpc("evil/claim", orders))), &call, "401 no_credential by default");
     meets(&shop_and("shop.example", every(&no)), &ask("GET shop.example/cart"), "401 no_credential by default");
 }
 
@@ -225,12 +229,14 @@ fn a_route_is_judged_anew_when_its_status_changes() {
 #[test]
 fn a_conflict_is_explained_and_advised_in_words() {
     let claimed = || claim(PATH);
-    let no = told(&format!("{{ type: Accepted, status: 'False', reason: Conflicted, {NOW} }}"), claimed());
     for (other, want) in [
         (claimed(), "HTTPRoute evil/claim has no status that says `Accepted` for this Gateway"),
-        (no, "HTTPRoute evil/claim is not accepted by its Gateway, as its status says"),
         (taken(claimed()).replace("generation: 2,", "generation: 3,"), "does not tell of this generation yet"),
         (taken(grpc("evil/claim", "rules: [{}]")), "proxies differ in which of the two kinds comes first"),
+        (
+            taken(claim("rules: [{ matches: [{ path: { value: '/[a&&b]', type: RegularExpression } }] }]")),
+            "HTTPRoute evil/claim has a match that cannot be read here",
+        ),
     ] {
         let index = shop_and("shop.example", other);
         let words = index.conflict(&ask("POST shop.example/admin").read()).unwrap();

@@ -3,6 +3,7 @@
 use super::super::{HostsFrom, PolicyIndex};
 use super::fixture::*;
 use super::routes::*;
+use super::taken::taken;
 
 #[test]
 fn a_policy_on_a_route_judges_what_the_route_gets() {
@@ -274,13 +275,16 @@ fn the_most_specific_hostname_has_the_request() {
     let index = index(&all(&[
         gateway(),
         route("shop/wide", "hostnames: ['*.shop.example']"),
-        route("shop/narrow", "hostnames: [a.shop.example]\nrules: [{ matches: [{ path: { value: /narrow } }] }]"),
+        taken(route(
+            "shop/narrow",
+            "hostnames: [a.shop.example]\nrules: [{ matches: [{ path: { value: /narrow } }] }]",
+        )),
         named("shop/wide", &format!("{}\nrules: [{{ name: wide, access: Public }}]", on("HTTPRoute", "wide"))),
         named("shop/narrow", &format!("{}\nrules: [{{ name: narrow, access: Deny }}]", on("HTTPRoute", "narrow"))),
     ]));
     meets(&index, &ask("GET b.shop.example/narrow"), "anonymous by wide");
     meets(&index, &ask("GET a.shop.example/narrow"), "403 denied_by_rule by narrow");
-    // A host of its own is not served by wider routes: proxies keep one virtual host for it.
+    // A host of its own that is there is not served by wider routes: proxies keep one virtual host for it.
     meets(&index, &ask("GET a.shop.example/other"), "403 no_policy");
 }
 
