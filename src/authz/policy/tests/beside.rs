@@ -3,7 +3,7 @@
 
 use super::fixture::*;
 use super::routes::*;
-use super::taken::{ACCEPTED, NOW, OPEN, PATH, claim, shop_and, taken, told};
+use super::taken::{ACCEPTED, NOW, OPEN, PATH, claim, grpc, shop_and, taken, told};
 
 /// The proxy may read what we do not, or read it otherwise, and take anybody's requests for it.
 #[test]
@@ -149,4 +149,21 @@ fn p27_a_refused_route_is_in_nobodys_way() {
     // Where nobody else has the host there is nobody to protect.
     let alone = compile(&all(&[gateway(), no("rules: [{}]"), named("evil/open", &on("HTTPRoute", "claim"))])).0;
     meets(&alone, &ask("GET shop.example/cart").cookie(), "ada for evil/claim by default");
+}
+
+/// A proxy has a route before its status tells of it: so one of the other kind counts until it is refused as it is now.
+#[test]
+fn p27_a_route_of_the_other_kind_counts_until_it_is_refused_as_it_is_now() {
+    let no = told(
+        &format!("{{ type: Accepted, status: 'False', reason: UnsupportedValue, {NOW} }}"),
+        grpc("evil/claim", "rules: [{}]"),
+    );
+    let cart = ask("GET shop.example/cart").cookie();
+    for (other, want) in [
+        (no.clone(), "ada for shop/shop by default"),
+        (no.replace("generation: 2,", "generation: 3,"), "403 conflicting_routes"),
+        (grpc("evil/claim", "rules: [{}]"), "403 conflicting_routes"),
+    ] {
+        meets(&shop_and("shop.example", other), &cart, want);
+    }
 }

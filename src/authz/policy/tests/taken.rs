@@ -27,7 +27,7 @@ pub(super) fn taken(route: String) -> String {
     told(&format!("{ACCEPTED}, {RESOLVED}"), route)
 }
 
-fn grpc(name: &str, rules: &str) -> String {
+pub(super) fn grpc(name: &str, rules: &str) -> String {
     route(name, &format!("hostnames: [shop.example]\n{rules}")).replace("kind: HTTPRoute", "kind: GRPCRoute")
 }
 
