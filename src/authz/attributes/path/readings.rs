@@ -22,6 +22,9 @@ pub(super) struct AllReadings {
 
 /// All readings of a path that begins with `/` and is ASCII.
 pub(super) fn all(sent: &str) -> Result<AllReadings, DenyReason> {
+    if hides_dot_segment(sent) {
+        return Err(DenyReason::MalformedPath);
+    }
     let mut found = Found::default();
     for decoded in decodings(sent).ok_or(DenyReason::MalformedPath)? {
         found.add(decoded)?;
@@ -190,6 +193,30 @@ pub(super) fn has_dot_segment(path: &str) -> bool {
     path.split('/').any(|segment| {
         let name = segment.split([';', '?', '#']).next().unwrap_or_default();
         name.contains('.') && name.chars().all(|it| it == '.' || it.is_whitespace())
+    })
+}
+
+/// Whether some server is left with a dot segment that drops an extension before it decodes: a plain dot, and before it dots of
+/// which one is encoded, once or several times. `%2E..x` becomes `%2E.`, and that `..`.
+fn hides_dot_segment(sent: &str) -> bool {
+    sent.split('/').any(|segment| {
+        let (mut rest, mut is_encoded) = (segment, false);
+        loop {
+            let encoded = rest.strip_prefix('%').map(|it| it.trim_start_matches("25"));
+            rest = match (encoded.and_then(|it| it.strip_prefix("2e").or_else(|| it.strip_prefix("2E"))), rest) {
+                (Some(after), _) => {
+                    is_encoded = true;
+                    after
+                }
+                (None, plain) if plain.starts_with('.') => {
+                    if is_encoded {
+                        return true;
+                    }
+                    &plain[1..]
+                }
+                (None, _) => return false,
+            };
+        }
     })
 }
 

@@ -66,6 +66,8 @@ fn servers_differ_and_every_way_is_listed() {
         ("/%20a/b%20", &["/ a/b ", "/ a/b", "/a/b ", "/a/b"]),
         ("/admin%C2%A0", &["/admin\u{a0}", "/admin"]),
         ("/admin%C2%A0/x.", &["/admin\u{a0}/x.", "/admin/x", "/admin\u{a0}/x"]),
+        ("/%2Eenv.local", &["/.env.local", "/%2Eenv.local"]),
+        ("/..%2Eitems", &["/...items", "/..%2Eitems"]),
         ("/admin%2e", &["/admin.", "/admin%2E", "/admin"]),
         ("/admin./x", &["/admin./x", "/admin/x"]),
         ("/admin%3Fx", &["/admin?x", "/admin"]),
@@ -142,6 +144,13 @@ fn p03_what_no_two_servers_agree_about_is_refused() {
         "/a/..%23",
         "/a/..%C2%A0/b",
         "/a;x/../b",
+        // ... in that of a server that drops an extension before it decodes
+        "/a/%2E..items",
+        "/a/%2e..items",
+        "/a/.%2E.items",
+        "/a/%2E.a.b",
+        "/a/%252E..items",
+        "/a/%2E.items;x/b",
         // not UTF-8: overlong forms, surrogates, Latin-1
         "/%c0%ae%c0%ae/a",
         "/a%c0%afb",
