@@ -125,9 +125,13 @@ async fn hung(version: EnvoyVersion) -> Result<()> {
     }
     // What the alerts of the chart look for, under the names by which they do.
     let told = town.proxy.admin("/stats/prometheus").await?;
+    // Of all that the proxy listens for.
     let counted = |name: &str| {
-        let line = told.lines().find(|it| it.starts_with(&format!("{name}{{")))?;
-        line.rsplit(' ').next()?.parse::<u64>().ok()
+        let of_it = told.lines().filter(|it| it.starts_with(&format!("{name}{{")));
+        of_it
+            .map(|it| it.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum::<Option<u64>>()
+            .filter(|_| told.contains(&format!("{name}{{")))
     };
     ensure!(counted("envoy_http_ext_authz_error").is_some_and(|it| it >= 3), "{told}");
     for name in ["streams_failed", "message_timeouts", "rejected_header_mutations", "failure_mode_allowed"] {
